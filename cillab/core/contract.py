@@ -1,0 +1,223 @@
+"""The abstract nouns: Task, Backbone, Part, Learner. Everything else in cillab is written against these."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from cillab.core.params import HyperParams
+from cillab.core.pixels import Preprocessing
+
+Need = Literal["vit", "clip", "class-names"]
+Show = Literal["noise", "etf", "text", "prompts"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a learner is inside `observe`: what it does, how far it is, how well and how fast it goes."""
+
+    stage: str
+    done: int  # images of this stage handled so far, over all its epochs
+    total: int  # images that this stage will handle
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    loss: float | None = None
+    images_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a learner needs and what it can show. An impossible combination is refused before anything is loaded."""
+
+    summary: str  # one line for `cillab list learners`
+    paper: str  # reference, with arXiv id or DOI
+    evidence: str  # "reproduction", "reconstruction after the abstract", ...
+    needs: frozenset[Need] = field(default_factory=frozenset)
+    shows: frozenset[Show] = field(default_factory=frozenset)
+
+
+class Head(NamedTuple):
+    """A linear read-out of features: one row per seen class, in the order of `seen`."""
+
+    weight: Float[Tensor, "cls feature"]
+    bias: Float[Tensor, " cls"] | None
+
+
+@dataclass(frozen=True)
+class State:
+    """What a Part holds: tensors by name and plain JSON. On disk it is safetensors; never a pickle."""
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    learning_only: frozenset[str] = field(default_factory=frozenset)  # tensors that `logits` can do without
+
+
+class Part(ABC):
+    """A piece of a learner that can be saved and loaded. Loading may change shapes: the state decides them."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """All that is needed to go on exactly as before. The tensors may alias the part's own; callers copy."""
+
+    @abstractmethod
+    def load(self, state: State) -> None:
+        """Become what `state` describes, on the device where this part is now."""
+
+
+class Task(ABC):
+    """The training images of a few classes. It has no path to the stream, the test images or later tasks."""
+
+    index: int
+    classes: tuple[int, ...]  # label ids of the source, in the order of the stream
+    class_names: Mapping[int, str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of training images."""
+
+    @abstractmethod
+    def batches(
+        self, batch_size: int, shuffle: torch.Generator | None = None
+    ) -> Iterator[tuple[UInt8[Tensor, "image 3 height width"], Int64[Tensor, " image"]]]:
+        """Images as stored and their label ids, each once; in the stored order, or shuffled by `shuffle`."""
+
+
+class Delta(ABC):
+    """Something that a backbone can wear for a while: slots in named places, or own copies of some weights."""
+
+    @abstractmethod
+    def worn_by(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Put it on `module`; take it off again, whatever happens, when the context ends."""
+
+    @abstractmethod
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Everything that changes what the backbone computes: the key under which features may be remembered."""
+
+
+class Backbone(ABC):
+    """A frozen pre-trained model that turns images into features. Learners never change it: they dress it.
+
+    The module inside is the unmodified timm or open_clip model in eval mode with `requires_grad` off. What a learner
+    trains lives in its own `Delta`s, worn inside `with backbone.wearing(slots):`, so any number of learners share one
+    backbone and its tensors are bit-identical before and after.
+    """
+
+    tag: str  # the name that makes it again: "timm:vit_base_patch16_224.augreg_in21k"
+    kind: Literal["vit", "convnet"]
+    clip: bool  # does it have a text side?
+    feature_dim: int
+    preprocessing: Preprocessing
+    precision: Literal["fp32", "bf16"]
+    module: nn.Module  # the vision model
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the weights are; images and learners' parts follow."""
+
+    @property
+    @abstractmethod
+    def block_names(self) -> tuple[str, ...]:
+        """Dotted names of the transformer blocks (stages, for a convnet), first to last: where slots and taps go."""
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Number of transformer blocks (stages, for a convnet)."""
+
+    @property
+    @abstractmethod
+    def token_dim(self) -> int:
+        """Width of the residual stream, the size that slots work in (may differ from `feature_dim`)."""
+
+    @abstractmethod
+    def wearing(self, *deltas: Delta) -> AbstractContextManager[None]:
+        """Inside this context every forward pass goes through `deltas`, in order."""
+
+    @abstractmethod
+    def tap(self, *names: str, cut: bool = False) -> AbstractContextManager[dict[str, Tensor]]:
+        """Read activations of modules by dotted name (`blocks.11.norm1`) during the forward passes inside the context.
+
+        With `cut`, each activation is detached there and requires grad: gradients stop at it, at the price of the
+        layers behind it alone. The module's output is unchanged, and no hook is left, whatever happens.
+        """
+
+    @abstractmethod
+    def pixels(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 size size"]:
+        """Stored images under the evaluation transform, ready for `embed`."""
+
+    @abstractmethod
+    def embed(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+        """Features of normalised pixels, with gradient, in float32 (computed under `precision`)."""
+
+    @abstractmethod
+    def __call__(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
+        """Features of stored images under the evaluation transform.
+
+        Without grad they are remembered by content (image, weights, deltas worn, transform), so that each image is
+        forwarded once per changed state. With grad enabled nothing is remembered and gradients flow.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Hash of the weights: part of every result and of every cache key."""
+
+
+P = TypeVar("P", bound=HyperParams)
+
+
+class Learner(ABC, Generic[P]):
+    """A method of class-incremental learning. Nine members, no optional ones; leaves are `@final`.
+
+    It never learns the number of tasks or of future classes, never reads a test image, never touches a global random
+    generator, never names a device.
+    """
+
+    name: ClassVar[str]
+    Params: ClassVar[type[HyperParams]]
+    capabilities: ClassVar[Capabilities]
+    params: P
+    seed: int
+
+    @abstractmethod
+    def __init__(self, backbone: Backbone, params: P | None = None, *, seed: int = 1993) -> None:
+        """Store the arguments and make empty parts. Nothing is trained and nothing is random outside `seed`."""
+
+    @property
+    @abstractmethod
+    def seen(self) -> tuple[int, ...]:
+        """Class ids in order of first appearance; the columns of `logits` follow this order."""
+
+    @abstractmethod
+    def observe(self, task: Task) -> Iterator[Progress]:
+        """Learn one task. Takes effect only when exhausted: closed early, the learner is as it was before."""
+
+    @abstractmethod
+    def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
+        """What the classifier looks at, under the evaluation transform. Follows the caller's grad mode."""
+
+    @abstractmethod
+    def logits(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image cls"]:
+        """One column per class in `seen`. Follows the caller's grad mode, so that Grad-CAM sees the real classifier.
+
+        Raises:
+            NotObservedError: no class seen yet.
+        """
+
+    @abstractmethod
+    def head(self) -> Head:
+        """The rows that features are compared with, so that geometry can be measured. Empty before any task."""
+
+    @abstractmethod
+    def internals(self) -> Mapping[str, Tensor]:
+        """The method's own quantities by name, e.g. mixing weights or ETF vertices. May be empty."""
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, Part]:
+        """All that a checkpoint must hold; the backbone is recorded by its tag and digest, not stored."""

@@ -1,0 +1,162 @@
+"""Pixels on the device: resampling, cropping and normalising whole batches, in agreement with PIL.
+
+Resampling is separable: along each axis a row of filter weights per output pixel, so cutting a box out of an image,
+resizing and mirroring it is `rows @ image @ columns.T` with two small matrices per image. That covers evaluation and
+augmentation, enlarging and (with antialiasing) shrinking, integer and fractional boxes, on any device.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from cillab.core.errors import InvalidRequestError
+
+Preset = Literal["tag", "whole", "pilot_compat"]
+Interpolation = Literal["bicubic", "bilinear"]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the input of a backbone. Belongs to the weights; its `preset` is in every result.
+
+    tag: shortest side to `resize`, centre crop of `size`, the mean and std that the weights' tag states.
+    whole: the whole image squeezed to `size` x `size`, no crop, the tag's mean and std.
+    pilot_compat: resize to 256/224 of `size`, centre crop, values in [0, 1] without normalisation (as PILOT does).
+    """
+
+    size: int
+    crop_fraction: float
+    interpolation: Interpolation
+    mean: Triple
+    std: Triple
+    preset: Preset = "tag"
+
+    @property
+    def resize(self) -> int:
+        """Length of the shortest side before the crop, in pixels. As timm: floor(size / crop_fraction)."""
+        return int(self.size / self.crop_fraction)
+
+    def under(self, preset: Preset, size: int | None = None) -> "Preprocessing":
+        """The same weights' preprocessing under another named preset and, if given, another input size."""
+        own = replace(self, size=size or self.size, preset=preset)
+        match preset:
+            case "tag":
+                return own
+            case "whole":
+                return replace(own, crop_fraction=1.0)
+            case "pilot_compat":
+                return replace(own, crop_fraction=224 / 256, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+            case _:
+                raise InvalidRequestError(f"transform = {preset!r}. Valid: tag, whole, pilot_compat.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON for run.json and cache keys."""
+        return asdict(self)
+
+
+def _kernel(distance: Float[Tensor, "..."], interpolation: Interpolation) -> Float[Tensor, "..."]:
+    """PIL's filters: Keys' cubic with a = -0.5 (support 2), or the triangle (support 1)."""
+    x = distance.abs()
+    if interpolation == "bilinear":
+        return (1 - x).clamp(min=0)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def filter_rows(
+    start: Float[Tensor, " image"],
+    length: Float[Tensor, " image"],
+    source: int,
+    target: int,
+    interpolation: Interpolation = "bicubic",
+    mirrored: Bool[Tensor, " image"] | None = None,
+) -> Float[Tensor, "image target source"]:
+    """Weights that resample `[start, start + length)` of `source` pixels to `target` pixels, one matrix per image.
+
+    Output pixel i looks at centre `start + (i + 0.5) * length / target`; when shrinking, the filter is widened by
+    `length / target`, which is the antialiasing that PIL does. Rows sum to 1 and look only inside the box.
+    """
+    scale = (length / target).unsqueeze(1)
+    steps = torch.arange(target, device=start.device, dtype=start.dtype) + 0.5
+    centre = start.unsqueeze(1) + steps * scale
+    if mirrored is not None:
+        centre = torch.where(mirrored.unsqueeze(1), centre.flip(1), centre)
+    pixel = torch.arange(source, device=start.device, dtype=start.dtype) + 0.5
+    weight = _kernel((pixel - centre.unsqueeze(2)) / scale.clamp(min=1).unsqueeze(2), interpolation)
+    first, last = start.floor()[:, None, None], (start + length).ceil()[:, None, None]
+    weight = weight * ((pixel > first) & (pixel < last))
+    return weight / weight.sum(dim=2, keepdim=True)
+
+
+def resample(
+    images: UInt8[Tensor, "image 3 height width"],
+    boxes: Float[Tensor, "image 4"],
+    height: int,
+    width: int,
+    interpolation: Interpolation = "bicubic",
+    mirrored: Bool[Tensor, " image"] | None = None,
+) -> UInt8[Tensor, "image 3 {height} {width}"]:
+    """Cut `boxes` (top, left, height, width in pixels) out of `images`, resize each to the same size, mirror some."""
+    top, left, box_height, box_width = boxes.to(images.device, torch.float32).unbind(1)
+    flipped = mirrored.to(images.device) if mirrored is not None else None
+    rows = filter_rows(top, box_height, images.shape[2], height, interpolation)
+    columns = filter_rows(left, box_width, images.shape[3], width, interpolation, flipped)
+    return _two_passes(images, rows.unsqueeze(1), columns.unsqueeze(1))
+
+
+def resize(
+    images: UInt8[Tensor, "image 3 height width"], height: int, width: int, interpolation: Interpolation = "bicubic"
+) -> UInt8[Tensor, "image 3 {height} {width}"]:
+    """Resize a batch of images of one size: two matrices for all of them."""
+    if tuple(images.shape[2:]) == (height, width):
+        return images
+    zero = torch.zeros(1, device=images.device)
+    rows = filter_rows(zero, zero + images.shape[2], images.shape[2], height, interpolation)[0]
+    columns = filter_rows(zero, zero + images.shape[3], images.shape[3], width, interpolation)[0]
+    return _two_passes(images, rows, columns)
+
+
+def _two_passes(
+    images: UInt8[Tensor, "image 3 height width"], rows: Float[Tensor, "..."], columns: Float[Tensor, "..."]
+) -> UInt8[Tensor, "image 3 target_height target_width"]:
+    """Columns first, rounded and clamped in between: PIL keeps bytes between its two passes, and so do we."""
+    wide = (images.float() @ columns.transpose(-2, -1)).round_().clamp_(0, 255)
+    return (rows @ wide).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def centre_crop(
+    images: UInt8[Tensor, "image 3 height width"], size: int
+) -> UInt8[Tensor, "image 3 {size} {size}"]:
+    """The middle `size` x `size` pixels, rounded as torchvision does."""
+    top, left = (round((side - size) / 2) for side in images.shape[2:])
+    return images[:, :, top : top + size, left : left + size]
+
+
+def evaluation_crop(
+    images: UInt8[Tensor, "image 3 height width"], preprocessing: Preprocessing
+) -> UInt8[Tensor, "image 3 {preprocessing.size} {preprocessing.size}"]:
+    """Stored images as the backbone sees them in evaluation, before normalisation."""
+    size = preprocessing.size
+    if preprocessing.preset == "whole":
+        return resize(images, size, size, preprocessing.interpolation)
+    height, width = images.shape[2:]
+    short = preprocessing.resize
+    if height <= width:
+        target = (short, int(short * width / height))
+    else:
+        target = (int(short * height / width), short)
+    return centre_crop(resize(images, *target, preprocessing.interpolation), size)
+
+
+def normalise(
+    images: UInt8[Tensor, "image 3 height width"], mean: Triple, std: Triple
+) -> Float[Tensor, "image 3 height width"]:
+    """`(images / 255 - mean) / std` per channel, in float32."""
+    scale = 1 / (255 * torch.tensor(std, device=images.device)).view(3, 1, 1)
+    shift = (torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)).view(3, 1, 1)
+    return images.float() * scale - shift

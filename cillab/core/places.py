@@ -1,0 +1,13 @@
+"""Folders on this machine. The environment is read here and nowhere else; everybody else is handed a path."""
+
+import os
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Where downloads and things that can be made again are kept: `$CILLAB_CACHE`, or `~/.cache/cillab`.
+
+    Nothing is created: whoever writes makes the folder.
+    """
+    given = os.environ.get("CILLAB_CACHE", "").strip()
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "cillab"
