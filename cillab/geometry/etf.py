@@ -1,0 +1,182 @@
+"""Simplex equiangular tight frames (ETF): random, nearest to given class means, and growing with the classes.
+
+Vertices are rows. An ETF of K classes has unit rows with all pairwise cosines -1/(K-1), so they sum to zero
+and span K-1 dimensions. Everything here is float64.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+
+def ideal_cosine(classes: int) -> float:
+    """The cosine between any two vertices of a simplex ETF of K classes.
+
+        cos = -1 / (K - 1)
+
+    Source: Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117. Range [-1, 0); the most
+    negative value that all pairs can share. It moves with K: a jump between tasks is not forgetting.
+
+    Raises:
+        ValueError: fewer than 2 classes.
+    """
+    _at_least_two(classes)
+    return -1.0 / (classes - 1)
+
+
+def growth_angle(k_old: int, k_new: int) -> float:
+    """Angle in radians by which each old vertex turns when an ETF grows from `k_old` to `k_new` classes.
+
+        cos(angle) = sqrt( K2 (K1 - 1) / (K1 (K2 - 1)) )
+
+    It holds when the columns of the basis U are kept and new orthonormal ones are appended (`extend_basis`).
+    Source: derived from M = sqrt(K/(K-1)) U (I - 11^T/K); the tests measure it on vertices. Range [0, pi/4];
+    5 -> 10: 19.47 degrees, 90 -> 100: 1.92 degrees. Smaller is gentler to classes already learnt.
+
+    Raises:
+        ValueError: fewer than 2 old classes, or fewer new classes than old ones.
+    """
+    _at_least_two(k_old)
+    if k_new < k_old:
+        raise ValueError(f"An ETF only grows: k_new must be at least k_old = {k_old}, got {k_new}.")
+    squared = k_new * (k_old - 1) / (k_old * (k_new - 1))
+    return math.acos(min(1.0, math.sqrt(squared)))
+
+
+def orthonormal_basis(dim: int, columns: int, generator: Generator) -> Float[Tensor, "feature column"]:
+    """Random orthonormal columns, uniform over all such frames (Haar measure).
+
+    QR of a Gaussian matrix with the signs of diag(R) moved into Q; without that step the law is not uniform
+    (Mezzadri, Notices of the AMS 54(5) 2007, arXiv:math-ph/0609050).
+
+    Raises:
+        ValueError: more columns than dimensions.
+    """
+    return extend_basis(torch.empty(dim, 0, dtype=torch.float64, device=generator.device), columns, generator)
+
+
+def extend_basis(
+    basis: Float[Tensor, "feature column"], extra: int, generator: Generator
+) -> Float[Tensor, "feature grown"]:
+    """Append `extra` random orthonormal columns; the columns already there are kept bit for bit.
+
+    Raises:
+        ValueError: a negative number of columns, or more columns in all than dimensions.
+    """
+    dim, columns = basis.shape
+    if extra < 0 or columns + extra > dim:
+        raise ValueError(
+            f"A basis in {dim} dimensions with {columns} columns has room for 0 to {dim - columns} more, got {extra}."
+        )
+    kept = basis.double()
+    fresh = torch.randn(dim, extra, dtype=torch.float64, generator=generator, device=generator.device)
+    for _ in range(2):  # once is not enough: one Gram-Schmidt step leaves a residue when little is left over
+        fresh = fresh - kept @ (kept.T @ fresh)
+    q, r = torch.linalg.qr(fresh)
+    return torch.cat([kept, q * r.diagonal().sign()], dim=1)
+
+
+def etf_from_basis(basis: Float[Tensor, "feature cls"]) -> Float[Tensor, "cls feature"]:
+    """The simplex ETF with one vertex per orthonormal column of `basis`.
+
+        M = sqrt(K / (K - 1)) U (I - 11^T / K),    rows of the result = columns of M
+
+    Source: Papyan, Han & Donoho 2020 (definition of the simplex ETF). To grow it, extend the basis.
+
+    Raises:
+        ValueError: fewer than 2 columns, or columns that are not orthonormal.
+    """
+    classes = basis.shape[1]
+    _at_least_two(classes)
+    u = basis.double()
+    error = float((u.T @ u - torch.eye(classes, dtype=torch.float64, device=u.device)).abs().max())
+    if not error < 1e-6:  # a float32 basis has 1e-7; a basis that was trained or scaled has far more
+        raise ValueError(f"The columns of the basis must be orthonormal: U^T U differs from I by {error:.2g}.")
+    return math.sqrt(classes / (classes - 1)) * (u.T - u.T.mean(dim=0))
+
+
+def simplex_etf(classes: int, dim: int, generator: Generator) -> Float[Tensor, "cls feature"]:
+    """A simplex ETF in random orientation, one unit vertex per row; K - 1 dimensions suffice.
+
+        M = sqrt(K / (K - 1)) Q B^T,    Q [dim, K-1] random orthonormal, B [K, K-1] orthonormal and orthogonal to 1
+
+    Source: Papyan, Han & Donoho 2020; the random orientation as in NC-FSCIL, Yang et al., ICLR 2023,
+    arXiv:2302.03004 (there with K columns, so dim >= K). For an ETF that grows use `orthonormal_basis`,
+    `extend_basis`, `etf_from_basis`.
+
+    Raises:
+        ValueError: fewer than 2 classes, or dim < classes - 1 (no simplex ETF exists there).
+    """
+    _fits(classes, dim)
+    q = orthonormal_basis(dim, classes - 1, generator)
+    return math.sqrt(classes / (classes - 1)) * (_centred_basis(classes, q) @ q.T)
+
+
+def nearest_etf(
+    means: Float[Tensor, "cls feature"], weights: Float[Tensor, " cls"] | None = None
+) -> Float[Tensor, "cls feature"]:
+    """The simplex ETF that agrees best with given class means: orthogonal Procrustes.
+
+        maximise sum_k w_k <M_k, h_k>,    h_k = (mu_k - mu_G) / ||mu_k - mu_G||
+        M = sqrt(K / (K - 1)) A C^T B^T,    A S C^T = thin SVD of H^T diag(w) B
+
+    B [K, K-1] spans the complement of the vector 1. A rotated and scaled ETF is recovered exactly.
+    `weights` (one per class, any scale) let large classes, or classes already learnt, hold their place.
+    Source: orthogonal Procrustes, Schoenemann, Psychometrika 31 1966, doi:10.1007/BF02289451.
+
+    Raises:
+        ValueError: fewer than 2 classes, dim < classes - 1, a mean equal to the global mean, bad weights.
+    """
+    classes, dim = means.shape
+    _fits(classes, dim)
+    centred = means.double() - means.double().mean(dim=0)
+    norms = centred.norm(dim=-1)
+    if not bool((norms > 1e-12 * norms.max()).all()):  # also catches NaN
+        raise ValueError(f"class mean {int(norms.argmin())} equals the global mean or is not finite.")
+    h = F.normalize(centred, dim=-1)
+    if weights is not None:
+        if weights.shape != (classes,) or not bool((weights > 0).all()):
+            raise ValueError(f"weights must be {classes} positive numbers, got {weights.tolist()}.")
+        h = h * weights.double()[:, None]
+    b = _centred_basis(classes, h)
+    a, _, c = torch.linalg.svd(h.T @ b, full_matrices=False)
+    return math.sqrt(classes / (classes - 1)) * (b @ (a @ c).T)
+
+
+def gram_error(vertices: Float[Tensor, "cls feature"]) -> float:
+    """Largest deviation of the Gram matrix from that of a simplex ETF of unit vertices.
+
+        max_ij | (V V^T)_ij - (K/(K-1) [i = j] - 1/(K-1)) |
+
+    0 for a simplex ETF (about 1e-15 after rounding), lower is better; not scale-free: the norms count.
+
+    Raises:
+        ValueError: fewer than 2 vertices.
+    """
+    classes = len(vertices)
+    _at_least_two(classes)
+    v = vertices.double()
+    ideal = (classes * torch.eye(classes, dtype=torch.float64, device=v.device) - 1) / (classes - 1)
+    return float((v @ v.T - ideal).abs().max())
+
+
+def _centred_basis(classes: int, like: Tensor) -> Float[Tensor, "cls rank"]:
+    """K - 1 orthonormal columns orthogonal to the vector 1 (Helmert's matrix)."""
+    j = torch.arange(1, classes, dtype=torch.float64, device=like.device)
+    rows = torch.arange(classes, device=like.device)[:, None]
+    columns = (rows < j).double() - j * (rows == j).double()
+    return columns / (j * (j + 1)).sqrt()
+
+
+def _at_least_two(classes: int) -> None:
+    if classes < 2:
+        raise ValueError(f"A simplex ETF needs at least 2 classes, got {classes}.")
+
+
+def _fits(classes: int, dim: int) -> None:
+    _at_least_two(classes)
+    if dim < classes - 1:
+        raise ValueError(f"A simplex ETF of {classes} classes needs at least {classes - 1} dimensions, got {dim}.")

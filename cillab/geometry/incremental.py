@@ -1,0 +1,115 @@
+"""Collapse when classes arrive in tasks: blocks of angles, stored against re-measured means, how to read it all."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Data = Literal["unstated", "train", "memory", "test"]
+
+DATA_NAMES: dict[Data, str] = {
+    "unstated": "features whose origin the caller did not state",
+    "train": "training images of all classes seen so far (an oracle: the learner may not keep them)",
+    "memory": "what the learner may keep",
+    "test": "test images",
+}
+
+READING: dict[str, str] = {
+    "data": "Neural collapse is a statement about training features; show values on test images as a second curve.",
+    "prototypes": "Class means stored when a task ended and means measured now differ by drift, which is not collapse.",
+    "head": "A head trained task by task has one centre per task, cosine and text heads have no bias and text a"
+    " modality gap: centre before comparing NC3, or report both.",
+    "dimension": "D < K - 1: no simplex ETF exists here, so NC2 has no zero to reach; read the generalised NC2.",
+    "samples": "With few images per class NC1 is biased down and Sigma_W has empty directions.",
+    "target": "The target -1/(K_t - 1) moves with the number of classes; its jump at a task boundary is no forgetting.",
+    "frozen": "On a frozen backbone old classes move in NC1 and NC2 only through the global mean; any other movement"
+    " is a bug.",
+    "companions": "Read NC1 beside effective rank, participation ratio and the top eigenvalue share: a feature space"
+    " that lost its dimensions also has small spread.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Cosines of the pairs in one block; the statistics are NaN when there is no pair."""
+
+    cosines: Float[Tensor, " pair"]
+    mean: float
+    std: float
+    deviation: float  # mean |cos - target|
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Angles between class means by age; the newest task is "new"."""
+
+    target: float
+    old_old: Block
+    old_new: Block
+    new_new: Block
+
+
+@dataclass(frozen=True, eq=False)
+class PrototypeGap:
+    """Stored class means against the same means measured now."""
+
+    value: float  # mean of `relative`
+    relative: Float[Tensor, " cls"]  # ||stored - measured|| / within-class std now
+    cosines: Float[Tensor, " cls"]  # between the two, each centred on its own average
+
+
+def blocks(cosines: Float[Tensor, "cls cls"], task_of_class: Sequence[int], target: float | None = None) -> Blocks:
+    """Split the cosines of class means into old/old, old/new and new/new pairs.
+
+        deviation = mean over the pairs of a block of |cos - target|,    target = -1 / (K_t - 1)
+
+    `task_of_class` follows the rows; classes of the largest task index are new. Pass `target` = -1/(K_max - 1) for
+    an ETF whose size was fixed in advance. Range of cos [-1, 1]; deviation 0 is best. NaN statistics for an empty
+    block (the first task has no old classes) and, without a given target, a NaN target for fewer than 2 classes.
+
+    Raises:
+        ValueError: lengths that differ.
+    """
+    k = len(cosines)
+    if cosines.shape != (k, k) or len(task_of_class) != k:
+        raise ValueError(f"cosines {list(cosines.shape)} and {len(task_of_class)} tasks of classes do not fit.")
+    if target is None:
+        target = -1 / (k - 1) if k > 1 else math.nan
+    tasks = torch.tensor(task_of_class, dtype=torch.int64, device=cosines.device)
+    new = tasks == tasks.max() if k else tasks.bool()
+    a, b = torch.triu_indices(k, k, offset=1, device=cosines.device)
+    values, age = cosines.double()[a, b], new[a].int() + new[b].int()
+    old_old, old_new, new_new = (_block(values[age == n], target) for n in range(3))
+    return Blocks(target, old_old, old_new, new_new)
+
+
+def prototype_gap(
+    stored: Float[Tensor, "cls feature"],
+    measured: Float[Tensor, "cls feature"],
+    variances: Float[Tensor, " cls"],
+) -> PrototypeGap:
+    """How far the class means a learner stored have fallen behind the features of now.
+
+        relative_c = || stored_c - measured_c || / sqrt(v_c),        v_c = within-class variance measured now
+
+    Range [0, inf), 0 = the memory is up to date; 1 = as far off as a typical image of the class. inf for a class
+    without spread, NaN if it is also without gap; the mean leaves those out. Noise of the measured mean alone gives
+    about 1/sqrt(n_c).
+    """
+    old, now = stored.double(), measured.double()
+    relative = (old - now).norm(dim=1) / variances.double().sqrt()
+    usable = relative[relative.isfinite()]
+    cosine = F.cosine_similarity(old - old.mean(dim=0), now - now.mean(dim=0), dim=1, eps=0.0)
+    return PrototypeGap(float(usable.mean()), relative, cosine)
+
+
+def _block(values: Tensor, target: float) -> Block:
+    if not len(values):
+        return Block(values, math.nan, math.nan, math.nan)
+    deviation = float((values - target).abs().mean())
+    return Block(values, float(values.mean()), float(values.std(correction=0)), deviation)

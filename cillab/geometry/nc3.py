@@ -1,0 +1,171 @@
+"""NC3 to NC5: the head against the class means, the head against the nearest mean, and outliers. float64."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cillab.geometry.nc2 import centre, gram_distance
+
+# Rows in work at a time: bounds the extra memory, not the result.
+_BLOCK = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class SelfDuality:
+    """The head against the centred class means."""
+
+    distance: float  # || W/||W||_F - M/||M||_F ||_F, in [0, 2]
+    cosines: Float[Tensor, " cls"]  # cos(w_c, mu_c - mu_G)
+    mean_cosine: float
+    uniformity: float  # variance over classes of 1 - cosine; 0 = all classes equally (mis)aligned
+    structure: float  # simplex Gram distance of W M^T: not the same question, see `nc3`
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Where the head and the nearest-mean rule say the same; classes without an image are NaN."""
+
+    value: float
+    per_class: Float[Tensor, " cls"]  # by true class if labels were given, else by nearest mean
+    counts: Int[Tensor, " cls"]
+    head: Int[Tensor, " image"]  # row index chosen by the head
+    nearest: Int[Tensor, " image"]  # row index of the nearest mean
+
+
+@dataclass(frozen=True, eq=False)
+class OutlierAngle:
+    """|cos| between each class mean and the mean of the outliers."""
+
+    value: float
+    per_class: Float[Tensor, " cls"]
+
+
+def nc3(
+    weight: Float[Tensor, "cls feature"], means: Float[Tensor, "cls feature"], centre_head: bool = False
+) -> SelfDuality:
+    """Self-duality: is the head a scaled copy of the centred class means?
+
+        distance = || W/||W||_F - M/||M||_F ||_F,        cosine_c = cos(w_c, mu_c - mu_G)
+
+    Source: NC3 in Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117 (there squared); the
+    variance over classes is UNC3 in Wu & Papyan, NeurIPS 2024, arXiv:2405.17767. `structure` is the simplex Gram
+    distance of W M^T, which another toolbox reports as self-duality error: it is 0 for any W with W M^T
+    proportional to I - 11^T/K, such as W = M plus anything orthogonal to the means. distance in [0, 2], lower is
+    better; cosine in [-1, 1], higher is better. `centre_head` subtracts the mean row first, which changes no
+    softmax; heads trained task by task have one centre per task, and text heads a modality gap: report both.
+    A zero row has cosine 0. With 1 class everything is NaN.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if weight.shape != means.shape:
+        raise ValueError(f"The head {list(weight.shape)} does not fit class means {list(means.shape)}.")
+    w, m = (centre(weight) if centre_head else weight.double()), centre(means)
+    if len(m) < 2:
+        return SelfDuality(math.nan, torch.full_like(m[:, 0], math.nan), math.nan, math.nan, math.nan)
+    cosine = F.cosine_similarity(w, m, dim=-1, eps=0.0).nan_to_num(nan=0.0)
+    distance = (w / w.norm() - m / m.norm()).norm()
+    cross = w @ m.T
+    structure = float(gram_distance(cross)) if bool(cross.norm() > 0) else math.nan
+    return SelfDuality(float(distance), cosine, float(cosine.mean()), float((1 - cosine).var(correction=0)), structure)
+
+
+def nc4(
+    features: Float[Tensor, "image feature"],
+    weight: Float[Tensor, "cls feature"],
+    bias: Float[Tensor, " cls"] | None,
+    means: Float[Tensor, "cls feature"],
+    labels: Int[Tensor, " image"] | None = None,
+) -> Agreement:
+    """Share of images on which a linear head and the nearest-class-mean rule agree.
+
+        argmax_c (w_c . h + b_c)  =  argmin_c ||h - mu_c||
+
+    Source: NC4 in Papyan, Han & Donoho 2020. In [0, 1], higher is better; the bias counts (a peer leaves it out).
+    Rows of `weight`, `bias` and `means` follow the same order of classes, `labels` are row indices. Agreement says
+    nothing of being right: two rules can agree on wrong classes. Ties go to the lower row. NaN without images.
+    Float64 in blocks: memory in classes.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if weight.shape != means.shape or features.shape[1] != means.shape[1]:
+        raise ValueError(
+            f"features {list(features.shape)}, head {list(weight.shape)} and class means"
+            f" {list(means.shape)} do not fit."
+        )
+    origin, mu, half = _nearest_rule(means)
+    w = weight.double()
+    # One pass over the images for both rules: the head sees h - o too, and its bias makes up for it.
+    shift = w @ origin if bias is None else bias.double() + w @ origin
+    both, head, nearest = torch.cat([w, mu]).T, [], []
+    for h in features.split(_BLOCK):
+        scores = (h.double() - origin) @ both
+        head.append((scores[:, : len(w)] + shift).argmax(dim=1))
+        nearest.append((scores[:, len(w) :] - half).argmax(dim=1))
+    return agreement(torch.cat(head), torch.cat(nearest), len(means), labels)
+
+
+def nc4_from_logits(
+    logits: Float[Tensor, "image cls"],
+    features: Float[Tensor, "image feature"],
+    means: Float[Tensor, "cls feature"],
+    labels: Int[Tensor, " image"] | None = None,
+) -> Agreement:
+    """As `nc4`, for a learner whose logits are no linear function of its features (cosine, text, ensembles)."""
+    if logits.shape != (len(features), len(means)):
+        raise ValueError(f"logits {list(logits.shape)} do not fit {len(features)} features and {len(means)} means.")
+    return agreement(logits.argmax(dim=1), nearest_mean(features, means), len(means), labels)
+
+
+def nearest_mean(
+    features: Float[Tensor, "image feature"], means: Float[Tensor, "cls feature"]
+) -> Int[Tensor, " image"]:
+    """Row index of the nearest class mean of every image: argmin_c ||h - mu_c||. Rows of NaN are never chosen.
+
+        argmin_c ||h - mu_c||^2 = argmax_c  (h - o) . (mu_c - o) - ||mu_c - o||^2 / 2,    o = mean of the means
+
+    The shift by o keeps the matrix-product form exact to float64 rounding of the spread, not of the offset.
+    """
+    origin, mu, half = _nearest_rule(means)
+    return torch.cat([((h.double() - origin) @ mu.T - half).argmax(dim=1) for h in features.split(_BLOCK)])
+
+
+def agreement(
+    head: Int[Tensor, " image"], nearest: Int[Tensor, " image"], classes: int, labels: Int[Tensor, " image"] | None
+) -> Agreement:
+    """Compare two sets of decisions (row indices) and count by class."""
+    groups = nearest if labels is None else labels
+    same = (head == nearest).double()
+    counts = torch.bincount(groups, minlength=classes)
+    per_class = torch.bincount(groups, weights=same, minlength=classes) / counts
+    return Agreement(float(same.mean()) if len(same) else math.nan, per_class, counts, head, nearest)
+
+
+def nc5(means: Float[Tensor, "cls feature"], outlier_mean: Float[Tensor, " feature"]) -> OutlierAngle:
+    """Are outliers orthogonal to the classes?
+
+        mean_c | cos(mu_c - mu_G, mu_out - mu_G) |,    mu_G = average of the class means
+
+    Source: NC5 in Ammar et al. (NECO), ICLR 2024, arXiv:2310.06823; centred here, uncentred there. In [0, 1],
+    lower is better: outliers then separate by the norm of their projection. Classes to come, seen by the model of
+    today, are outliers with a name. Random directions in D dimensions already give about sqrt(2 / (pi D)).
+    NaN for 1 class or an outlier mean equal to mu_G.
+    """
+    mu = means.double()
+    out = outlier_mean.double() - mu.mean(dim=0)
+    per_class = F.cosine_similarity(centre(mu), out[None], dim=-1, eps=0.0).abs()
+    return OutlierAngle(float(per_class.mean()), per_class)
+
+
+def _nearest_rule(means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """o, mu_c - o and ||mu_c - o||^2 / 2; a class without a mean can never be nearest."""
+    mu = means.double()
+    present = mu.isfinite().all(dim=1)
+    origin = mu[present].mean(dim=0)
+    mu = torch.where(present[:, None], mu - origin, 0.0)
+    return origin, mu, torch.where(present, mu.square().sum(dim=1) / 2, torch.inf)
