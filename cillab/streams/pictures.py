@@ -1,0 +1,172 @@
+"""Encoded images: decoded by PIL only when asked for, whatever their mode, size and orientation."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from io import BytesIO
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from PIL import Image, ImageOps
+
+from cillab.core.errors import DataError, one_line
+from cillab.core.pixels import Preprocessing
+from cillab.streams.sources import Size, Source, Split
+
+_ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
+_SLENDER = 8  # of a picture longer than 8 x its width only the middle is resized: the rest is cropped anyway
+_CHUNK = 256  # encoded images in memory at once while decoding
+
+
+class Shelf(ABC):
+    """One split of encoded images with their labels."""
+
+    labels: Int64[np.ndarray, " image"]
+
+    @abstractmethod
+    def read(self, row: int) -> bytes:
+        """The encoded bytes of an image. Called from one thread, most often with growing rows."""
+
+    @abstractmethod
+    def where(self, row: int) -> str:
+        """How to find the image outside this program: for error messages."""
+
+    @abstractmethod
+    def id(self, row: int) -> str:
+        """A name that is stable when the data set is moved."""
+
+
+@final
+class EncodedSource(Source):
+    """JPEG, PNG, WebP... in files or tables, of any mode and size."""
+
+    families = None
+
+    def __init__(self, name: str, class_names: tuple[str, ...], splits: Mapping[Split, Shelf]) -> None:
+        self.name, self.class_names = name, class_names
+        self._splits = dict(splits)
+
+    def labels(self, split: Split) -> Int64[np.ndarray, " image"]:
+        """The class of every image of `split`."""
+        return self._splits[split].labels
+
+    def ids(self, split: Split, index: Int64[np.ndarray, " image"]) -> tuple[str, ...]:
+        """Stable names of images."""
+        return tuple(map(self._splits[split].id, index.tolist()))
+
+    def common_size(self, split: Split, index: Int64[np.ndarray, " image"]) -> Size | None:
+        """The size that all these images share, from their headers; stops at the first that differs."""
+        shelf, common = self._splits[split], None
+        for row in np.sort(index).tolist():  # in the order of the disk
+            size = header_size(shelf.read(row), shelf.where(row))
+            if size != (common or size):
+                return None
+            common = size
+        return common
+
+    def images(
+        self, split: Split, index: Int64[np.ndarray, " image"], canvas: Preprocessing | None = None
+    ) -> UInt8[np.ndarray, "image 3 height width"]:
+        """Pixels at their own size, or on the canvas of a backbone; decoded on all cores."""
+        shelf, rows, drawn = self._splits[split], index.tolist(), list[np.ndarray]()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes and resizes outside the interpreter lock
+            for start in range(0, len(rows), _CHUNK):
+                encoded = [(shelf.read(row), shelf.where(row)) for row in rows[start : start + _CHUNK]]
+                drawn += pool.map(partial(_pixels, canvas=canvas), encoded)
+        shapes = {image.shape for image in drawn}
+        if len(shapes) > 1:
+            sizes = sorted(f"{width} x {height}" for height, width, _ in shapes)
+            raise DataError(f"{self.name} has images of several sizes ({', '.join(sizes[:3])}, ...) and no canvas.")
+        if not drawn:
+            side = 0 if canvas is None else canvas.resize
+            return np.zeros((0, 3, side, side), dtype=np.uint8)
+        return np.stack(drawn).transpose(0, 3, 1, 2)
+
+    def digest(self, split: Split, index: Int64[np.ndarray, " image"]) -> str:
+        """SHA-256 over the SHA-256 of every encoded image: no image can lend bytes to its neighbour."""
+        shelf, state = self._splits[split], sha256()
+        for row in index.tolist():
+            state.update(sha256(shelf.read(row)).digest())
+        return state.hexdigest()
+
+    def masks(
+        self,
+        split: Split,
+        index: Int64[np.ndarray, " image"],
+        canvas: Preprocessing | None = None,
+    ) -> Bool[np.ndarray, "image height width"] | None:
+        """Photographs come without masks."""
+        return None
+
+
+def _pixels(encoded: tuple[bytes, str], canvas: Preprocessing | None) -> np.ndarray:
+    image = decode(*encoded)
+    return np.asarray(image if canvas is None else to_canvas(image, canvas))
+
+
+def header_size(encoded: bytes, where: str) -> Size:
+    """Height and width of an image as it stands upright, without decoding its pixels."""
+    try:
+        with Image.open(BytesIO(encoded)) as image:
+            width, height = image.size
+            lying = width != height and image.getexif().get(_ORIENTATION, 1) >= 5
+    except Exception as error:
+        raise _unreadable(where, error) from error
+    return (width, height) if lying else (height, width)
+
+
+def decode(encoded: bytes, where: str) -> Image.Image:
+    """An RGB image, turned upright as its EXIF data say. Transparent parts show white; `where` names it in errors.
+
+    Raises:
+        DataError: not an image, damaged, or cut short.
+    """
+    try:
+        with Image.open(BytesIO(encoded)) as image:
+            return _as_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # PIL's plugins raise all sorts of things on damaged files
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: Exception) -> DataError:
+    reason = "no image format that PIL knows" if isinstance(error, Image.UnidentifiedImageError) else one_line(error)
+    return DataError(f"{where} cannot be read as an image ({reason or type(error).__name__}).")
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey: PIL's own conversion would clip at 255
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")  # what lies under a transparent pixel is arbitrary, so it must not be shown
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_canvas(image: Image.Image, canvas: Preprocessing) -> Image.Image:
+    """The square that a backbone's evaluation crop is cut from: `resize` x `resize` pixels.
+
+    Preset "whole" squeezes the image into it; the others resize its shortest side and keep the middle, as
+    torchvision's Resize and CenterCrop do. Masks (mode "1") keep hard edges.
+    """
+    side = canvas.resize
+    smooth = Image.Resampling.BICUBIC if canvas.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    how = Image.Resampling.NEAREST if image.mode == "1" else smooth
+    if canvas.preset == "whole":
+        return image.resize((side, side), how)
+    width, height = image.size
+    reach = _SLENDER * min(width, height)
+    if max(width, height) > reach:
+        image = _middle(image, min(width, reach), min(height, reach))
+        width, height = image.size
+    short = min(width, height)
+    image = image.resize((int(side * width / short), int(side * height / short)), how)
+    return _middle(image, side, side)
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

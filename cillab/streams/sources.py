@@ -1,0 +1,135 @@
+"""Where images come from: what every source can be asked, and how a source is found by its name."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+
+from cillab.core.errors import InvalidRequestError, unknown_name
+from cillab.core.pixels import Preprocessing
+from cillab.core.places import cache_dir
+from cillab.core.registry import sources
+from cillab.core.rng import numpy_stream
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
+Size = tuple[int, int]  # height, width
+
+
+class Source(ABC):
+    """Labelled images in two splits, "train" and "test", in a fixed order that never depends on what is asked.
+
+    A label is an index into `class_names`. Images are decoded when asked for and not kept: a Stream keeps them.
+    """
+
+    name: str  # what `open_source` makes it again from
+    class_names: tuple[str, ...]
+    families: tuple[int, ...] | None  # a group for every class, where the source knows of groups
+
+    @abstractmethod
+    def labels(self, split: Split) -> Int64[np.ndarray, " image"]:
+        """The class of every image of `split`."""
+
+    @abstractmethod
+    def ids(self, split: Split, index: Int64[np.ndarray, " image"]) -> tuple[str, ...]:
+        """Stable names of images: a path inside the folder, a row of the table. No name is in both splits."""
+
+    @abstractmethod
+    def common_size(self, split: Split, index: Int64[np.ndarray, " image"]) -> Size | None:
+        """Height and width if all these images have the same, else None. Looks at headers only."""
+
+    @abstractmethod
+    def images(
+        self, split: Split, index: Int64[np.ndarray, " image"], canvas: Preprocessing | None = None
+    ) -> UInt8[np.ndarray, "image 3 height width"]:
+        """Pixels in sRGB, upright: at their own size, or drawn by PIL onto the canvas of a backbone.
+
+        Raises:
+            DataError: an unreadable image (its file or row), or images of several sizes and no canvas.
+        """
+
+    @abstractmethod
+    def digest(self, split: Split, index: Int64[np.ndarray, " image"]) -> str:
+        """SHA-256 over the stored bytes of these images, in this order."""
+
+    @abstractmethod
+    def masks(
+        self, split: Split, index: Int64[np.ndarray, " image"], canvas: Preprocessing | None = None
+    ) -> Bool[np.ndarray, "image height width"] | None:
+        """Where in the image the thing is that decides its class, for sources that know."""
+
+    @property
+    def uniform_size(self) -> Size | None:
+        """Height and width if all images of the source have the same, else None."""
+        found = {self.common_size(split, np.arange(len(self.labels(split)))) for split in SPLITS}
+        return found.pop() if len(found) == 1 else None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be asked of a source beyond its name. A source ignores what does not concern it."""
+
+    seed: int = 0  # of a rendered world, and of the 80/20 division of data that come in one piece
+    image_size: int = 64  # of a rendered world, in pixels
+    per_class: Mapping[Split, int | None] = field(default_factory=lambda: {"train": None, "test": None})
+    cache: Path = field(default_factory=cache_dir)
+
+
+class Opener(Protocol):
+    """What is registered: makes a source from the part of its name after the colon. Its docstring is the listing."""
+
+    def __call__(self, where: str, options: Options) -> Source:
+        """Open what is at `where`; empty for kinds that have only one place."""
+        ...
+
+
+def open_source(
+    name: str,
+    *,
+    seed: int = 0,
+    image_size: int = 64,
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    cache: Path | None = None,
+) -> Source:
+    """The source called `name`: `shields`, `digits`, `cifar100`, `folder:DIR`, `parquet:DIR` or `hf:NAME`.
+
+    `train_per_class` and `test_per_class` tell a rendered world how many images are wanted; other sources have what
+    they have, and it is the Stream that takes the first ones.
+
+    Raises:
+        UnknownNameError: no such kind, with the nearest one.
+        InvalidRequestError: a kind that needs a place and got none, or the other way round.
+        DataError, HubError: the place holds no usable data, or cannot be reached.
+    """
+    kind, colon, where = name.partition(":")
+    registered = {entry.partition(":")[0]: entry for entry in sources}
+    if kind not in registered:
+        raise unknown_name("data set", name, sources)
+    wants = registered[kind].partition(":")[2]
+    if bool(wants) != bool(where) or (colon and not where):
+        raise InvalidRequestError(f"data = {name!r}: write {registered[kind]!r}.")
+    per_class: dict[Split, int | None] = {"train": train_per_class, "test": test_per_class}
+    options = Options(seed, image_size, per_class, cache or cache_dir())
+    return sources[registered[kind]](where, options)
+
+
+def hold_out(
+    labels: Int64[np.ndarray, " image"], class_names: Sequence[str], seed: int
+) -> dict[Split, Int64[np.ndarray, " _"]]:
+    """Divide images 80/20 into train and test within every class, for data that come in one piece.
+
+    The draw of a class depends on the seed, its name and its number of images alone, so adding a class moves no image
+    of another. From two images on, both sides get at least one; a single image is for training.
+    """
+    test = []
+    for class_id, class_name in enumerate(class_names):
+        rows = np.flatnonzero(labels == class_id)
+        count = max(1, round(0.2 * len(rows))) if len(rows) > 1 else 0
+        test.append(numpy_stream(seed, "hold out", class_name).permutation(rows)[:count])
+    held = np.isin(np.arange(len(labels)), np.concatenate(test))
+    return {"train": np.flatnonzero(~held), "test": np.flatnonzero(held)}
