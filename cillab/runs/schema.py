@@ -1,0 +1,224 @@
+"""What the files of a run folder hold, as typed records. Readers allow fields they do not know; writers add freely.
+
+The version is `major.minor`: within a major version every reader reads every file; a newer major version is refused
+with the version of cillab that wrote it. Accuracies and the like are fractions in [0, 1]; times are seconds; the
+clock is Unix time.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = "1.0"
+
+State = Literal["queued", "running", "paused", "finished", "failed", "cancelled"]
+Liveness = Literal["queued", "running", "paused", "finished", "failed", "cancelled", "interrupted"]
+
+# Arrays of steps/<id>.safetensors. N = probe points (the same all over the run, classes not yet seen included),
+# K = classes seen, in the order of `seen`, T = tasks so far, d = feature dimension, L = layers. Labels are class ids.
+SNAPSHOT_ARRAYS: dict[str, str] = {
+    "features": "f16 [N, d]: what the classifier looks at, on the probe",
+    "logits": "f16 [N, K]",
+    "predictions": "i32 [N]: class ids",
+    "seen": "i32 [K]: class ids in order of first appearance",
+    "task_of_class": "i32 [K]: task in which the class was first seen",
+    "means/stored": "f32 [K, d]: training mean when the class was learnt",
+    "means/now": "f32 [K, d]: training mean, measured again now",
+    "means/test": "f32 [K, d]: mean of the test images",
+    "head/weight": "f32 [K, d']: rows that features are compared with; d' may differ from d",
+    "head/bias": "f32 [K], if the head has one",
+    "confusion": "i32 [K, K]: images of the test set of the classes seen; rows are true classes",
+    "accuracy/row": "f64 [T]: accuracy on the test images of each task seen, among all classes seen",
+    "cosine": "f16 [K, K]: cosines of the class means now, centred on their average",
+    "nc/within": "f64 [K]: within-class variance, training images",
+    "internals/noise/weights": "f32 [L, t]: mixing weights of each layer over the t generators",
+    "internals/noise/similarity": "f32 [t, t]: cosines of the task prototypes",
+    "internals/noise/prototypes": "f32 [t, d]",
+    "internals/noise/ratio": "f32 [L, t]: norm of the noise over the norm of the signal, on the probe",
+    "internals/noise/dead": "u8 [L, t]: 1 where a generator puts out nothing",
+    "cam/true": "u8 [N, gh, gw]: Grad-CAM, map = value / 255 * scale; also cam/predicted, cam/difference",
+    "cam_scale/true": "f32 [N]: scale of each map; also for the other targets",
+}
+
+# Scalars of metrics.jsonl, one row per step and name; `train/...` rows come during training with task and epoch.
+SCALARS: tuple[str, ...] = (
+    "accuracy/seen",
+    "accuracy/old",
+    "accuracy/new",
+    *(
+        f"nc/{side}/{name}"
+        for side in ("train", "test")
+        for name in ("nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "max_angle", "nc3", "nc4")
+    ),
+    "drift/cosine",
+    "drift/relative",
+    "seconds/learn",
+    "seconds/probe",
+)
+
+
+def plain(value: Any) -> Any:
+    """NumPy numbers, arrays, sets and paths as JSON values; what is not a finite number becomes null."""
+    match value:
+        case None | bool() | int() | str():
+            simple = value
+        case float():
+            simple = float(value) if math.isfinite(value) else None
+        case BaseModel():
+            simple = plain(value.model_dump())
+        case np.ndarray() | np.generic():
+            simple = plain(value.tolist())
+        case Mapping():
+            simple = {str(key): plain(item) for key, item in value.items()}
+        case set() | frozenset():
+            simple = sorted(plain(item) for item in value)
+        case Sequence() if not isinstance(value, bytes):
+            simple = [plain(item) for item in value]
+        case _:
+            simple = str(value)
+    return simple
+
+
+class Record(BaseModel):
+    """Base of everything on disk: unknown fields are kept, so that a file of a newer minor version can be read."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+
+class Abilities(Record):
+    """What the learner needs and what it can show; pages and figures ask here, never for its name."""
+
+    summary: str = ""
+    paper: str = ""
+    evidence: str = ""
+    needs: list[str] = Field(default_factory=list)
+    shows: list[str] = Field(default_factory=list)
+
+    @field_validator("needs", "shows", mode="before")
+    @classmethod
+    def _ordered(cls, value: Any) -> Any:
+        return sorted(value) if isinstance(value, set | frozenset | tuple) else value
+
+
+class Protocol(Record):
+    """The row without which a number means nothing. `None` = not stated."""
+
+    data: str = ""
+    data_digest: str | None = None
+    split: str = ""
+    split_digest: str | None = None
+    order: str = ""
+    seed: int | None = None
+    train_per_class: int | None = None
+    test_per_class: int | None = None
+    backbone: str = ""
+    weights_digest: str | None = None
+    transform: str = ""
+    image_size: int | None = None
+    learner: str = ""
+    params: dict[str, Any] = Field(default_factory=dict)
+    params_digest: str | None = None
+    spec_digest: str | None = None
+    exemplars: bool | None = None
+    task_id_at_test: bool = False
+    class_names: bool | None = None
+    precision: str = ""
+    device: str = ""
+    evidence: str = "own run"
+
+
+# Two results may stand in one ranking only when all of these agree; the learner and its parameters are what competes.
+PROTOCOL_KEY: tuple[str, ...] = (
+    "data", "data_digest", "split", "split_digest", "order", "seed", "train_per_class", "test_per_class",
+    "backbone", "weights_digest", "transform", "image_size", "exemplars", "task_id_at_test",
+)  # fmt: skip
+
+
+class RunInfo(Record):
+    """run.json: what was run. Written once, before anything is learnt."""
+
+    schema_version: str = SCHEMA_VERSION
+    cillab_version: str = ""
+    spec: dict[str, Any] = Field(default_factory=dict)
+    tasks: list[list[int]]  # class ids of each task, in the order of the stream
+    class_order: list[int] = Field(default_factory=list)  # the tasks, one after the other
+    class_names: dict[int, str] = Field(default_factory=dict)
+    capabilities: Abilities = Field(default_factory=Abilities)
+    protocol: Protocol = Field(default_factory=Protocol)
+    versions: dict[str, str] = Field(default_factory=dict)  # packages, and the commit of the code if known
+    device: str = ""
+    precision: str = ""
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @field_validator("class_names", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return dict(enumerate(value)) if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunInfo":
+        flat = [class_id for task in self.tasks for class_id in task]
+        self.class_order = self.class_order or flat
+        if flat != self.class_order or len(set(flat)) != len(flat):
+            raise ValueError("the tasks, one after the other, must be the class order, each class once")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes in each task."""
+        return tuple(len(task) for task in self.tasks)
+
+    @property
+    def task_of_class(self) -> dict[int, int]:
+        """Task index of every class id of the stream."""
+        return {class_id: index for index, task in enumerate(self.tasks) for class_id in task}
+
+    def name_of(self, class_id: int | np.integer) -> str:
+        """Name of a class, or `class 7` for one without a name."""
+        return self.class_names.get(int(class_id), f"class {int(class_id)}")
+
+
+class Status(Record):
+    """status.json: where the run is. Replaced as a whole; `heartbeat` says when."""
+
+    state: State = "queued"
+    pid: int | None = None
+    host: str | None = None
+    heartbeat: float = 0.0
+    started: float | None = None
+    task: int | None = None
+    tasks: int | None = None
+    stage: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    done: int = 0  # images of this stage handled so far
+    total: int = 0
+    loss: float | None = None
+    images_per_second: float | None = None
+    eta_s: float | None = None
+    error: str | None = None
+
+
+class Result(Record):
+    """result.json: the numbers of a finished run. Fractions in [0, 1]; `None` where a number is not defined."""
+
+    a_last: float
+    a_avg: float
+    accuracy_seen: list[float]
+    accuracy_matrix: list[list[float | None]]  # R[t][j]: after task t, on task j; null where j > t
+    forgetting_chaudhry: float | None = None
+    forgetting_pilot: float | None = None
+    bwt_gem: float | None = None
+    nc: list[dict[str, Any]] = Field(default_factory=list)  # scalars per task
+    seconds: dict[str, float] = Field(default_factory=dict)  # `total` and by stage
+    images_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    stored_floats: int | None = None
+    trainable_parameters: int | None = None
+    passes_per_test_image: float | None = None
+    protocol: Protocol = Field(default_factory=Protocol)

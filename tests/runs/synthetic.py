@@ -1,0 +1,277 @@
+"""A run folder without a model: drifting clusters in feature space, everything a probe would have written about them.
+
+The features of old classes rotate and spread a little with every task, so that accuracy falls, NC1 rises and the
+stored means fall behind. Every array and scalar of the schema is there and consistent with the others.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cillab.runs import Abilities, Protocol, RunInfo, RunWriter, step_id
+
+_HUES = np.array([[214, 72, 58], [44, 110, 180], [240, 190, 60], [60, 150, 90], [130, 80, 160], [230, 230, 225]])
+
+
+def write_synthetic_run(  # noqa: PLR0917 - a test helper that many call by position
+    path,
+    tasks: int = 5,
+    classes_per_task: int = 4,
+    probe: int = 120,
+    dim: int = 16,
+    noise: bool = True,
+    seed: int = 0,
+    finished: bool = True,
+    cams: bool = False,
+    learner: str | None = None,
+) -> Path:
+    """Write a whole run (without the last task and the result, and still `running`, if not `finished`)."""
+    rng = np.random.default_rng(seed)
+    count = tasks * classes_per_task
+    order = rng.permutation(count)
+    learner = learner or ("min" if noise else "simplecil")
+    info = _info(order.reshape(tasks, classes_per_task), noise, seed, learner)
+    writer = RunWriter.create(path, info)
+
+    labels = order[np.arange(probe) % count]
+    task_of = info.task_of_class
+    probe_tasks = np.array([task_of[int(label)] for label in labels])
+    writer.probe([f"test/{i:05d}" for i in range(probe)], labels, probe_tasks, _sprites(labels, rng))
+
+    world = _World(rng, count, dim, labels)
+    stored = np.zeros((0, dim))
+    rows: list[np.ndarray] = []
+    seen_curve: list[float] = []
+    nc_rows: list[dict] = []
+    for task in range(tasks if finished else tasks - 1):
+        seen = order[: (task + 1) * classes_per_task]
+        for epoch in range(4):
+            writer.log(
+                step_id(task),
+                {"train/loss": 2.2 * np.exp(-0.9 * epoch) + 0.05 * rng.random()},
+                task=task,
+                epoch=epoch + 1,
+            )
+        arrays, scalars = world.look(task, seen, classes_per_task, stored)
+        stored = arrays["means/stored"]
+        rows.append(arrays["accuracy/row"])
+        seen_curve.append(scalars["accuracy/seen"])
+        if noise:
+            arrays |= _noise(rng, task)
+        if cams:
+            arrays |= _cams(rng, probe)
+        scalars |= {"seconds/learn": 3.0 + 0.4 * rng.random(), "seconds/probe": 0.5 + 0.1 * rng.random()}
+        nc_rows.append({name: value for name, value in scalars.items() if name.startswith("nc/")})
+        writer.log(step_id(task), scalars)
+        writer.snapshot(step_id(task), arrays)
+        writer.status(state="running", stage="fit", task=task, epoch=4, epochs=4, done=400, total=400, eta_s=12.0)
+    if finished:
+        writer.result(_result(rows, seen_curve, nc_rows))
+        writer.status(state="finished", eta_s=0.0)
+    return Path(path)
+
+
+def _info(tasks: np.ndarray, noise: bool, seed: int, learner: str) -> RunInfo:
+    colours, charges = ["red", "blue", "gold", "green", "black"], ["star", "lion", "tower", "key", "rose"]
+    names = {int(c): f"{colours[c % 5]} {charges[c // 5 % 5]} {c}" for c in tasks.ravel()}
+    protocol = Protocol(
+        data="synthetic",
+        data_digest="0" * 12,
+        split=f"B0-Inc{tasks.shape[1]}",
+        split_digest=f"{seed:012d}",
+        order="pilot",
+        seed=seed,
+        train_per_class=20,
+        test_per_class=25,
+        backbone="none",
+        weights_digest="1" * 12,
+        transform="tag",
+        image_size=32,
+        learner=learner,
+        params={"noise_dim": 48} if noise else {},
+        params_digest="2" * 12 if noise else "3" * 12,
+        exemplars=False,
+        class_names=False,
+        precision="fp32",
+        device="cpu",
+        evidence="synthetic",
+    )
+    return RunInfo(
+        cillab_version="0.1.0",
+        spec={"data": "synthetic", "split": protocol.split, "learner": learner, "seed": seed},
+        tasks=tasks.tolist(),
+        class_names=names,
+        capabilities=Abilities(
+            summary="drifting clusters", evidence="synthetic", shows=["noise"] if noise else [], paper="none"
+        ),
+        protocol=protocol,
+        versions={"numpy": np.__version__},
+        device="cpu",
+        precision="fp32",
+    )
+
+
+def _sprites(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A disc on a striped ground per image, 40 px, colours by class."""
+    y, x = np.mgrid[:40, :40]
+    out = np.zeros((len(labels), 3, 40, 40), np.uint8)
+    for i, label in enumerate(labels):
+        ground = np.where(((x + y * (label % 3)) // 6 % 2)[None] == 0, _HUES[label % 6][:, None, None], 235)
+        disc = (x - 20 - rng.integers(-4, 5)) ** 2 + (y - 20 - rng.integers(-4, 5)) ** 2 < 90
+        out[i] = np.where(disc[None], _HUES[(label // 6 + 1) % 6][:, None, None], ground)
+    return out
+
+
+class _World:
+    """Class means that move, samples around them, and what a probe measures of it."""
+
+    def __init__(self, rng: np.random.Generator, count: int, dim: int, labels: np.ndarray) -> None:
+        self.rng, self.labels, self.dim = rng, labels, dim
+        self.base = rng.normal(size=(count, dim)) / np.sqrt(dim) * 3
+        self.drift = rng.normal(size=(count, dim)) / np.sqrt(dim) * 0.35
+        self.train = rng.normal(size=(count, 20, dim)) * 0.45
+        self.test = rng.normal(size=(count, 25, dim)) * 0.6
+        self.jitter = rng.normal(size=(len(labels), dim)) * 0.6
+
+    def look(self, task: int, seen: np.ndarray, increment: int, stored: np.ndarray) -> tuple[dict, dict]:
+        age = np.full(len(self.base), 0.0)
+        age[seen] = task - np.arange(len(seen)) // increment
+        spread = 1 + 0.12 * age[:, None, None]
+        means = self.base + self.drift * task
+        train, test = means[:, None] + self.train * spread, means[:, None] + self.test * spread
+        features = means[self.labels] + self.jitter * spread[self.labels, 0]
+        now, on_test = train[seen].mean(axis=1), test[seen].mean(axis=1)
+        stored = np.concatenate([stored, now[len(stored) :]])
+        weight = stored - stored.mean(axis=0)
+        bias = -(stored**2).sum(axis=1) / 2 + stored @ stored.mean(axis=0)
+        logits = features @ weight.T + bias
+        test_logits = test[seen].reshape(-1, self.dim) @ weight.T + bias
+        truth, guess = np.repeat(np.arange(len(seen)), test.shape[1]), test_logits.argmax(axis=1)
+        confusion = np.zeros((len(seen), len(seen)), np.int32)
+        np.add.at(confusion, (truth, guess), 1)
+        hits = (truth == guess).reshape(task + 1, -1).mean(axis=1)
+        arrays = {
+            "features": features.astype(np.float16),
+            "logits": logits.astype(np.float16),
+            "predictions": seen[logits.argmax(axis=1)].astype(np.int32),
+            "seen": seen.astype(np.int32),
+            "task_of_class": (np.arange(len(seen)) // increment).astype(np.int32),
+            "means/stored": stored.astype(np.float32),
+            "means/now": now.astype(np.float32),
+            "means/test": on_test.astype(np.float32),
+            "head/weight": weight.astype(np.float32),
+            "head/bias": bias.astype(np.float32),
+            "confusion": confusion,
+            "accuracy/row": hits.astype(np.float64),
+            "cosine": _cosines(now).astype(np.float16),
+            "nc/within": train[seen].var(axis=1).sum(axis=1),
+        }
+        scalars = {
+            "accuracy/seen": float((truth == guess).mean()),
+            "accuracy/old": float(hits[:-1].mean()) if task else float("nan"),
+            "accuracy/new": float(hits[-1]),
+            "drift/cosine": float(1 - _row_cosines(stored, now).mean()),
+            "drift/relative": float(
+                np.linalg.norm(now - stored, axis=1).mean() / np.sqrt(train[seen].var(axis=1).sum(1)).mean()
+            ),
+        }
+        for side, points in (("train", train[seen]), ("test", test[seen])):
+            scalars |= {f"nc/{side}/{name}": value for name, value in _collapse(points, weight, bias).items()}
+        return arrays, scalars
+
+
+def _cosines(means: np.ndarray) -> np.ndarray:
+    unit = means - means.mean(axis=0)
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def _collapse(points: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> dict[str, float]:
+    """NC1 to NC4 by their definitions, on [K, n, d]."""
+    k, n, dim = points.shape
+    means = points.mean(axis=1)
+    centred = means - means.mean(axis=0)
+    inner = (points - means[:, None]).reshape(-1, dim)
+    within, between = inner.T @ inner / (k * n), centred.T @ centred / k
+    norms = np.linalg.norm(centred, axis=1)
+    pairs = _cosines(means)[np.triu_indices(k, 1)]
+    variance = (inner**2).sum(axis=1).reshape(k, n).mean(axis=1)
+    gap = ((means[:, None] - means[None]) ** 2).sum(axis=2)[np.triu_indices(k, 1)]
+    both = (variance[:, None] + variance[None])[np.triu_indices(k, 1)]
+    flat = points.reshape(-1, dim)
+    nearest = ((flat[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
+    unit_w, unit_m = weight / np.linalg.norm(weight), centred / np.linalg.norm(centred)
+    return {
+        "nc1": float(np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / k),
+        "nc1_quotient": float(np.trace(within) / np.trace(between)),
+        "cdnv": float((both / (2 * gap)).mean()),
+        "equinorm": float(norms.std() / norms.mean()),
+        "equiangular": float(pairs.std()),
+        "max_angle": float(np.abs(pairs + 1 / (k - 1)).mean()),
+        "nc3": float(np.linalg.norm(unit_w - unit_m)),
+        "nc4": float(((flat @ weight.T + bias).argmax(axis=1) == nearest).mean()),
+    }
+
+
+def _noise(rng: np.random.Generator, task: int, layers: int = 6, dim: int = 8) -> dict[str, np.ndarray]:
+    """Mixing weights that sum to one, similar prototypes, a dead generator at layer 3 of task 1."""
+    local = np.random.default_rng(7)
+    prototypes = (local.normal(size=(12, dim)) + 0.8)[: task + 1]
+    unit = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
+    raw = np.exp(-0.4 * np.arange(task + 1)[::-1] + 0.25 * rng.normal(size=(layers, task + 1)))
+    ratio = 0.02 + 0.1 * np.abs(local.normal(size=(layers, 12))[:, : task + 1]) * np.linspace(0.4, 1.6, layers)[:, None]
+    dead = np.zeros((layers, task + 1), np.uint8)
+    if task >= 1:
+        dead[3, 1], ratio[3, 1] = 1, 0.0
+    return {
+        "internals/noise/weights": (raw / raw.sum(axis=1, keepdims=True)).astype(np.float32),
+        "internals/noise/similarity": (unit @ unit.T).astype(np.float32),
+        "internals/noise/prototypes": prototypes.astype(np.float32),
+        "internals/noise/ratio": ratio.astype(np.float32),
+        "internals/noise/dead": dead,
+    }
+
+
+def _cams(rng: np.random.Generator, probe: int) -> dict[str, np.ndarray]:
+    out = {}
+    for target in ("true", "predicted", "difference"):
+        maps = rng.random((probe, 4, 4))
+        scale = maps.max(axis=(1, 2))
+        out[f"cam/{target}"] = np.round(maps / scale[:, None, None] * 255).astype(np.uint8)
+        out[f"cam_scale/{target}"] = scale.astype(np.float32)
+    return out
+
+
+def _result(rows: list[np.ndarray], seen: list[float], nc: list[dict]) -> dict:
+    last = len(rows) - 1
+    matrix = np.full((last + 1, last + 1), np.nan)
+    for t, row in enumerate(rows):
+        matrix[t, : t + 1] = row
+    old = range(last)
+    return {
+        "a_last": seen[-1],
+        "a_avg": float(np.mean(seen)),
+        "accuracy_seen": seen,
+        "accuracy_matrix": matrix,
+        "forgetting_chaudhry": np.mean([np.nanmax(matrix[j:last, j]) - matrix[last, j] for j in old]) if last else None,
+        "forgetting_pilot": np.mean([np.nanmax(matrix[j:, j]) - matrix[last, j] for j in old]) if last else None,
+        "bwt_gem": np.mean([matrix[last, j] - matrix[j, j] for j in old]) if last else None,
+        "nc": nc,
+        "seconds": {"total": 20.0 + time.process_time() % 1, "learn": 16.0, "probe": 4.0},
+        "images_per_second": 900.0,
+        "peak_memory_bytes": 250 * 2**20,
+        "stored_floats": 4096,
+        "trainable_parameters": 0,
+        "passes_per_test_image": 1.0,
+    }
+
+
+if __name__ == "__main__":
+    import sys
+
+    print(write_synthetic_run(sys.argv[1], *(int(a) for a in sys.argv[2:])))
