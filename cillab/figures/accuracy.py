@@ -1,0 +1,115 @@
+"""The accuracy curve: all classes seen so far, and old and new ones apart; one run or several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64
+
+from cillab.figures.palette import ACCENT, SECOND, THIRD, Theme, cursor, style, task_colour, task_mark
+from cillab.figures.picture import Picture
+from cillab.figures.words import MINUS, empty, percent, plural
+from cillab.runs import Run, parse_step
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Accuracy of one run at the end of each task, as fractions; NaN where there is no such class."""
+
+    name: str
+    classes: Float64[np.ndarray, " task"]  # number of classes seen
+    seen: Float64[np.ndarray, " task"]
+    old: Float64[np.ndarray, " task"]
+    new: Float64[np.ndarray, " task"]
+
+
+def read_curve(run: Run, name: str | None = None) -> Curve:
+    """The curve of a run, as far as it has come."""
+    steps, metrics = run.task_steps, run.metrics()
+    counts = np.cumsum(run.info.sizes)[[parse_step(step)[0] for step in steps]] if steps else np.zeros(0)  # pyright: ignore
+    values = (metrics.over(f"accuracy/{which}", steps) for which in ("seen", "old", "new"))
+    return Curve(name or run.name, counts.astype(np.float64), *values)
+
+
+def draw_accuracy(curves: Sequence[Curve], classes: int, at: float | None = None, theme: Theme = "light") -> Picture:
+    """One curve: seen, old and new classes. Several: seen classes only, one line per run.
+
+    `classes` is the number of classes of the stream; `at` = number of classes seen at the cursor.
+    """
+    curves = [curve for curve in curves if len(curve.seen)]
+    if not curves:
+        return empty("accuracy", "No task has been tested yet.", theme)
+    figure = go.Figure()
+    if len(curves) == 1:
+        lines = [
+            (curves[0].new, "new classes", SECOND[theme], "dash", "triangle-up", 1.6),
+            (curves[0].old, "old classes", THIRD[theme], "dot", "square", 1.6),
+            (curves[0].seen, "all classes seen", ACCENT[theme], "solid", "circle", 2.8),
+        ]
+        for values, name, colour, dash, mark, width in lines:
+            _line(figure, curves[0].classes, values, name=name, colour=colour, dash=dash, mark=mark, width=width)
+    else:
+        for index, curve in enumerate(curves):
+            colour, mark = task_colour(index, theme), task_mark(index)
+            _line(figure, curve.classes, curve.seen, name=curve.name, colour=colour, dash="solid", mark=mark, width=2.4)
+    style(
+        figure, theme, name="accuracy", height=340, legend={"traceorder": "reversed" if len(curves) == 1 else "normal"}
+    )
+    pad = 0.03 * classes
+    ticks = curves[0].classes if len(curves[0].classes) <= 12 else None
+    figure.update_xaxes(title_text="classes seen", range=[-pad + min(c.classes[0] for c in curves), classes + pad])
+    if ticks is not None and len(curves) == 1:
+        figure.update_xaxes(tickvals=ticks.astype(np.float32))
+    figure.update_yaxes(title_text="accuracy", range=[0, 1.02], tickformat=".0%", dtick=0.2)
+    if at is not None:
+        cursor(figure, at, theme)
+    notes = ("Test images, weighted by image; A_avg is the mean over tasks and includes the first.",)
+    return Picture(figure, _sentence(curves), notes)
+
+
+def _line(
+    figure: go.Figure, x: np.ndarray, y: np.ndarray, *, name: str, colour: str, dash: str, mark: str, width: float
+) -> None:
+    figure.add_scatter(
+        x=x.astype(np.float32),
+        y=y.astype(np.float32),
+        name=name,
+        mode="lines+markers",
+        line={"color": colour, "width": width, "dash": dash},
+        marker={"symbol": mark, "size": 5 + width, "color": colour},
+        hovertemplate=f"{name}<br>%{{x:.0f}} classes seen<br><b>%{{y:.1%}}</b><extra></extra>",
+    )
+
+
+def _sentence(curves: Sequence[Curve]) -> str:
+    if len(curves) > 1:
+        parts = [
+            f"{c.name} ends at {percent(float(c.seen[-1]))} (A_avg {percent(float(c.seen.mean()))})" for c in curves
+        ]
+        return "; ".join(parts) + "."
+    curve = curves[0]
+    end = f"{percent(float(curve.seen[-1]))} on {plural(int(curve.classes[-1]), 'class')}"
+    if len(curve.seen) == 1:
+        return f"After the first task the accuracy is {end}."
+    text = f"Accuracy went from {percent(float(curve.seen[0]))} on {plural(int(curve.classes[0]), 'class')} to {end}"
+    text += f" (A_avg {percent(float(curve.seen.mean()))})"
+    if np.isfinite(curve.old[-1]) and np.isfinite(curve.new[-1]):
+        gap = 100 * float(curve.new[-1] - curve.old[-1])
+        text += f"; at the end new classes are at {percent(float(curve.new[-1]))}, old ones at"
+        text += f" {percent(float(curve.old[-1]))}, a gap of {gap:.1f} points".replace("-", MINUS)
+    return text + "."
+
+
+def accuracy(
+    run: Run | Sequence[Run] | Mapping[str, Run], step: str | int | None = None, *, theme: Theme = "light"
+) -> Picture:
+    """The accuracy curve of one run, or of several by name; the cursor stands at `step` of the first."""
+    named = run if isinstance(run, Mapping) else {r.name: r for r in ([run] if isinstance(run, Run) else run)}
+    curves = [read_curve(one, name) for name, one in named.items()]
+    first = next(iter(named.values()))
+    at = None
+    if step is not None:
+        task = (parse_step(first.resolve(step)) or (0,))[0]
+        at = float(np.cumsum(first.info.sizes)[task])
+    return draw_accuracy(curves, max(len(one.order) for one in named.values()), at, theme)

@@ -1,0 +1,69 @@
+"""The accuracy matrix: after each task, how well each task seen so far is still known."""
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64
+
+from cillab.figures.palette import CURSOR, SEQUENTIAL, Theme, style
+from cillab.figures.picture import Picture
+from cillab.figures.words import empty, percent
+from cillab.runs import Run, parse_step
+
+_TEXT_UP_TO = 20  # tasks; more numbers than that cannot be read
+
+
+def draw_accuracy_matrix(
+    matrix: Float64[np.ndarray, "task task"], tasks: int, at: int | None = None, theme: Theme = "light"
+) -> Picture:
+    """R[t, j]: rows = after task t, columns = on the test images of task j, among all classes seen by then.
+
+    `tasks` is the number of tasks of the stream, so that the axes are the same at every step; `at` frames a row.
+    """
+    done = len(matrix)
+    if not done:
+        return empty("accuracy_matrix", "No task has been tested yet.", theme)
+    z = np.full((tasks, tasks), np.nan, np.float32)
+    z[:done, :done] = matrix
+    shown = [[f"{100 * value:.0f}" if np.isfinite(value) else "" for value in row] for row in z]
+    labels = [str(t + 1) for t in range(tasks)]
+    figure = go.Figure(
+        go.Heatmap(
+            z=z,
+            x=labels,
+            y=labels,
+            zmin=0,
+            zmax=1,
+            colorscale=SEQUENTIAL,
+            xgap=1.5,
+            ygap=1.5,
+            text=shown if tasks <= _TEXT_UP_TO else None,
+            texttemplate="%{text}" if tasks <= _TEXT_UP_TO else None,
+            textfont={"size": 12},
+            hoverongaps=False,
+            hovertemplate="after task %{y}, on task %{x}<br><b>%{z:.1%}</b><extra></extra>",
+            colorbar={"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+        )
+    )
+    style(figure, theme, name="accuracy_matrix", height=380)
+    figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
+    figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")
+    row = done - 1 if at is None else min(at, done - 1)
+    figure.add_shape(
+        type="rect",
+        x0=-0.5,
+        x1=row + 0.5,
+        y0=row - 0.5,
+        y1=row + 0.5,
+        line={"color": CURSOR[theme], "width": 2},
+        name="cursor",
+    )
+    first, now = float(matrix[0, 0]), float(matrix[row, 0])
+    sentence = f"After task {row + 1} of {tasks}, task {row + 1} is at {percent(float(matrix[row, row]))}"
+    sentence += f" and task 1 at {percent(now)}, from {percent(first)} when it was learnt." if row else "."
+    return Picture(figure, sentence, ("Test images; the classifier chooses among all classes seen so far.",))
+
+
+def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """The accuracy matrix of a run, with the row of `step` framed (default: the last)."""
+    at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None
+    return draw_accuracy_matrix(run.accuracy_matrix(), len(run.info.tasks), at, theme)

@@ -1,0 +1,113 @@
+"""How the angles between class means are spread: old with old, old with new, new with new, against the simplex."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64
+
+from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, see_through, style
+from cillab.figures.picture import Picture
+from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number
+from cillab.runs import Run
+
+_BINS = (12, 50)  # fewest and most
+_AGES = ("old with old", "old with new", "new with new")
+
+
+@dataclass(frozen=True, eq=False)
+class Angles:
+    """Histogram of cosines by the age of the two classes, in bins that are the same at every step."""
+
+    step: str
+    edges: Float64[np.ndarray, " edge"]
+    shares: Float64[np.ndarray, "3 bin"]  # of the pairs of each age; a row of zeros where there is no pair
+    pairs: tuple[int, int, int]
+    means: tuple[float, float, float]
+    target: float
+    highest: float  # over all steps of the run: one axis for all of them
+
+
+def split_pairs(cosine: np.ndarray, task_of_class: np.ndarray) -> list[Float64[np.ndarray, " pair"]]:
+    """Cosines of the pairs old/old, old/new and new/new; classes of the newest task are new."""
+    a, b = np.triu_indices(len(cosine), 1)
+    values = np.asarray(cosine, np.float64)[a, b]
+    new = np.asarray(task_of_class) == np.max(task_of_class, initial=0)
+    age = new[a].astype(int) + new[b].astype(int)
+    return [values[(age == n) & np.isfinite(values)] for n in range(3)]
+
+
+def read_angles(run: Run, step: str | int | None = None) -> Angles:
+    """Histograms of one step, with bins and height from all steps there are."""
+    groups = {s: split_pairs(run.snapshot(s)["cosine"], run.snapshot(s)["task_of_class"]) for s in run.steps}
+    chosen = run.resolve(step)
+    everything = np.concatenate([values for triple in groups.values() for values in triple] or [np.zeros(0)])
+    low, high = (everything.min(), everything.max()) if len(everything) else (-1.0, 1.0)
+    margin = max(0.02, 0.03 * (high - low))
+    most = max((sum(map(len, triple)) for triple in groups.values()), default=0)
+    bins = int(np.clip(2.5 * most ** (1 / 3), *_BINS))  # Rice's rule, a little finer
+    edges = np.linspace(max(-1.0, low - margin), min(1.0, high + margin), bins + 1)
+    shares = {s: np.stack([_share(values, edges) for values in triple]) for s, triple in groups.items()}
+    now = groups[chosen]
+    count = len(run.snapshot(chosen)["cosine"])
+    return Angles(
+        chosen,
+        edges,
+        shares[chosen],
+        (len(now[0]), len(now[1]), len(now[2])),
+        tuple(float(values.mean()) if len(values) else float("nan") for values in now),  # pyright: ignore
+        -1 / (count - 1) if count > 1 else float("nan"),
+        max(float(share.max()) for share in shares.values()),
+    )
+
+
+def _share(values: np.ndarray, edges: np.ndarray) -> Float64[np.ndarray, " bin"]:
+    return np.histogram(values, edges)[0] / max(len(values), 1)
+
+
+def draw_angles(data: Angles, theme: Theme = "light") -> Picture:
+    """Three outlines over one axis of cosines and a line at -1/(K-1)."""
+    if not sum(data.pairs):
+        return empty("angles", "Angles need at least two classes.", theme)
+    figure = go.Figure()
+    middles = (data.edges[:-1] + data.edges[1:]) / 2
+    degrees = np.degrees(np.arccos(np.clip(middles, -1, 1))).astype(np.float32)
+    for age, colours, dash, share, pairs in zip(
+        _AGES, (ACCENT, SECOND, THIRD), ("solid", "dash", "dot"), data.shares, data.pairs, strict=True
+    ):
+        figure.add_scatter(
+            x=middles.astype(np.float32),
+            y=share.astype(np.float32),
+            customdata=degrees,
+            name=f"{age} ({pairs:,})",
+            visible=True if pairs else "legendonly",
+            mode="lines",
+            line={"color": colours[theme], "width": 1.8, "shape": "hvh", "dash": dash},
+            fill="tozeroy",
+            fillcolor=see_through(colours[theme], 0.16),
+            hovertemplate=f"{age}<br>cosine %{{x:.2f}} (%{{customdata:.0f}}°)<br>"
+            "<b>%{y:.1%}</b> of its pairs<extra></extra>",
+        )
+    style(figure, theme, name="angles", height=340)
+    figure.update_xaxes(title_text="cosine of two class means", range=[float(data.edges[0]), float(data.edges[-1])])
+    figure.update_yaxes(title_text="share of its pairs", range=[0, 1.1 * data.highest], tickformat=".0%")
+    figure.add_vline(x=data.target, line={"color": CURSOR[theme], "width": 1.5, "dash": "dash"}, name="target")
+    figure.add_annotation(
+        x=data.target,
+        y=1,
+        yref="paper",
+        yanchor="top",
+        xanchor="left",
+        xshift=6,
+        text=f"{SIMPLEX} = {number(data.target)}",
+    )
+    parts = [f"{age} {number(mean)}" for age, mean, n in zip(_AGES, data.means, data.pairs, strict=True) if n]
+    sentence = (
+        f"{after(data.step).capitalize()}, the mean cosine is {', '.join(parts)}; a simplex has {number(data.target)}."
+    )
+    return Picture(figure, sentence, (ORACLE, MOVING_TARGET))
+
+
+def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Spread of the angles between class means of a run at `step` (default: the last)."""
+    return draw_angles(read_angles(run, step), theme) if run.steps else empty("angles", "No step yet.", theme)

@@ -1,0 +1,146 @@
+"""NC1 to NC4 over the steps of a run, on training and on test images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64
+from plotly.subplots import make_subplots
+
+from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, Theme, cursor, style
+from cillab.figures.picture import Picture
+from cillab.figures.words import (
+    MOVING_TARGET,
+    ORACLE,
+    after,
+    empty,
+    end_of,
+    images_note,
+    moved,
+    number,
+    percent,
+    place,
+    places,
+    task_axis,
+)
+from cillab.runs import Run
+
+# Panel: title, value under full collapse, and its scalars with their names on screen.
+_PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("NC1", "0, log scale", {"nc1": "within / between"}),
+    ("NC2", "0", {"equinorm": "norms", "equiangular": "angles"}),
+    ("NC3", "0", {"nc3": "head against means"}),
+    ("NC4", "100 %", {"nc4": "head agrees with nearest mean"}),
+)
+_SIDES = (("train", "solid", "circle"), ("test", "dot", "circle-open"))
+
+
+@dataclass(frozen=True, eq=False)
+class Collapse:
+    """Scalars over steps, by `train/nc1` and so on; NaN where not measured."""
+
+    steps: tuple[str, ...]
+    tasks: int  # of the whole stream
+    series: Mapping[str, Float64[np.ndarray, " step"]]
+    notes: tuple[str, ...] = ()
+
+
+def read_collapse(run: Run) -> Collapse:
+    """The collapse scalars of a run, as far as it has come."""
+    steps, metrics = run.steps, run.metrics()
+    names = [f"{side}/{name}" for side, _, _ in _SIDES for _, _, scalars in _PANELS for name in scalars]
+    series = {name: metrics.over(f"nc/{name}", steps) for name in names}
+    return Collapse(steps, len(run.info.tasks), series, (ORACLE, images_note(run), MOVING_TARGET))
+
+
+def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light", columns: int = 2) -> Picture:
+    """Four small plots on one task axis: training images solid, test images dotted, a cursor at `step`."""
+    if not data.steps:
+        return empty("collapse", "No step has been measured yet.", theme)
+    rows = -(-len(_PANELS) // columns)
+    figure = make_subplots(rows, columns, horizontal_spacing=0.11, vertical_spacing=0.2)
+    cells = [(index // columns + 1, index % columns + 1) for index in range(len(_PANELS))]
+    for index, cell in enumerate(cells):
+        _panel(figure, index, cell, data, theme)
+    style(figure, theme, name="collapse", height=60 + 220 * rows, margin={"t": 72}, legend={"y": 1.1})
+    figure.update_xaxes(**task_axis(data.tasks))
+    for row, column in cells[:-columns]:
+        figure.update_xaxes(title_text="", row=row, col=column)
+    cursor(figure, place(step or data.steps[-1]), theme, rows=cells)
+    return Picture(figure, _sentence(data, step or data.steps[-1]), data.notes)
+
+
+def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse, theme: Theme) -> None:
+    title, goal, scalars = _PANELS[index]
+    at: dict[str, Any] = {"row": cell[0], "col": cell[1]}
+    colours = dict(zip(scalars, (ACCENT[theme], SECOND[theme]), strict=False))
+    found = []
+    for name, shown in scalars.items():
+        for side, dash, mark in _SIDES:
+            y = data.series[f"{side}/{name}"]
+            y = np.where(y > 0, y, np.nan) if name == "nc1" else y  # zero has no place on a log axis
+            found.append(y[np.isfinite(y)])
+            value = "%{y:.1%}" if name == "nc4" else "%{y:.3g}"
+            figure.add_scatter(
+                x=places(data.steps).astype(np.float32),
+                y=y.astype(np.float32),
+                mode="lines+markers",
+                name=f"{side} images" if side == "test" else "training images",
+                legendgroup=side,
+                showlegend=index == 0,
+                line={"color": colours[name], "width": 2.2 if side == "train" else 1.5, "dash": dash},
+                marker={"symbol": mark, "size": 5.5, "color": colours[name]},
+                hovertemplate=f"{title} {shown}, {side} side<br>task %{{x}}<br><b>{value}</b><extra></extra>",
+                **at,
+            )
+    names = ", ".join(f"<span style='color:{colours[name]}'>{shown}</span>" for name, shown in scalars.items())
+    text = (
+        f"<b>{title}</b>  {names}  <span style='font-size:11px;color:{MUTED[theme]}'>\N{RIGHTWARDS ARROW} {goal}</span>"
+    )
+    corner = {"xref": "x domain", "yref": "y domain"}
+    figure.add_annotation(
+        text=text, x=0, y=1, xanchor="left", yanchor="bottom", yshift=6, font={"color": TEXT[theme]}, **corner, **at
+    )
+    values = np.concatenate(found)
+    if not len(values):
+        figure.add_annotation(text="not measured", x=0.5, y=0.5, **corner, **at)
+    figure.update_yaxes(**_range(title, values), **at)
+
+
+def _range(title: str, values: np.ndarray) -> dict[str, Any]:
+    """The axis of a panel from all its values over the run, so that it does not move with the step."""
+    if not len(values):
+        return {"range": [0, 1]}
+    if title == "NC1":
+        low, high = np.log10(values.min()) - 0.15, np.log10(values.max()) + 0.15
+        return {"type": "log", "range": [low, high], "dtick": 1 if high - low > 1.2 else None}
+    if title == "NC4":
+        low = min(float(values.min()), 0.9)
+        return {"range": [low - 0.05 * (1 - low), 1 + 0.06 * (1 - low)], "tickformat": ".0%"}
+    return {"range": [0, 1.12 * max(float(values.max()), 0.05)]}
+
+
+def _sentence(data: Collapse, step: str) -> str:
+    index = data.steps.index(step)
+    one = {name: values[index] for name, values in data.series.items()}
+    if index == 0:
+        text = f"{after(step).capitalize()}: NC1 {number(one['train/nc1'])}, spread of the angles"
+        return f"{text} {number(one['train/equiangular'])}, NC4 {percent(one['train/nc4'])}, on training images."
+    start = {name: values[0] for name, values in data.series.items()}
+    return (
+        f"From {end_of(data.steps[0])} to {end_of(step)}, on training images, "
+        + moved("NC1", start["train/nc1"], one["train/nc1"])
+        + ", "
+        + moved("the spread of the angles", start["train/equiangular"], one["train/equiangular"])
+        + " and "
+        + moved("NC4", start["train/nc4"], one["train/nc4"], percent)
+        + "."
+    )
+
+
+def collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light", columns: int = 2) -> Picture:
+    """NC1 to NC4 of a run over its steps, with a cursor at `step` (default: the last)."""
+    data = read_collapse(run)
+    return draw_collapse(data, run.resolve(step) if data.steps else None, theme, columns)
