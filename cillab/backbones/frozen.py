@@ -1,0 +1,267 @@
+"""What every backbone does, whatever library the model comes from: dress, tap, embed, remember."""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
+from cillab.core.contract import Backbone, Delta
+from cillab.core.errors import InvalidRequestError, nearest
+from cillab.core.pixels import Preprocessing, evaluation_crop, normalise
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+CHUNK = 64  # images per forward pass of `__call__`: 32-128 is fastest on CPUs, in fp32 and in bf16
+SMALLEST_BF16_BATCH = 8  # below it, CPU matrix products take another path and round differently
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where things are inside a vision model: what slots, Grad-CAM and notes on size need to know."""
+
+    kind: Literal["vit", "convnet"]
+    block_names: tuple[str, ...]  # transformer blocks (stages of a convnet), first to last
+    token_dim: int
+    feature_dim: int
+    patch_size: int | None = None
+    prefix_tokens: int = 0  # class and register tokens before the patch tokens
+
+
+class FrozenBackbone(Backbone):
+    """A model in eval mode without `requires_grad`, used by one thread at a time."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        tag: str,
+        anatomy: Anatomy,
+        preprocessing: Preprocessing,
+        clip: bool = False,
+        precision: Precision = "auto",
+        device: str | torch.device = "auto",
+        memory: FeatureMemory | None = None,
+    ) -> None:
+        self._device = resolve_device(device)
+        self.module = module.eval().requires_grad_(False).to(self._device)
+        self.tag, self.clip, self.preprocessing = tag, clip, preprocessing
+        self.anatomy = anatomy
+        self.kind, self.feature_dim = anatomy.kind, anatomy.feature_dim
+        self.precision = resolve_precision(precision, self._device)
+        self.memory = memory if memory is not None else FeatureMemory()
+        self._digest: str | None = None
+        self._tensor_digests = TensorDigests()
+        self._worn: list[Delta] = []
+        self._taps: list[_Tap] = []
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._device
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Dotted names of the transformer blocks (stages, for a convnet), first to last."""
+        return self.anatomy.block_names
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer blocks (stages, for a convnet)."""
+        return len(self.anatomy.block_names)
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the residual stream (channels of the last stage, for a convnet)."""
+        return self.anatomy.token_dim
+
+    @abstractmethod
+    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+        """The features that the library's own model returns for normalised pixels."""
+
+    @abstractmethod
+    def _weights(self) -> nn.Module:
+        """The module whose tensors `digest` covers."""
+
+    @contextmanager
+    def wearing(self, *deltas: Delta) -> Iterator[None]:
+        """Inside this context every forward pass goes through `deltas`, in order, after those already worn."""
+        self.digest()  # of the naked model: a worn overlay would show through
+        with ExitStack() as stack:
+            for delta in deltas:
+                if any(delta is other for other in self._worn):
+                    raise RuntimeError(f"{type(delta).__name__} is worn already: it would be applied twice.")
+                stack.enter_context(delta.worn_by(self.module))
+                self._worn.append(delta)
+                stack.callback(self._worn.remove, delta)
+            yield
+
+    @contextmanager
+    def tap(self, *names: str, cut: bool = False) -> Iterator[dict[str, Tensor]]:
+        """Read activations of modules by dotted name during the forward passes inside the context.
+
+        They are what the next module receives: slots worn at the same place have been applied. With `cut`, each is
+        detached there and requires grad. While a tap is active, `__call__` forwards all its images in one batch.
+
+        Raises:
+            InvalidRequestError: no module has that name.
+        """
+        known = dict(self.module.named_modules())
+        for name in names:
+            if name not in known:
+                raise InvalidRequestError(
+                    f"{self.tag} has no module {name!r}. Nearest: {nearest(name, known)!r}; blocks: "
+                    f"{self.block_names[0]} ... {self.block_names[-1]}."
+                )
+        own = _Tap(names, cut, {})
+        self._taps.append(own)
+        try:
+            yield own.activations
+        finally:
+            self._taps.remove(own)
+
+    def embed(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+        """Features of normalised pixels, with gradient, in float32; never remembered."""
+        with ExitStack() as stack:
+            for tap in self._taps:  # hooked now, not earlier, so that they run after the hooks of what is worn
+                for name in tap.names:
+                    stack.enter_context(self.module.get_submodule(name).register_forward_hook(tap.hook(name)))
+            stack.enter_context(self.autocast())
+            features = self._forward(pixels)
+        return features.float()
+
+    def autocast(self) -> torch.autocast:
+        """The context under which this backbone computes."""
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def pixels(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 size size"]:
+        """Stored images under the evaluation transform, ready for `embed`."""
+        cropped = evaluation_crop(images.to(self._device, non_blocking=True), self.preprocessing)
+        return normalise(cropped, self.preprocessing.mean, self.preprocessing.std)
+
+    def __call__(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
+        """Features of stored images under the evaluation transform.
+
+        Without grad they are remembered by content (image, weights, deltas worn, transform, precision). With grad
+        enabled, or under a tap, nothing is remembered or looked up.
+        """
+        if torch.is_grad_enabled() or self._taps:
+            return self._by_chunks(images)
+        found = self.memory.recall(
+            self.feature_key(), image_digests(images), lambda rows: self._by_chunks(images[rows.to(images.device)])
+        )
+        return found.to(self._device)
+
+    def _by_chunks(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
+        """Batches of at most CHUNK images and of nearly equal size; one batch under a tap."""
+        count = len(images)
+        if count == 0:
+            return torch.zeros(0, self.feature_dim, device=self._device)
+        if self._taps:
+            return self.embed(self.pixels(images))
+        if self.precision == "bf16" and count < SMALLEST_BF16_BATCH:
+            # Padded, so that the features of an image are the same bits alone and in company.
+            padded = images.repeat(-(-SMALLEST_BF16_BATCH // count), 1, 1, 1)[:SMALLEST_BF16_BATCH]
+            return self.embed(self.pixels(padded))[:count]
+        chunks = torch.tensor_split(images, -(-count // CHUNK))
+        return torch.cat([self.embed(self.pixels(chunk)) for chunk in chunks])
+
+    def feature_key(self) -> FeatureKey:
+        """All that features depend on, except the image."""
+        worn = tuple(self._tensor_digests.of_mapping(delta.tensors()) for delta in self._worn)
+        transform = json.dumps(self.preprocessing.as_json(), sort_keys=True)
+        return FeatureKey(self.digest(), worn, transform, self.precision)
+
+    def digest(self) -> str:
+        """SHA-256 over names, types, shapes and bytes of all weights of the naked model; computed once."""
+        if self._digest is None:
+            if self._worn:
+                raise RuntimeError("The digest must be taken before anything is worn.")
+            self._digest = digest_of_weights(self._weights())
+        return self._digest
+
+    def as_json(self) -> dict[str, Any]:
+        """What a run records about its backbone."""
+        return {
+            "tag": self.tag,
+            "kind": self.kind,
+            "clip": self.clip,
+            "digest": self.digest(),
+            "feature_dim": self.feature_dim,
+            "precision": self.precision,
+            "preprocessing": self.preprocessing.as_json(),
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+        }
+
+
+@dataclass(eq=False)
+class _Tap:
+    """A request to read activations; the hooks themselves live only as long as one forward pass."""
+
+    names: Sequence[str]
+    cut: bool
+    activations: dict[str, Tensor]
+
+    def hook(self, name: str) -> Callable[..., Tensor | None]:
+        def read(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Tensor | None:
+            if not isinstance(output, Tensor):
+                raise InvalidRequestError(f"{name!r} returns a {type(output).__name__}, not one tensor: tap inside it.")
+            if self.cut:
+                output = output.detach().requires_grad_(True)
+            self.activations[name] = output
+            return output if self.cut else None
+
+        return read
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    """SHA-256 of a state dict, independent of the order of its entries and of the device."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        hasher.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """`auto` is CUDA where there is one, then Apple's MPS, then the CPU."""
+    if device != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise InvalidRequestError(f"device = {device!r}. Valid: auto, cpu, cuda, cuda:0, mps.") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """`auto` is bf16 where the hardware multiplies it: CUDA with bf16, CPUs with AVX512-BF16 or AMX.
+
+    Raises:
+        InvalidRequestError: none of auto, fp32, bf16.
+    """
+    match precision:
+        case "fp32" | "bf16":
+            return precision
+        case "auto" if device.type == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        case "auto" if device.type == "cpu":
+            return "bf16" if _cpu_multiplies_bf16() else "fp32"
+        case "auto":
+            return "fp32"
+        case _:
+            raise InvalidRequestError(f"precision = {precision!r}. Valid: auto, fp32, bf16.")
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Torch asks the CPU, but has no stable public name for the question in all supported versions."""
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in questions)

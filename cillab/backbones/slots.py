@@ -1,0 +1,249 @@
+"""Small modules in named places of an unmodified ViT, there only while they are worn.
+
+A place is `kind:name` with the dotted name of a module inside the backbone; the slot sees `[image, token, dim]`.
+
+    after:blocks.3            r <- slot(r), r being what the module returns: the residual stream after a block
+    mlp:blocks.3              the block's output + slot(x), x being the stream that enters its MLP branch (before the
+                              norm): the parallel adapter. Independent of the block's layer scale and drop path
+    beside:blocks.3.attn.qkv  the module's output + slot(its input): a branch parallel to any layer
+
+What else is worn on a ViT is one of these or a line more in `_hook`:
+LoRA is `beside:` a linear layer with slot(x) = scale * (x A) B. SSF is `after:` every linear and norm layer with
+slot(x) = gamma * x + beta. VPT tokens are a `before:` kind (a forward pre-hook on a block) whose slot appends tokens at
+the end, where the class token's index does not move; VPT-deep replaces them in every later block. Prefix prompts
+lengthen keys and values, which are inside the attention module: a `kv:` kind that wraps that module's forward.
+open_clip's native attention keeps q, k and v in one parameter and not in a module: LoRA on it is an `Overlay` whose
+copy is the original plus the product of the factors.
+
+open_clip may run its blocks with tokens first; slots are given images first in any case.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from cillab.core.contract import Backbone, Delta, Part, State
+from cillab.core.errors import IncompatibleError, InvalidRequestError, RunError, one_line
+
+Tokens = Float[Tensor, "image token dim"]
+KINDS = ("after", "mlp", "beside")
+
+# Where the stream that enters the MLP branch can be seen: the input of the branch's first module.
+_PRE_NORM = ("norm2", "ln_2")
+_POST_NORM_BLOCKS = frozenset({"ResPostBlock", "ResPostRelPosBlock", "EvaBlockPostNorm"})
+
+
+class Slot(nn.Module):
+    """A small module for one place. Its tensors, buffers included, are all that decides what it computes."""
+
+    @abstractmethod
+    def forward(self, tokens: Tokens) -> Tokens:
+        """What the place makes of `tokens`; see the module's docstring."""
+
+    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the shapes of a saved state before it is copied in. Only slots that grow have something to do."""
+
+    def circumstances(self) -> Mapping[str, Tensor]:
+        """What decides the output besides parameters and buffers, and is no part of the state. Mostly nothing."""
+        return {}
+
+
+@final
+class AdapterSlot(Slot):
+    """A bottleneck: scale * up(relu(down(x))), for `mlp:` places; a fresh one returns exactly 0.
+
+    Source: AdaptFormer, Chen et al., NeurIPS 2022, arXiv:2205.13535, with the initialisation of its released code:
+    down Kaiming-uniform (a = sqrt 5), up and both biases zero. 2 * dim * bottleneck + dim + bottleneck parameters.
+    """
+
+    def __init__(self, dim: int, bottleneck: int, scale: float = 0.1, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.down = _linear(dim, bottleneck)
+        self.up = _linear(bottleneck, dim)
+        bound = 1 / math.sqrt(dim)  # Kaiming-uniform with a = sqrt 5: gain sqrt(1/3), times sqrt(3 / dim)
+        with torch.no_grad():
+            self.down.weight.uniform_(-bound, bound, generator=generator)
+        self.register_buffer("scale", torch.tensor(float(scale)))  # a buffer, so that it is part of the state
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """The term that is added to the block's output."""
+        return self.scale * self.up(F.relu(self.down(tokens)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a slot stands: `after:blocks.3`, `mlp:blocks.3`, `beside:blocks.3.attn.qkv`."""
+
+    kind: Literal["after", "mlp", "beside"]
+    module: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read `kind:name`."""
+        kind, _, name = text.partition(":")
+        if kind not in KINDS or not name:
+            raise InvalidRequestError(f"Place {text!r}: write KIND:MODULE with KIND one of {', '.join(KINDS)}.")
+        return cls(kind, name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.module}"
+
+
+class Slots(nn.Module, Delta, Part):
+    """Slots by place, worn together. Iterating gives the slots; their parameters start without `requires_grad`."""
+
+    def __init__(self, backbone: Backbone, slots: Mapping[str, Slot]) -> None:
+        """Put `slots` on the backbone's device.
+
+        Raises:
+            IncompatibleError: the backbone is no ViT.
+            InvalidRequestError: a place that this backbone does not have.
+        """
+        super().__init__()
+        if backbone.kind != "vit":
+            raise IncompatibleError(f"{backbone.tag} is a {backbone.kind}: slots stand in the blocks of a ViT.")
+        self.places = tuple(Place.parse(text) for text in slots)
+        self.slots = nn.ModuleList(slots.values()).to(backbone.device).requires_grad_(False)
+        for place in self.places:
+            _check_place(backbone.module, place, backbone.tag)
+
+    @classmethod
+    def everywhere(cls, backbone: Backbone, kind: Literal["after", "mlp"], make: Callable[[int], Slot]) -> "Slots":
+        """One slot per block: `make(i)` for block i."""
+        return cls(backbone, {f"{kind}:{name}": make(index) for index, name in enumerate(backbone.block_names)})
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self.slots)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __getitem__(self, index: int) -> Slot:
+        return self.slots[index]  # type: ignore[return-value]
+
+    @contextmanager
+    def worn_by(self, module: nn.Module) -> Iterator[None]:
+        """Hook every slot to its place; all hooks are gone afterwards."""
+        with ExitStack() as stack:
+            for place, slot in zip(self.places, self, strict=True):
+                for handle in _hook(module, place, slot):
+                    stack.callback(handle.remove)
+            yield
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Every tensor of every slot under its place and type."""
+        return {
+            f"{place}/{type(slot).__name__}.{name}": tensor
+            for place, slot in zip(self.places, self, strict=True)
+            for name, tensor in _tensors_of(slot).items()
+        }
+
+    def state(self) -> State:
+        """Parameters and buffers of every slot under its place."""
+        return State(
+            {
+                f"{place}/{name}": tensor
+                for place, slot in zip(self.places, self, strict=True)
+                for name, tensor in slot.state_dict(keep_vars=True).items()
+            }
+        )
+
+    def load(self, state: State) -> None:
+        """Become what `state` describes, shapes included; everything is frozen afterwards.
+
+        Raises:
+            RunError: a tensor is missing, left over, or of a shape that the slot cannot take.
+        """
+        for place, slot in zip(self.places, self, strict=True):
+            own = {k.removeprefix(f"{place}/"): t for k, t in state.tensors.items() if k.startswith(f"{place}/")}
+            slot.shape_like(own)
+            try:
+                slot.load_state_dict(own, strict=True)
+            except RuntimeError as error:
+                raise RunError(f"The checkpoint does not fit the slot {place}: {one_line(error)}") from error
+        if strays := [k for k in state.tensors if k.rpartition("/")[0] not in {str(place) for place in self.places}]:
+            raise RunError(f"The checkpoint has a slot where the learner has none: {strays[0]}.")
+        self.slots.requires_grad_(False)
+
+
+def _tensors_of(slot: Slot) -> dict[str, Tensor]:
+    """Parameters, buffers and what else a slot declares to decide its output."""
+    return {**dict(slot.named_parameters()), **dict(slot.named_buffers()), **slot.circumstances()}
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer of zeros, made without a draw from the global generator."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _check_place(root: nn.Module, place: Place, tag: str) -> None:
+    try:
+        module = root.get_submodule(place.module)
+    except AttributeError as error:
+        raise InvalidRequestError(f"{tag} has no module {place.module!r} for the slot {place}.") from error
+    if place.kind == "mlp":
+        _entrance_of_mlp(module)
+
+
+def _entrance_of_mlp(block: nn.Module) -> nn.Module:
+    """The module whose input is the residual stream that enters the MLP branch of `block`."""
+    children = dict(block.named_children())
+    if type(block).__name__ in _POST_NORM_BLOCKS:
+        return children["mlp"]
+    for name in _PRE_NORM:
+        if name in children and "mlp" in children:
+            return children[name]
+    raise InvalidRequestError(f"A {type(block).__name__} has no MLP branch of its own that a slot could stand beside.")
+
+
+def _tokens_first(root: nn.Module, name: str) -> bool:
+    """Does open_clip run this place on [token, image, dim]? The attention module of the block around it knows."""
+    while name:
+        attentions = [m for m in root.get_submodule(name).modules() if isinstance(m, nn.MultiheadAttention)]
+        if attentions:
+            return not attentions[0].batch_first
+        name = name.rpartition(".")[0]
+    return False
+
+
+def _hook(root: nn.Module, place: Place, slot: Slot) -> Iterator[RemovableHandle]:
+    """Connect `slot` to its place; yields the handles of the hooks."""
+    module, turned = root.get_submodule(place.module), _tokens_first(root, place.module)
+    stream: list[Tensor] = []  # what enters the MLP branch, kept until the block ends
+
+    def ask(tokens: Tensor) -> Tensor:
+        return slot(tokens.transpose(0, 1)).transpose(0, 1) if turned else slot(tokens)
+
+    def keep(_module: nn.Module, inputs: Any) -> None:
+        stream[:] = [inputs[0]]
+
+    def after(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        return ask(output)
+
+    def beside(_module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        return output + ask(inputs[0])
+
+    def beside_mlp(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        return output + ask(stream.pop())
+
+    # What is added belongs to the module's own output: it comes before any slot that stands after the module.
+    match place.kind:
+        case "after":
+            yield module.register_forward_hook(after)
+        case "beside":
+            yield module.register_forward_hook(beside, prepend=True)
+        case "mlp":
+            yield _entrance_of_mlp(module).register_forward_pre_hook(keep)
+            yield module.register_forward_hook(beside_mlp, prepend=True)
