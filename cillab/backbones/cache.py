@@ -12,6 +12,7 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 16
+BYTES_PER_HASHER = 2**20  # a thread is worth starting for a megabyte, which takes it a millisecond
 SHARD_ROWS = 2048  # rows that wait in memory before a shard is written
 
 
@@ -50,12 +52,18 @@ def image_digests(images: UInt8[Tensor, "image 3 height width"]) -> list[bytes]:
     """BLAKE2b of every image's bytes and of the shape, so that a 2x8 image differs from a 4x4 one."""
     array = np.ascontiguousarray(images.detach().cpu().numpy())
     shaped = hashlib.blake2b(repr(array.shape[1:]).encode(), digest_size=DIGEST_BYTES)
-    digests = []
-    for image in array:
+
+    def digest(image: np.ndarray) -> bytes:
         hasher = shaped.copy()
         hasher.update(image.data)
-        digests.append(hasher.digest())
-    return digests
+        return hasher.digest()
+
+    workers = min(torch.get_num_threads(), array.nbytes // BYTES_PER_HASHER)
+    if workers < 2:
+        return [digest(image) for image in array]
+    with ThreadPoolExecutor(workers) as pool:  # hashing lets go of the interpreter's lock
+        parts = pool.map(lambda part: [digest(image) for image in part], np.array_split(array, workers))
+        return [one for part in parts for one in part]
 
 
 class TensorDigests:

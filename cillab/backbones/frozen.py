@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
@@ -154,10 +154,12 @@ class FrozenBackbone(Backbone):
         """
         if torch.is_grad_enabled() or self._taps:
             return self._by_chunks(images)
-        found = self.memory.recall(
-            self.feature_key(), image_digests(images), lambda rows: self._by_chunks(images[rows.to(images.device)])
-        )
-        return found.to(self._device)
+
+        def compute(missing: Int64[Tensor, " missing"]) -> Float[Tensor, "missing feature"]:
+            all_missing = len(missing) == len(images)  # then the images themselves, without gathering them
+            return self._by_chunks(images if all_missing else images[missing.to(images.device)])
+
+        return self.memory.recall(self.feature_key(), image_digests(images), compute).to(self._device)
 
     def _by_chunks(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
         """Batches of at most CHUNK images and of nearly equal size; one batch under a tap."""

@@ -28,7 +28,9 @@ def build(record: type[Record], values: Mapping[str, Any], owner: str) -> Record
         if name not in valid:
             hint = nearest(name, valid)
             suffix = f" Did you mean {hint!r}?" if hint else ""
-            raise InvalidRequestError(f"{owner} has no parameter {name!r}. Valid: {', '.join(valid) or '(none)'}.{suffix}")
+            raise InvalidRequestError(
+                f"{owner} has no parameter {name!r}. Valid: {', '.join(valid) or '(none)'}.{suffix}"
+            )
     try:
         return record(**values)
     except ValidationError as error:

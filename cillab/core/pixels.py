@@ -129,9 +129,7 @@ def _two_passes(
     return (rows @ wide).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def centre_crop(
-    images: UInt8[Tensor, "image 3 height width"], size: int
-) -> UInt8[Tensor, "image 3 {size} {size}"]:
+def centre_crop(images: UInt8[Tensor, "image 3 height width"], size: int) -> UInt8[Tensor, "image 3 {size} {size}"]:
     """The middle `size` x `size` pixels, rounded as torchvision does."""
     top, left = (round((side - size) / 2) for side in images.shape[2:])
     return images[:, :, top : top + size, left : left + size]
@@ -146,10 +144,8 @@ def evaluation_crop(
         return resize(images, size, size, preprocessing.interpolation)
     height, width = images.shape[2:]
     short = preprocessing.resize
-    if height <= width:
-        target = (short, int(short * width / height))
-    else:
-        target = (int(short * height / width), short)
+    upright = height > width
+    target = (int(short * height / width), short) if upright else (short, int(short * width / height))
     return centre_crop(resize(images, *target, preprocessing.interpolation), size)
 
 
@@ -159,4 +155,4 @@ def normalise(
     """`(images / 255 - mean) / std` per channel, in float32."""
     scale = 1 / (255 * torch.tensor(std, device=images.device)).view(3, 1, 1)
     shift = (torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)).view(3, 1, 1)
-    return images.float() * scale - shift
+    return images.float().mul_(scale).sub_(shift)  # in place: a third of the time of three new tensors

@@ -7,30 +7,51 @@ beside a `read_...` (run -> arrays) and a `draw_...` (arrays -> Picture), so tha
 from cillab.figures.accuracy import accuracy
 from cillab.figures.accuracy_matrix import accuracy_matrix
 from cillab.figures.angles import angles
+from cillab.figures.calibration import calibration
+from cillab.figures.cam_strip import cam_strip
+from cillab.figures.class_collapse import class_collapse
 from cillab.figures.collapse import collapse
 from cillab.figures.confusion import confusion
 from cillab.figures.cosine import cosine
 from cillab.figures.drift import drift
 from cillab.figures.forgetting import forgetting
 from cillab.figures.mixing import mixing
+from cillab.figures.moved import prototypes, similarity
+from cillab.figures.on_object import on_object
+from cillab.figures.over_steps import angle_blocks, generalised, spectrum
 from cillab.figures.picture import Picture
 from cillab.figures.projecting import Projection, dequantise, project, quantise
 from cillab.figures.projection import projection
+from cillab.figures.retention import retention
+from cillab.figures.variability import variability
+from cillab.figures.variants import variants
 
 __all__ = [
     "Picture",
     "Projection",
     "accuracy",
     "accuracy_matrix",
+    "angle_blocks",
     "angles",
+    "calibration",
+    "cam_strip",
+    "class_collapse",
     "collapse",
     "confusion",
     "cosine",
     "dequantise",
     "drift",
     "forgetting",
+    "generalised",
     "mixing",
+    "on_object",
     "project",
     "projection",
+    "prototypes",
     "quantise",
+    "retention",
+    "similarity",
+    "spectrum",
+    "variability",
+    "variants",
 ]

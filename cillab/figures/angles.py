@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, see_through, style
+from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number
 from cillab.runs import Run
@@ -110,4 +111,5 @@ def draw_angles(data: Angles, theme: Theme = "light") -> Picture:
 
 def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Spread of the angles between class means of a run at `step` (default: the last)."""
-    return draw_angles(read_angles(run, step), theme) if run.steps else empty("angles", "No step yet.", theme)
+    picture = draw_angles(read_angles(run, step), theme) if run.steps else empty("angles", "No step yet.", theme)
+    return with_notes(picture, run, step)

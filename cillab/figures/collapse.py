@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from plotly.subplots import make_subplots
 
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, Theme, cursor, style
+from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import (
     MOVING_TARGET,
@@ -143,4 +144,4 @@ def _sentence(data: Collapse, step: str) -> str:
 def collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light", columns: int = 2) -> Picture:
     """NC1 to NC4 of a run over its steps, with a cursor at `step` (default: the last)."""
     data = read_collapse(run)
-    return draw_collapse(data, run.resolve(step) if data.steps else None, theme, columns)
+    return with_notes(draw_collapse(data, run.resolve(step) if data.steps else None, theme, columns), run, step)

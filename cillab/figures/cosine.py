@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
 from cillab.figures.palette import TEXT, Theme, diverging, see_through, style
+from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
 from cillab.runs import Run
@@ -108,4 +109,5 @@ def _sentence(data: Cosines) -> str:
 
 def cosine(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Cosines of the class means of a run at `step` (default: the last)."""
-    return draw_cosine(read_cosines(run, step), theme) if run.steps else empty("cosine", "No step yet.", theme)
+    picture = draw_cosine(read_cosines(run, step), theme) if run.steps else empty("cosine", "No step yet.", theme)
+    return with_notes(picture, run, step)

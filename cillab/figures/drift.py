@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 
 from cillab.figures.palette import Theme, cursor, see_through, style, task_colour, task_mark
+from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import empty, number, place, places, task_axis
 from cillab.runs import Run
@@ -114,4 +115,4 @@ def _sentence(data: Drift, step: str) -> str:
 def drift(run: Run, step: str | int | None = None, *, theme: Theme = "light", centred: bool = True) -> Picture:
     """Drift of the class means of a run, with a cursor at `step` (default: the last)."""
     data = read_drift(run, centred=centred)
-    return draw_drift(data, run.resolve(step) if data.steps else None, theme)
+    return with_notes(draw_drift(data, run.resolve(step) if data.steps else None, theme), run, step)

@@ -140,6 +140,6 @@ def cursor(figure: go.Figure, x: float, theme: Theme, *, rows: Sequence[tuple[in
     """A thin vertical line at a step, in the given cells of a grid of plots, or in the only plot."""
     line = {"color": see_through(CURSOR[theme], 0.55), "width": 1.4, "dash": "dot"}
     if not rows:
-        figure.add_vline(x=x, line=line, name="cursor", layer="between")
+        figure.add_vline(x=x, line=line, name="cursor", layer="above")
     for row, column in rows:
-        figure.add_vline(x=x, line=line, name="cursor", layer="between", row=row, col=column)  # pyright: ignore
+        figure.add_vline(x=x, line=line, name="cursor", layer="above", row=row, col=column)  # pyright: ignore

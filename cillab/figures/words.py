@@ -39,8 +39,10 @@ def moved(name: str, before: float, after: float, shown=number) -> str:
         return f"{name} was not measured"
     if first == last:
         return f"{name} stayed at {last}"
-    if not (math.isfinite(before) and math.isfinite(after)):
-        return f"{name} went from {first} to {last}"
+    if not math.isfinite(before):
+        return f"{name} is {last}"
+    if not math.isfinite(after):
+        return f"{name} was {first} and is no longer measured"
     return f"{name} {'rose' if after > before else 'fell'} from {first} to {last}"
 
 

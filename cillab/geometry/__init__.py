@@ -22,6 +22,7 @@ _MODULES = (
     "seeds",
     "spectrum",
     "transport",
+    "whatif",
 )
 
 

@@ -96,12 +96,19 @@ def a_seen_task_mean(matrix: Matrix) -> Float[np.ndarray, " task"]:
 
 
 def a_last(matrix: Matrix, sizes: Numbers) -> float:
-    """Accuracy over all classes after the last task: A_{T-1} of `a_seen`. Range [0, 1], higher is better."""
+    """Accuracy over all classes after the last task.
+
+        A_{T-1} of `a_seen`
+
+    Also called Last-Acc or FAA. Range [0, 1], higher is better. Source: customary.
+    """
     return float(a_seen(matrix, sizes)[-1])
 
 
 def a_avg(matrix: Matrix, sizes: Numbers) -> float:
     """Average incremental accuracy: mean over all tasks, the first included, of `a_seen`.
+
+        (1/T) sum_i A_i
 
     Source: iCaRL, Rebuffi et al., CVPR 2017, arXiv:1611.07725 (which leaves out the first task; today's use does
     not). Range [0, 1], higher is better; depends on the number of tasks, compare only within one split.
@@ -192,9 +199,11 @@ def intransigence(matrix: Matrix, joint: Numbers) -> Float[np.ndarray, " task"]:
 
 
 def learning_accuracy(matrix: Matrix) -> float:
-    """Plasticity: accuracy on each task right after it is learnt, mean_j R[j, j]. Range [0, 1], higher is better.
+    """Plasticity: accuracy on each task right after it is learnt.
 
-    Source: Riemer et al. (MER), ICLR 2019, arXiv:1810.11910. Each diagonal entry competes with more classes than the
+        mean_j R[j, j]
+
+    Range [0, 1], higher is better. Source: Riemer et al. (MER), ICLR 2019, arXiv:1810.11910. Each diagonal entry competes with more classes than the
     one before, so it falls with j for a learner that forgets nothing.
     """
     return float(np.diag(_matrix(matrix)).mean())
@@ -206,15 +215,17 @@ def harmonic(base: float, new: float) -> float:
         2 A_base A_new / (A_base + A_new)
 
     Used in few-shot class-incremental learning: a model that ignores the new classes gets 0. Range [0, 1], higher
-    is better; 0 when both are 0.
+    is better; 0 when both are 0. Source: customary in few-shot class-incremental learning.
     """
     return 2 * base * new / (base + new) if base + new > 0 else 0.0
 
 
 def performance_drop(matrix: Matrix, sizes: Numbers) -> float:
-    """PD of few-shot class-incremental learning: A_0 - A_{T-1} of `a_seen`. Range [-1, 1], lower is better.
+    """PD of few-shot class-incremental learning: how far accuracy fell since the first task.
 
-    It counts the growing number of classes as loss: a perfect memory still drops.
+        A_0 - A_{T-1} of `a_seen`
+
+    Range [-1, 1], lower is better. Source: customary in few-shot class-incremental learning. It counts the growing number of classes as loss: a perfect memory still drops.
     """
     seen = a_seen(matrix, sizes)
     return float(seen[0] - seen[-1])

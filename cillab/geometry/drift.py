@@ -69,6 +69,8 @@ def cosine_drift(
 
     Range [0, 2], 0 = no turn. Blind to scale. Transformer features share a large common mean: uncentred the drift
     looks small, centred it shows what a classifier sees; report both. NaN (left out of the mean) for a zero vector.
+    Small samples: means of different images differ by about v_c / (n_c ||mu_c||^2) without any drift; the same images
+    at both ends share that noise. Source: customary.
 
     Raises:
         ValueError: shapes that differ.
@@ -90,7 +92,8 @@ def relative_drift(
         || mu_c^t - mu_c^s || / mean_k sqrt(v_k^s),    v_k = mean squared distance of class k to its mean
 
     Range [0, inf), 0 = no move, 1 = as far as a typical image is from its class mean. Scale-free, comparable with
-    NC1. `centred` removes a move that all classes share. Noise of the means alone gives about sqrt(2/n_c).
+    NC1. `centred` removes a move that all classes share. Small samples: noise of the means alone gives about
+    sqrt(2/n_c) when the images differ. Source: customary.
     """
     s, t = _pair(means_s, means_t)
     move = t - s
@@ -104,7 +107,8 @@ def sample_drift(features_s: Float[Tensor, "image feature"], features_t: Float[T
 
         mean_x ( 1 - cos(f_s(x), f_t(x)) )
 
-    Range [0, 2], 0 = no turn; blind to scale. Unlike drift of means it sees images that trade places.
+    Range [0, 2], 0 = no turn; blind to scale. Unlike drift of means it sees images that trade places. Small samples:
+    exact for each image; the mean over n of them has the error std / sqrt(n). Source: customary.
     """
     return cosine_drift(features_s, features_t)
 
@@ -118,8 +122,8 @@ def linear_cka(
         debiased:  the same ratio of unbiased estimates of HSIC (zero-diagonal Grams; needs n >= 4)
 
     Source: Kornblith et al., ICML 2019, arXiv:1905.00414; Nguyen, Raghu & Kornblith, ICLR 2021, arXiv:2010.15327, with
-    the estimator of Song et al., JMLR 13 2012. Biased in [0, 1], 1 = same; with n < D it is near 1 for unrelated
-    features, use the debiased one, which is 0 on average there and may be negative. Dominated by directions of
+    the estimator of Song et al., JMLR 13 2012. Range [0, 1], 1 = same. Small samples: with n < D the biased one is near
+    1 for unrelated features; use the debiased one, which is 0 on average there and may be negative. Dominated by directions of
     large variance: a high value does not exclude forgetting. NaN for constant features.
 
     Raises:
@@ -190,7 +194,7 @@ def bures_wasserstein(
         W2^2 = ||mu - mu'||^2 + tr( S + S' - 2 (S^{1/2} S' S^{1/2})^{1/2} )
 
     Range [0, inf), 0 = same Gaussian. Shrink covariances (`transport.shrink`) when n_c < D: the shape part is
-    otherwise biased up. Formula and source: `transport.w2_gaussian`.
+    otherwise biased up. Source: as for `transport.w2_gaussian`.
     """
     s, t = _pair(means_s, means_t)
     location = (s - t).square().sum(dim=1)
@@ -239,8 +243,9 @@ def head_misalignment(
 
         angle( w_c, mu_c - mu_G ) now, minus the same when the task ended
 
-    Angles in radians, range [0, pi]; a positive change is forgetting that a new head would undo (shallow). Pass the
-    same weight twice for a head that was frozen. Centre rows of heads that were trained task by task.
+    Range [0, pi], in radians; a positive change is forgetting that a new head would undo (shallow). Pass the same
+    weight twice for a head that was frozen. Centre rows of heads that were trained task by task. Small samples: noise of
+    the means widens both angles, and their difference less. Source: defined here.
     """
     w_s, w_t = _pair(weight_s, weight_t)
     s, t = _pair(means_s, means_t)
@@ -263,6 +268,7 @@ def semantic_drift(
     `prototypes` are the old means before the task, `true_means_t` the same classes re-measured after it (an oracle).
     Relative error in [0, inf), lower is better, 1 = no better than assuming no drift; inf where there was none.
     Weights are normalised in the log domain, so classes far from all current images still get an estimate.
+    Small samples: with a small sigma the nearest image alone decides.
     Source: SDC, Yu et al., CVPR 2020, arXiv:2004.00440.
 
     Raises:

@@ -71,6 +71,7 @@ def blocks(cosines: Float[Tensor, "cls cls"], task_of_class: Sequence[int], targ
     `task_of_class` follows the rows; classes of the largest task index are new. Pass `target` = -1/(K_max - 1) for
     an ETF whose size was fixed in advance. Range of cos [-1, 1]; deviation 0 is best. NaN statistics for an empty
     block (the first task has no old classes) and, without a given target, a NaN target for fewer than 2 classes.
+    Small samples: as for `nc2.maximal_angle`; a block of one pair has no spread. Source: defined here.
 
     Raises:
         ValueError: lengths that differ.
@@ -98,8 +99,8 @@ def prototype_gap(
         relative_c = || stored_c - measured_c || / sqrt(v_c),        v_c = within-class variance measured now
 
     Range [0, inf), 0 = the memory is up to date; 1 = as far off as a typical image of the class. inf for a class
-    without spread, NaN if it is also without gap; the mean leaves those out. Noise of the measured mean alone gives
-    about 1/sqrt(n_c).
+    without spread, NaN if it is also without gap; the mean leaves those out. Small samples: noise of the measured mean
+    alone gives about 1/sqrt(n_c), if it is measured on other images than the stored one. Source: defined here.
     """
     old, now = stored.double(), measured.double()
     relative = (old - now).norm(dim=1) / variances.double().sqrt()

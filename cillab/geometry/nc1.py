@@ -60,7 +60,10 @@ def nc1_pinv(
 def nc1_svd(within: Float[Tensor, "feature feature"], centred: Float[Tensor, "cls feature"]) -> SpectralRatio:
     """As `nc1_pinv`, with exactly the top K - 1 directions of Sigma_B (or D, if fewer) and no cut-off.
 
-    Source: the code of Han, Papyan & Donoho, ICLR 2022, arXiv:2106.02073. Equal to `nc1_pinv` when the class means
+        (1/K) sum_{i < K} v_i^T Sigma_W v_i / lambda_i
+
+    Source: the code of Han, Papyan & Donoho, ICLR 2022, arXiv:2106.02073. Range [0, inf], lower is more collapsed.
+    Small samples: as for `nc1_pinv`. Equal to `nc1_pinv` when the class means
     have full rank K - 1; when they do not, this variant divides by rounding noise and is huge or infinite.
     """
     return _spectral(within, centred, cutoff=0.0)

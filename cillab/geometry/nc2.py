@@ -68,8 +68,9 @@ def equiangularity(means: Float[Tensor, "cls feature"]) -> Float[Tensor, ""]:
         std over pairs c < k of cos(mu_c - mu_G, mu_k - mu_G),    mu_G = average of the rows
 
     Source: NC2 in Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117. Population std.
-    mu_G weighs classes, not images, equally: the same thing on balanced data. Unitless, in [0, 1], lower
-    is closer to collapse; read it beside equinorm and the maximal angle. Computed in float64.
+    mu_G weighs classes, not images, equally: the same thing on balanced data. Range
+    [0, 1], unitless, lower is closer to collapse; read it beside equinorm and the maximal angle. Small samples: noise
+    of the means turns them towards random directions, whose cosines spread by about 1/sqrt(D).
 
     Raises:
         ValueError: fewer than 3 classes (one pair has no spread), or a mean equal to mu_G (no angle).
@@ -85,7 +86,9 @@ def maximal_angle(means: Float[Tensor, "cls feature"]) -> Float[Tensor, ""]:
         mean over pairs of | cos(mu_c - mu_G, mu_k - mu_G) + 1/(K - 1) |
 
     Source: NC2 in Papyan, Han & Donoho 2020. In [0, 1], lower is closer to a simplex ETF. The target moves
-    with K; it cannot be reached when D < K - 1 (read `generalised_nc2` then). With 2 classes always 0.
+    with K; it cannot be reached when D < K - 1 (read `generalised_nc2` then). With 2 classes always 0. Small samples:
+    centred random directions in many dimensions have cosines near -1/(K-1) too, so noise of the means can look like an
+    ETF; NC1 tells the two apart.
 
     Raises:
         ValueError: fewer than 2 classes, or a mean equal to mu_G.
@@ -99,7 +102,7 @@ def simplex_gram_distance(means: Float[Tensor, "cls feature"], centred: bool = T
         || G / ||G||_F - (I - 11^T/K) / sqrt(K - 1) ||_F,    G = M M^T,    M = rows mu_c - mu_G
 
     Source: Zhu et al., NeurIPS 2021, arXiv:2105.02375; Kothapalli, TMLR 2023, arXiv:2206.04041. In [0, sqrt 2),
-    lower is closer to a simplex ETF. With 2 classes always 0. `centred=False` leaves the rows (of a head) as
+    lower is closer to a simplex ETF. Small samples: as for `maximal_angle`. With 2 classes always 0. `centred=False` leaves the rows (of a head) as
     they are.
 
     Raises:
@@ -133,7 +136,7 @@ def generalised_nc2(
     2007, arXiv:math/0607446); its log energy is -0.5 log(2K/(K-1)). Source: Liu et al. (HUG), ICLR 2023,
     arXiv:2303.06484; Wu & Papyan, NeurIPS 2024, arXiv:2405.17767. The default exponent s = D - 2 is theirs; with D
     in the hundreds it under- and overflows, take s = 1 there. Range: log [-log 2, inf], riesz [2^-s, inf]; inf for
-    equal directions.
+    equal directions. Small samples: as for `maximal_angle`.
 
     Raises:
         ValueError: fewer than 2 classes, a mean equal to mu_G, an unknown kernel, or an exponent that is not positive.

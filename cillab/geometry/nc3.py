@@ -54,8 +54,9 @@ def nc3(
     Source: NC3 in Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117 (there squared); the
     variance over classes is UNC3 in Wu & Papyan, NeurIPS 2024, arXiv:2405.17767. `structure` is the simplex Gram
     distance of W M^T, which another toolbox reports as self-duality error: it is 0 for any W with W M^T
-    proportional to I - 11^T/K, such as W = M plus anything orthogonal to the means. distance in [0, 2], lower is
-    better; cosine in [-1, 1], higher is better. `centre_head` subtracts the mean row first, which changes no
+    proportional to I - 11^T/K, such as W = M plus anything orthogonal to the means. Range [0, 2] for the distance,
+    lower is better; [-1, 1] for the cosine, higher is better. Small samples: noise of the means shrinks every cosine
+    by about sqrt(1 + v_c / (n_c ||mu_c - mu_G||^2)). `centre_head` subtracts the mean row first, which changes no
     softmax; heads trained task by task have one centre per task, and text heads a modality gap: report both.
     A zero row has cosine 0. With 1 class everything is NaN.
 
@@ -88,7 +89,7 @@ def nc4(
     Source: NC4 in Papyan, Han & Donoho 2020. In [0, 1], higher is better; the bias counts (a peer leaves it out).
     Rows of `weight`, `bias` and `means` follow the same order of classes, `labels` are row indices. Agreement says
     nothing of being right: two rules can agree on wrong classes. Ties go to the lower row. NaN without images.
-    Float64 in blocks: memory in classes.
+    Small samples: means of few images are pulled by the very images that are compared with them.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -153,7 +154,7 @@ def nc5(means: Float[Tensor, "cls feature"], outlier_mean: Float[Tensor, " featu
 
     Source: NC5 in Ammar et al. (NECO), ICLR 2024, arXiv:2310.06823; centred here, uncentred there. In [0, 1],
     lower is better: outliers then separate by the norm of their projection. Classes to come, seen by the model of
-    today, are outliers with a name. Random directions in D dimensions already give about sqrt(2 / (pi D)).
+    today, are outliers with a name. Small samples: random directions in D dimensions already give about sqrt(2 / (pi D)).
     NaN for 1 class or an outlier mean equal to mu_G.
     """
     mu = means.double()

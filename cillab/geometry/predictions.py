@@ -75,8 +75,11 @@ def prediction_bias(
 ) -> Bias:
     """Old against new: accuracies, and how often one is taken for the other.
 
-    `newest` is the index of the task just learnt. All in [0, 1] (gap in [-1, 1]); a gap far above 0 together with
+        gap = accuracy on the newest task's classes - accuracy on all others
+
+    `newest` is the index of the task just learnt. Range [0, 1], the gap [-1, 1]; a gap far above 0 together with
     `old_called_new` is recency bias of the head. NaN where there is no image.
+    Source: customary.
 
     Raises:
         ValueError: lengths that differ, or a class without a task.

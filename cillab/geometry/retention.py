@@ -80,6 +80,8 @@ def probe_retention(
 ) -> Retention:
     """Accuracy of a linear probe refit on the later features minus that of one fit on the earlier ones.
 
+        accuracy of ridge(f_t) - accuracy of ridge(f_s)
+
     Both probes see the same (oracle) training images and are tested on the same test images. Range [-1, 1]; below 0
     the features themselves lost something (deep forgetting), near 0 with a falling head only the head did. With few
     training images both probes are noisy: half-width about sqrt(2 p (1 - p) / n_test). Source of the distinction:
@@ -96,7 +98,8 @@ def split_forgetting(head_s: float, head_t: float, probe_s: float, probe_t: floa
 
         total = head_s - head_t,    deep = probe_s - probe_t,    shallow = total - deep
 
-    Fractions in, fractions out; each in [-1, 1] ([-2, 2] for shallow), positive = forgotten.
+    Range [-1, 1], [-2, 2] for shallow; positive = forgotten. Fractions in, fractions out. Small samples: the errors of
+    all four accuracies add up. Source: the distinction of Lanzillotta et al., arXiv:2512.07400.
     """
     total, deep = head_s - head_t, probe_s - probe_t
     return ForgettingSplit(total, deep, total - deep)

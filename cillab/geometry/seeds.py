@@ -41,7 +41,8 @@ def t_interval(values: Numbers, level: float = 0.95) -> Interval:
         mean +- t_{n-1, (1+level)/2} std / sqrt(n)
 
     Source: Student, Biometrika 6(1) 1908. It covers the spread over seeds or class orders only, not over test images.
-    Honest down to n = 2 (where t is 12.7); with one value the interval is NaN. Take at least 3 class orders.
+    Range: that of the values. Small samples: honest down to n = 2 (where t is 12.7); with one value the interval is NaN.
+    Take at least 3 class orders.
 
     Raises:
         ValueError: no value, a value that is not finite, level outside (0, 1).
@@ -61,7 +62,8 @@ def paired_difference(a: Numbers, b: Numbers, level: float = 0.95) -> PairedDiff
         d_i = a_i - b_i;    interval of mean(d);    t = mean(d) / (std(d) / sqrt(n)),  n - 1 degrees of freedom
 
     Pairing removes the spread that seeds share. p is for one planned comparison; correct it for many. All d equal:
-    p = 0 (1 if they are 0), which says only that the seeds do not differ. NaN for one pair.
+    p = 0 (1 if they are 0), which says only that the seeds do not differ. Range: that of the differences, p in [0, 1].
+    Small samples: NaN for one pair, wide for two. Source: Student, Biometrika 6(1) 1908.
 
     Raises:
         ValueError: lengths that differ, or as `t_interval`.

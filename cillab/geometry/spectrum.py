@@ -31,8 +31,8 @@ def effective_rank(covariance: Float[Tensor, "feature feature"]) -> float:
         exp( - sum_i p_i log p_i ),    p = eigenvalues / their sum
 
     Source: Roy & Vetterli, EUSIPCO 2007. Range [1, D]; at most K - 1 for a between-class covariance (reached by a
-    simplex ETF), at most N - K for a within-class one, which few samples therefore bias down. More is richer; no
-    better or worse by itself. NaN for a zero matrix.
+    simplex ETF). Small samples: at most N - K for a within-class covariance of N images, so few bias it down. More is
+    richer; no better or worse by itself. NaN for a zero matrix.
     """
     return spectrum(covariance).effective_rank
 
@@ -42,8 +42,8 @@ def participation_ratio(covariance: Float[Tensor, "feature feature"]) -> float:
 
         (tr S)^2 / tr S^2
 
-    Source: Gao et al., bioRxiv 2017, doi:10.1101/214262. Range [1, D], never above the effective rank; dominated by
-    the largest eigenvalues, hence steadier with few samples. NaN for a zero matrix.
+    Source: Gao et al., bioRxiv 2017, doi:10.1101/214262. Range [1, D], never above the effective rank.
+    Small samples: dominated by the largest eigenvalues, hence steadier than the effective rank. NaN for a zero matrix.
     """
     s = covariance.double()
     return float(s.trace().square() / s.square().sum())
@@ -54,8 +54,8 @@ def top_eigenvalue_share(covariance: Float[Tensor, "feature feature"]) -> float:
 
         lambda_1 / sum_i lambda_i
 
-    Range [1/D, 1]. Near 1 within a class: the class is a line and its covariance cannot be inverted (the collapse
-    that AdaGauss fights: Rypesc et al., NeurIPS 2024, arXiv:2409.18265). Few samples bias it up, 2 samples
-    give 1. NaN for a zero matrix.
+    Range [1/D, 1]. Near 1 within a class: the class is a line and its covariance cannot be inverted. Small samples:
+    they bias it up, 2 samples give 1. NaN for a zero matrix. Source: the collapse of dimensions that AdaGauss fights,
+    Rypesc et al., NeurIPS 2024, arXiv:2409.18265.
     """
     return spectrum(covariance).top_share

@@ -128,6 +128,7 @@ def saved_and_loaded(learner: Learner[Any], fresh: Learner[Any]) -> Learner[Any]
 
 
 def says_what_is_missing_before_the_first_task(bench: Bench) -> None:
+    """A fresh learner has seen nothing and says so instead of guessing."""
     learner = bench.learner()
     assert learner.seen == (), "a fresh learner has seen classes"
     try:
@@ -138,6 +139,7 @@ def says_what_is_missing_before_the_first_task(bench: Bench) -> None:
 
 
 def columns_follow_seen(bench: Bench) -> None:
+    """`seen` lists the classes as they came; logits and head rows have that order and number."""
     learner = bench.taught()
     expected = tuple(c for task in bench.tasks for c in task.classes)
     assert learner.seen == expected, f"seen = {learner.seen}, tasks brought {expected}"
@@ -148,6 +150,7 @@ def columns_follow_seen(bench: Bench) -> None:
 
 
 def batch_mates_do_not_matter(bench: Bench) -> None:
+    """Logits of an image do not depend on which images are beside it, on batch size or on repetition."""
     learner = bench.taught()
     images = bench.images
     together, answer = logits(learner, images), predictions(learner, images)
@@ -160,6 +163,7 @@ def batch_mates_do_not_matter(bench: Bench) -> None:
 
 
 def evaluation_changes_nothing(bench: Bench) -> None:
+    """Looking at a learner, however often, changes neither its state nor what it learns next."""
     watched, blind = bench.taught(1), bench.taught(1)
     for _ in range(2):
         logits(watched, bench.images)
@@ -172,13 +176,16 @@ def evaluation_changes_nothing(bench: Bench) -> None:
 
 
 def same_seed_same_result(bench: Bench) -> None:
+    """Two learners with one seed are the same bit for bit."""
     assert same_states(bench.taught(2), bench.taught(2)), "two runs with one seed differ"
 
 
 def save_load_continue_equals_straight(bench: Bench) -> None:
+    """Saved after a task, loaded into a fresh learner and continued: the straight run, bit for bit."""
     straight = bench.taught()
     half = bench.taught(1)
     resumed = saved_and_loaded(half, bench.learner())
+    assert resumed.seen == half.seen, f"after loading seen = {resumed.seen}, it was {half.seen}"
     assert torch.equal(logits(half, bench.images), logits(resumed, bench.images)), "loading changed the logits"
     for task in bench.tasks[1:]:
         learn(resumed, task)
@@ -186,6 +193,7 @@ def save_load_continue_equals_straight(bench: Bench) -> None:
 
 
 def slim_checkpoint_classifies(bench: Bench) -> None:
+    """Without the tensors that only learning needs, logits are the same."""
     learner = bench.taught(1)
     tensors, meta = pack(snapshot(learner.parts()), slim=True)
     viewer = bench.learner()
@@ -194,6 +202,7 @@ def slim_checkpoint_classifies(bench: Bench) -> None:
 
 
 def closing_early_changes_nothing(bench: Bench) -> None:
+    """`observe` closed at the start, in the middle or just before its end leaves no trace."""
     learner, untouched = bench.taught(1), bench.taught(1)
     steps = sum(1 for _ in bench.taught(1).observe(bench.tasks[1]))
     for stop in sorted({1, steps // 2, steps - 1} - {0}):
@@ -219,6 +228,7 @@ def nothing_is_sized_by_the_future(bench: Bench) -> None:
 
 
 def the_backbone_is_never_changed(bench: Bench) -> None:
+    """Backbone tensors are bit-identical, no hook is left, and no part requires grad between tasks."""
     before = {name: t.clone() for name, t in bench.backbone.module.state_dict().items()}
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in bench.backbone.module.modules())
     learner = bench.taught(2)
@@ -240,6 +250,7 @@ def learns(bench: Bench) -> None:
 
 
 def sparse_ids_and_returning_classes(bench: Bench) -> None:
+    """Class ids may be any numbers, and a class that comes again is no new class."""
     first, second = bench.tasks[0].classes, bench.tasks[1].classes
     ids = {c: 401 - 37 * i for i, c in enumerate((*first, *second))}
     learner = bench.learner()
@@ -251,6 +262,7 @@ def sparse_ids_and_returning_classes(bench: Bench) -> None:
 
 
 def a_task_of_one_image(bench: Bench) -> None:
+    """One image of one class is a task."""
     learner = bench.taught(1)
     only = bench.tasks[1].classes[0]
     learn(learner, RelabelledTask(bench.tasks[1], {only: only}, limit=1))
@@ -318,9 +330,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
 )
 
 
-def check_learner(
-    name: str, backbone: Backbone | None = None, stream: Any = None, **quick: Any
-) -> dict[str, str]:
+def check_learner(name: str, backbone: Backbone | None = None, stream: Any = None, **quick: Any) -> dict[str, str]:
     """Run the whole battery on the learner called `name`; by default on six bundled classes in three tasks.
 
     Args:

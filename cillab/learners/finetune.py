@@ -33,7 +33,7 @@ class Params(FitParams):
 @learners.register("finetune")
 @final
 class Finetune(Learner[Params]):
-    """Minimise cross-entropy on the current task over all weights of the backbone and a linear head:
+    """Minimise cross-entropy on the current task over all weights of the backbone and a linear head.
 
         logits = f_theta(x) W^T + b;    theta, W, b  <-  SGD on CE(logits, y) over the task's classes     (1)
 

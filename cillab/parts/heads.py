@@ -75,7 +75,7 @@ class LinearHead(nn.Module, Part):
 
 @final
 class RidgeHead(Part):
-    """The least-squares classifier with a ridge, in closed form:
+    """The least-squares classifier with a ridge, in closed form.
 
         G = Phi^T Phi,    Q = Phi^T Y,    W = (G + gamma I)^{-1} Q                                     (1)
 

@@ -1,5 +1,6 @@
 """Reading a run: lazily, at any moment, without a lock, while another process may be writing it."""
 
+import json
 import os
 import re
 import socket
@@ -47,6 +48,17 @@ class Snapshot(Mapping[str, np.ndarray]):
         self.id = path.stem
         self.task = (parse_step(path.stem) or (0, None))[0]
         self._arrays = Arrays(path)
+
+    def notes(self, side: str = "train") -> tuple[str, ...]:
+        """What one must know to read the numbers of this side at this step; nothing if the writer said nothing.
+
+        Raises:
+            RunError: the notes in the file are damaged.
+        """
+        try:
+            return tuple(str(note) for note in json.loads(self._arrays.meta.get("notes", "{}")).get(side, ()))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise damaged(self._arrays.path, "its notes cannot be read") from error
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._arrays.names:

@@ -35,6 +35,13 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     "accuracy/row": "f64 [T]: accuracy on the test images of each task seen, among all classes seen",
     "cosine": "f16 [K, K]: cosines of the class means now, centred on their average",
     "nc/within": "f64 [K]: within-class variance, training images",
+    "nc/nc4": "f64 [K]: share of training images of a class on which head and nearest mean agree",
+    "nc/spectrum_within": "f32 [d]: eigenvalues of the within-class covariance, training images, descending",
+    "accuracy/nme": "f64 [T]: as accuracy/row, by the nearest training mean of now (an oracle)",
+    "accuracy/fresh": "f64 [T]: as accuracy/row, by a ridge fitted now on training images of all classes (an oracle)",
+    "accuracy/task_id": "f64 [T]: the predicted class belongs to the right task",
+    "accuracy/within_task": "f64 [T]: right when only the classes of the right task compete",
+    "calibration/old": "f64 [3, bins]: mean confidence, accuracy, images, in equal bins of confidence; also .../new",
     "internals/noise/weights": "f32 [L, t]: mixing weights of each layer over the t generators",
     "internals/noise/similarity": "f32 [t, t]: cosines of the task prototypes",
     "internals/noise/prototypes": "f32 [t, d]",
@@ -42,6 +49,9 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     "internals/noise/dead": "u8 [L, t]: 1 where a generator puts out nothing",
     "cam/true": "u8 [N, gh, gw]: Grad-CAM, map = value / 255 * scale; also cam/predicted, cam/difference",
     "cam_scale/true": "f32 [N]: scale of each map; also for the other targets",
+    "cam_energy/true": "f32 [N]: share of the map inside the object's mask; also for the other targets",
+    "cam_pointing/true": "f32 [N]: 1 where the hottest cell touches the object, 0 where not; also for the others",
+    "cam_mask": "f32 [N]: share of the image that the object takes: the energy of a map without preference",
 }
 
 # Scalars of metrics.jsonl, one row per step and name; `train/...` rows come during training with task and epoch.
@@ -56,6 +66,11 @@ SCALARS: tuple[str, ...] = (
     ),
     "drift/cosine",
     "drift/relative",
+    *(f"accuracy/{name}" for name in ("nme", "fresh", "task_id", "within_task")),
+    "calibration/old",
+    "calibration/new",
+    *(f"cam/{name}/{target}" for name in ("energy", "pointing") for target in ("true", "predicted", "difference")),
+    "cam/mask",
     "seconds/learn",
     "seconds/probe",
 )

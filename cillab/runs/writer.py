@@ -1,5 +1,6 @@
 """Writing a run: one writer, every file as a whole or not at all, so that readers need no lock."""
 
+import json
 import os
 import socket
 import time
@@ -89,8 +90,12 @@ class RunWriter:
             kept = [encode(r["step"], {r["name"]: r["value"]}, _extra(r)) for r in rows if r["step"] in keep]
             write_text(metrics, b"".join(kept).decode())
 
-    def snapshot(self, step: str, arrays: Mapping[str, np.ndarray]) -> Path:
+    def snapshot(
+        self, step: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Sequence[str]] | None = None
+    ) -> Path:
         """Publish the arrays of a step (`schema.SNAPSHOT_ARRAYS`), after its scalars are safe on the disk.
+
+        `notes` say, by side ("train", "test"), what one must know to read its numbers; figures show them.
 
         Raises:
             InvalidRequestError: a step id that readers would not find.
@@ -100,7 +105,7 @@ class RunWriter:
             raise InvalidRequestError(f"step = {step!r}. Valid: t00, t01, ... or t00e000 (see step_id).")
         self._sync_metrics()
         path = self.path / "steps" / f"{step}.safetensors"
-        write_arrays(path, arrays)
+        write_arrays(path, arrays, {"notes": json.dumps(plain(notes))} if notes else None)
         return path
 
     def log(self, step: str, values: Mapping[str, SupportsFloat], **extra: Any) -> None:

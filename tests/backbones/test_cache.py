@@ -123,6 +123,10 @@ def test_image_digests_are_of_content_and_shape() -> None:
     assert image_digests(images.flip(3).flip(3)) == image_digests(images)
     assert len(set(image_digests(images))) == 3
     assert image_digests(images) != image_digests(images.reshape(3, 3, 16, 64))
+    torch.set_num_threads(2)
+    many = pictures(20, 256, 256)  # 4 MB: shared among threads
+    assert image_digests(many) == [image_digests(image[None])[0] for image in many]
+    torch.set_num_threads(1)
 
 
 def test_features_from_inference_mode_can_be_trained_on() -> None:

@@ -176,15 +176,15 @@ def test_refusals() -> None:
     backbone = vit()
     with pytest.raises(IncompatibleError, match="test_resnet is a convnet"):
         adapters(convnet())
-    with pytest.raises(InvalidRequestError, match="no module 'blocks.7'"):
+    with pytest.raises(InvalidRequestError, match=r"no module 'blocks\.7'"):
         Slots(backbone, {"after:blocks.7": AdapterSlot(32, 4, generator=rng.stream(0))})
     with pytest.raises(InvalidRequestError, match=r"one of after, mlp, beside"):
         Slots(backbone, {"blocks.0": AdapterSlot(32, 4, generator=rng.stream(0))})
-    with pytest.raises(InvalidRequestError, match="matches 'nrm.weight'. Nearest: 'norm.weight'"):
+    with pytest.raises(InvalidRequestError, match=r"matches 'nrm\.weight'\. Nearest: 'norm\.weight'"):
         Overlay(backbone, "nrm.weight")
     with pytest.raises(RunError, match=r"differ in 'norm.(weight|bias)'"):
         Overlay(backbone, "norm.*").load(Overlay(backbone, "blocks.0.*").state())
-    with pytest.raises(RunError, match="does not fit the slot mlp:blocks.0"):
+    with pytest.raises(RunError, match=r"does not fit the slot mlp:blocks\.0"):
         adapters(backbone).load(Slots(backbone, {"mlp:blocks.0": AdapterSlot(32, 8, generator=rng.stream(0))}).state())
     slots = adapters(backbone)
     with pytest.raises(RuntimeError, match="worn already"), backbone.wearing(slots), backbone.wearing(slots):

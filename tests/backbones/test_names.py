@@ -57,8 +57,8 @@ def test_a_card_needs_no_weights(name: str, kind: str, clip: bool) -> None:
         ("bundled:vitt", UnknownNameError, "Did you mean 'vit'"),
         ("timm:deit_tny_patch16_224", InvalidRequestError, "Did you mean 'deit_tiny_patch16_224'"),
         ("timm:vit_base_patch16_224.augreg", InvalidRequestError, "no tag 'augreg'. Valid: .*augreg_in21k"),
-        ("timm:vit_base_patch16_224", InvalidRequestError, r"several weights.*augreg_in21k.*shorthand that is timm:vit_base_patch16_224.augreg_in21k_ft_in1k"),
-        ("timm:vit_base_patch16_224_in21k", InvalidRequestError, "shorthand that is timm:vit_base_patch16_224.augreg_in21k"),
+        ("timm:vit_base_patch16_224", InvalidRequestError, "several weights.*shorthand that is .*_in21k_ft_in1k"),
+        ("timm:vit_base_patch16_224_in21k", InvalidRequestError, "shorthand that is timm:.*.augreg_in21k.$"),
         ("openclip:ViT-B16/openai", InvalidRequestError, "Did you mean 'ViT-B-16"),
         ("openclip:vit-b-16/openai", InvalidRequestError, "Did you mean 'ViT-B-16'"),
         ("openclip:ViT-B-16", InvalidRequestError, "TAG one of openai, .*laion2b_s34b_b88k"),
@@ -93,7 +93,7 @@ def test_another_image_size_interpolates_the_positions(file) -> None:
     assert backbone.module.pos_embed.shape[1] == (96 // backbone.anatomy.patch_size) ** 2 + 1
     with torch.no_grad():
         assert backbone(pictures(2)).isfinite().all()
-    with pytest.raises(InvalidRequestError, match="image_size = 97: .* multiple of its patch size 16"):
+    with pytest.raises(InvalidRequestError, match=r"image_size = 97: .* multiple of its patch size 16"):
         make_backbone("timm:vit_base_patch16_224.augreg_in21k", weights=file, image_size=97)
 
 

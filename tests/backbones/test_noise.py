@@ -80,7 +80,7 @@ def test_a_state_decides_the_number_of_generators(make) -> None:
     with torch.no_grad(), backbone.wearing(full):
         expected = backbone.embed(own)
     start = {name: tensor.clone() for name, tensor in empty.state().tensors.items()}
-    assert {"after:%s/down" % backbone.block_names[0], "after:%s/up" % backbone.block_names[0]} <= start.keys()
+    assert {f"after:{name}/{matrix}" for name in backbone.block_names for matrix in ("down", "up")} <= start.keys()
     empty.load(full.state())
     with torch.no_grad(), backbone.wearing(empty):
         assert torch.equal(backbone.embed(own), expected)

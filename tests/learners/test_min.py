@@ -78,7 +78,7 @@ def test_released_variant_compares_with_the_previous_prototype_and_starts_silent
     assert not learner._mixture(p[:1]).any() and not learner._mixture(p[:2]).any()
 
 
-@pytest.mark.parametrize(("mixture", "expected"), [("average", [1 / 3] * 3), ("last", [0, 0, 1])])
+@pytest.mark.parametrize(("mixture", "expected"), [("average", [1 / 3] * 3), ("last", [0.0, 0.0, 1.0])])
 def test_ablated_mixtures(mixture: str, expected: list[float]) -> None:
     p = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(min_learner(mixture=mixture)._mixture(p), torch.tensor(expected))

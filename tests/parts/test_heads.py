@@ -1,13 +1,15 @@
 """Heads against the joint closed form (NumPy solve), the recursive form of ACIL, and the symmetries they promise."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch import Tensor
 
 from cillab.core.errors import DataError, NotObservedError
 from cillab.parts.heads import ClassMeans, LinearHead, RandomFeatures, RidgeHead, columns_of
-from torch import Tensor
 
 CLASSES = (7, 401, 3)
 
@@ -44,7 +46,7 @@ def test_ridge_does_not_depend_on_split_or_order(seed: int, cuts: list[int]) -> 
     features, labels = data(seed)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
     edges = sorted({0, *cuts, 60})
-    batches = [(features[order[a:b]], labels[order[a:b]]) for a, b in zip(edges, edges[1:], strict=False)]
+    batches = [(features[order[a:b]], labels[order[a:b]]) for a, b in pairwise(edges)]
     np.testing.assert_allclose(ridge(batches).weight, joint(features, labels, 2.0), atol=1e-6)
 
 

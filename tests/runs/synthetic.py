@@ -60,11 +60,11 @@ def write_synthetic_run(  # noqa: PLR0917 - a test helper that many call by posi
         if noise:
             arrays |= _noise(rng, task)
         if cams:
-            arrays |= _cams(rng, probe)
+            arrays |= _cams(rng, probe, np.isin(labels, seen))
         scalars |= {"seconds/learn": 3.0 + 0.4 * rng.random(), "seconds/probe": 0.5 + 0.1 * rng.random()}
         nc_rows.append({name: value for name, value in scalars.items() if name.startswith("nc/")})
         writer.log(step_id(task), scalars)
-        writer.snapshot(step_id(task), arrays)
+        writer.snapshot(step_id(task), arrays, {"train": [f"{len(seen)} classes were measured."], "test": []})
         writer.status(state="running", stage="fit", task=task, epoch=4, epochs=4, done=400, total=400, eta_s=12.0)
     if finished:
         writer.result(_result(rows, seen_curve, nc_rows))
@@ -167,6 +167,7 @@ class _World:
             "cosine": _cosines(now).astype(np.float16),
             "nc/within": train[seen].var(axis=1).sum(axis=1),
         }
+        arrays |= _decisions(train[seen], test[seen], weight, bias, task)
         scalars = {
             "accuracy/seen": float((truth == guess).mean()),
             "accuracy/old": float(hits[:-1].mean()) if task else float("nan"),
@@ -176,9 +177,58 @@ class _World:
                 np.linalg.norm(now - stored, axis=1).mean() / np.sqrt(train[seen].var(axis=1).sum(1)).mean()
             ),
         }
+        for age in ("old", "new"):
+            if f"calibration/{age}" in arrays:
+                says, right, count = arrays[f"calibration/{age}"]
+                scalars[f"calibration/{age}"] = float(np.nansum(count * np.abs(says - right)) / count.sum())
+        for name in ("nme", "fresh", "task_id", "within_task"):
+            scalars[f"accuracy/{name}"] = float(arrays[f"accuracy/{name}"].mean())
         for side, points in (("train", train[seen]), ("test", test[seen])):
             scalars |= {f"nc/{side}/{name}": value for name, value in _collapse(points, weight, bias).items()}
         return arrays, scalars
+
+
+def _decisions(
+    train: np.ndarray, test: np.ndarray, weight: np.ndarray, bias: np.ndarray, task: int
+) -> dict[str, np.ndarray]:
+    """Other heads on the same features, right tasks, calibration and detail of the collapse; classes are [K, n, d]."""
+    k, n, dim = test.shape
+    flat, truth, inner = test.reshape(-1, dim), np.repeat(np.arange(k), n), train - train.mean(axis=1)[:, None]
+    tasks, means = np.arange(k) // (k // (task + 1)), train.mean(axis=1)
+    logits = flat @ weight.T + bias
+    near = ((flat[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
+    x = np.c_[train.reshape(-1, dim), np.ones(train.shape[0] * train.shape[1])]
+    ridge = np.linalg.solve(x.T @ x + 0.1 * np.eye(dim + 1), x.T @ np.repeat(np.eye(k), train.shape[1], axis=0))
+    fresh = (np.c_[flat, np.ones(len(flat))] @ ridge).argmax(axis=1)
+    own = np.where(tasks[None] == tasks[truth][:, None], logits, -np.inf).argmax(axis=1)
+    guess, seen_by = logits.argmax(axis=1), train.reshape(-1, dim)
+    agree = (seen_by @ weight.T + bias).argmax(axis=1) == (
+        ((seen_by[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
+    )
+
+    def row(hits: np.ndarray) -> np.ndarray:
+        return hits.reshape(task + 1, -1).mean(axis=1).astype(np.float64)
+
+    covariance = np.einsum("knd,kne->de", inner, inner) / (inner.shape[0] * inner.shape[1])
+    out = {
+        "accuracy/nme": row(near == truth),
+        "accuracy/fresh": row(fresh == truth),
+        "accuracy/task_id": row(tasks[guess] == tasks[truth]),
+        "accuracy/within_task": row(own == truth),
+        "nc/nc4": agree.reshape(k, -1).mean(axis=1).astype(np.float64),
+        "nc/spectrum_within": np.linalg.eigvalsh(covariance)[::-1].astype(np.float32),
+    }
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    confidence = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)
+    bins = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
+    for age, mine in (("old", tasks[truth] < task), ("new", tasks[truth] == task)):
+        if mine.any():
+            count = np.bincount(bins[mine], minlength=15).astype(float)
+            with np.errstate(invalid="ignore"):
+                says = np.bincount(bins[mine], confidence[mine], 15) / count
+                right = np.bincount(bins[mine], (guess == truth)[mine].astype(float), 15) / count
+            out[f"calibration/{age}"] = np.stack([says, right, count])
+    return out
 
 
 def _cosines(means: np.ndarray) -> np.ndarray:
@@ -237,13 +287,16 @@ def _noise(rng: np.random.Generator, task: int, layers: int = 6, dim: int = 8) -
     }
 
 
-def _cams(rng: np.random.Generator, probe: int) -> dict[str, np.ndarray]:
-    out = {}
+def _cams(rng: np.random.Generator, probe: int, seen: np.ndarray) -> dict[str, np.ndarray]:
+    out = {"cam_mask": np.full(probe, 0.2, np.float32)}
     for target in ("true", "predicted", "difference"):
         maps = rng.random((probe, 4, 4))
         scale = maps.max(axis=(1, 2))
         out[f"cam/{target}"] = np.round(maps / scale[:, None, None] * 255).astype(np.uint8)
         out[f"cam_scale/{target}"] = scale.astype(np.float32)
+        energy = 0.35 + 0.1 * rng.normal(size=probe)
+        for kind, values in (("energy", energy.clip(0, 1)), ("pointing", (rng.random(probe) < 0.6).astype(float))):
+            out[f"cam_{kind}/{target}"] = np.where(seen, values, np.nan).astype(np.float32)
     return out
 
 

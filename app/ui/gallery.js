@@ -1,0 +1,49 @@
+// A grid of probe images to choose from: one button per image, cut out of the sprite atlas. Keys: tab in, arrows, enter.
+
+const state = new WeakMap();
+
+export default function ({ data, parentElement, setStateValue }) {
+  const root = parentElement.querySelector(".gallery");
+  const known = state.get(root);
+  const same = known && known.token === data.token;
+  if (!same) {
+    root.replaceChildren(...data.items.map((item) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.title = item.title;
+      button.setAttribute("aria-label", item.title);
+      button.dataset.id = item.id;
+      button.style.setProperty("--hue", item.colour);
+      const picture = document.createElement("span");
+      const column = item.at % data.columns, row = Math.floor(item.at / data.columns);
+      picture.style.backgroundImage = `url(${data.url})`;
+      picture.style.backgroundSize = `${100 * data.columns}% ${100 * data.rows}%`;
+      picture.style.backgroundPosition = `${(100 * column) / Math.max(data.columns - 1, 1)}% ${(100 * row) / Math.max(data.rows - 1, 1)}%`;
+      const mark = document.createElement("i");
+      mark.textContent = item.mark;
+      button.append(picture, mark);
+      return button;
+    }));
+    state.set(root, { token: data.token });
+  }
+  const choose = (id) => {
+    for (const button of root.children) button.setAttribute("aria-pressed", String(button.dataset.id === id));
+  };
+  choose(data.picked);
+  if (!same) root.querySelector('[aria-pressed="true"]')?.scrollIntoView({ block: "nearest", behavior: "instant" });
+  root.onclick = (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    choose(button.dataset.id);
+    setStateValue("picked", button.dataset.id);
+  };
+  root.onkeydown = (event) => {
+    const all = [...root.children], at = all.indexOf(document.activeElement ?? null);
+    const here = all.indexOf(event.target.closest("button"));
+    const across = Math.max(1, Math.round(root.clientWidth / (all[0]?.offsetWidth || 1)));
+    const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    all[Math.min(all.length - 1, Math.max(0, (here < 0 ? at : here) + move))]?.focus();
+  };
+}

@@ -1,0 +1,208 @@
+"""The parts of the Noise mixing page: dead generators, and the live what-if."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app.ui import html, images, live, state
+from app.ui.store import Opened
+from app.ui.theme import task_colour
+
+_MOST_CHANGES = 12  # images shown
+
+
+def step_control(run: Opened, column: Any) -> int:
+    """The step that the page shows, shared with the other pages through the URL."""
+    count = len(run.steps)
+    step = state.step(count)
+    if count > 1:
+        st.session_state["pick-step"] = step
+        with column:
+            st.select_slider(
+                "After task", list(range(count)), key="pick-step", on_change=_keep_step,
+                format_func=lambda i: run.label(i).removeprefix("Task ").partition(" of")[0],
+            )  # fmt: skip
+    return step
+
+
+def _keep_step() -> None:
+    state.put("step", st.session_state["pick-step"])
+
+
+def recorded(run: Opened) -> bool:
+    """Did the probe record a mixture of noise?"""
+    return any("internals/noise/weights" in snapshot for snapshot in run.snapshots)
+
+
+def nothing_to_mix(run: Opened) -> None:
+    """The honest empty state of a method without noise."""
+    learner = run.run.protocol.learner or run.key
+    html.empty(
+        f"“{learner}” mixes no noise",
+        "Its features come from the backbone as they are. Choose a run of a noise method, such as min.",
+    )
+
+
+def dead(run: Opened, step: int) -> None:
+    """Which generators put out nothing, in words."""
+    flags = run.snapshots[step].get("internals/noise/dead")
+    if flags is None:
+        return
+    flags = np.asarray(flags, dtype=bool)
+    if not flags.any():
+        html.note("Every generator puts out something in every layer.")
+        return
+    if flags.all():
+        html.note("Every generator is dead in every layer: the mixture adds nothing, whatever its weights are.")
+        return
+    by_task = [(t, np.flatnonzero(flags[:, t]) + 1) for t in range(flags.shape[1]) if flags[:, t].any()]
+    parts = [
+        f"task {t + 1} in {'every layer' if len(layers) == len(flags) else 'layer ' + ', '.join(map(str, layers))}"
+        for t, layers in by_task
+    ]
+    html.note(f"Dead generators: {'; '.join(parts)}. Their weight, whatever it is, changes nothing.")
+
+
+@st.fragment
+def what_if(run: Opened, step: int) -> None:
+    """Sliders over the generators; accuracy and changed answers on a part of the probe, answered live."""
+    st.header("What if?", anchor=False)
+    task = run.snapshots[step].task
+    if run.run.checkpoint(task) is None:
+        html.empty("No live learner at this step", live.why_not(run, task))
+        _jump(run)
+        return
+    st.toggle("Rebuild the learner to ask it (loads torch, takes a few seconds)", key="live", **state.bound())
+    if not st.session_state.get("live"):
+        return
+    with st.spinner("Rebuilding the learner from its checkpoint …"):
+        found = live.load(run, task)
+    if isinstance(found, str):
+        html.empty("The learner cannot be rebuilt here", found)
+        return
+    if not found.learnt or not len(found.learnt[0]):
+        html.empty("Nothing is mixed at this step", "The learner has no noise generator yet.")
+        return
+    count = len(found.learnt[0])
+    left, right = st.columns([1.25, 1], gap="large")
+    with left:
+        factors, equal = _controls(count)
+    before = live.ask(found, [1.0] * count, equal=False)
+    after = live.ask(found, factors, equal)
+    with right:
+        _numbers(run, before, after, task)
+    _changes(run, before, after)
+
+
+def _jump(run: Opened) -> None:
+    """A way to the nearest step that can be asked."""
+    kept = [i for i, snapshot in enumerate(run.snapshots) if snapshot.task in live.available(run)]
+    if kept and st.button(f"Go to task {run.snapshots[kept[-1]].task + 1}", key="jump-live"):
+        state.put("step", kept[-1])
+        st.rerun()
+
+
+def _set(factors: list[float]) -> None:
+    for index, factor in enumerate(factors):
+        st.session_state[f"w{index + 1}"] = factor
+
+
+def _controls(count: int) -> tuple[list[float], bool]:
+    """One factor per generator, shared by all layers, and presets for the usual ablations."""
+    with st.container(horizontal=True, gap="small"):
+        st.button("As learnt", key="mix-learnt", on_click=_set, args=([1.0] * count,))
+        st.button("All off", key="mix-off", on_click=_set, args=([0.0] * count,))
+        st.button("Newest only", key="mix-newest", on_click=_set, args=([0.0] * (count - 1) + [1.0],))
+        st.button(
+            "Without the newest",
+            key="mix-older",
+            on_click=_set,
+            args=([1.0] * (count - 1) + [0.0],),
+            disabled=count < 2,
+        )
+    equal = st.toggle("Start from equal weights instead of the learnt ones", key="equal", **state.bound())
+    factors = []
+    across = 2 if count <= 12 else 4
+    columns = st.columns(across, gap="medium")
+    for index in range(count):
+        with columns[index % across]:
+            value = st.slider(
+                f"Generator of task {index + 1}",
+                0.0,
+                2.0,
+                1.0,
+                0.1,
+                key=f"w{index + 1}",
+                format="%.1f\N{MULTIPLICATION SIGN}",
+                **state.bound(),
+            )
+            factors.append(float(value))
+    html.note("A factor multiplies the weight of a generator in every layer: 1 leaves it, 0 turns it off.")
+    return factors, bool(equal)
+
+
+def _numbers(run: Opened, before: live.Answer, after: live.Answer, task: int) -> None:
+    changed = before.predicted != after.predicted
+    fixed, lost = int((changed & after.right & ~before.right).sum()), int((changed & before.right & ~after.right).sum())
+    rows = [
+        (
+            "Accuracy with this mixture",
+            html.percent(float(after.right.mean())),
+            html.signed(float(after.right.mean()), float(before.right.mean())),
+        ),
+        ("As learnt", html.percent(float(before.right.mean())), ""),
+        ("Answers changed", str(int(changed.sum())), f"of {len(changed)}"),
+        ("Now right / now wrong", f"{fixed} / {lost}", ""),
+    ]
+    with st.container(border=True, key="what-if-numbers"):
+        html.show(html.facts(rows))
+        tasks = run.run.probe.tasks[after.positions]
+        html.show(_pairs(before, after, tasks, task + 1))
+        html.note(
+            f"{len(changed)} of {len(run.run.probe)} probe images, as many of every class seen as fit, "
+            f"answered in {after.milliseconds:.0f} ms."
+        )
+
+
+def _pairs(before: live.Answer, after: live.Answer, tasks: np.ndarray, count: int) -> str:
+    """Accuracy per task: bar with this mixture, line as learnt."""
+    cells = []
+    for task in range(count):
+        mine = tasks == task
+        if not mine.any():
+            continue
+        now, then = float(after.right[mine].mean()), float(before.right[mine].mean())
+        cells.append(
+            f'<span title="Task {task + 1}: {html.percent(now)}, as learnt {html.percent(then)}">'
+            f'<i style="height:{100 * now:.1f}%;background:{task_colour(task)}"></i>'
+            f'<u style="bottom:{100 * then:.1f}%"></u>'
+            f"<small>{task + 1}</small></span>"
+        )
+    return (
+        f'<p class="ci-what">Accuracy by task; the line is “as learnt”</p><div class="ci-pairs">{"".join(cells)}</div>'
+    )
+
+
+def _changes(run: Opened, before: live.Answer, after: live.Answer) -> None:
+    """The images whose answer changed, with the answer before and now."""
+    changed = np.flatnonzero(before.predicted != after.predicted)
+    if not len(changed):
+        html.note("No answer differs from the learnt mixture.")
+        return
+    st.subheader("Changed answers", anchor=False)
+    shown = changed[np.argsort(after.right[changed], kind="stable")][:_MOST_CHANGES]
+    info, cells = run.run.info, []
+    url = (
+        images.crop_atlas(run, [int(after.positions[i]) for i in shown], len(shown)) if images.has_sprites(run) else ""
+    )
+    for at, i in enumerate(shown):
+        mark = "✓ now right" if after.right[i] else "✗ now wrong" if before.right[i] else "wrong in both"
+        tile = images.tile(at, len(shown), 1) if url else "<span></span>"
+        cells.append(
+            f"<div>{tile}<p><b>{html.safe(mark)}</b><em>{html.safe(info.name_of(int(before.predicted[i])))} → "
+            f"{html.safe(info.name_of(int(after.predicted[i])))}</em></p></div>"
+        )
+    html.show(f'<div class="ci-changes" style="--atlas:url({url})">{"".join(cells)}</div>')
+    if len(changed) > len(shown):
+        html.note(f"{len(shown)} of {len(changed)} shown.")

@@ -1,0 +1,128 @@
+"""Choosing a run, the line that says what it is, and what to show when there is none or it cannot be read."""
+
+import streamlit as st
+
+from app.ui import html, state
+from app.ui.store import Broken, Entry, Opened, entries, opened, runs_folder
+
+_STATES = {
+    "finished": ("green", "finished"),
+    "running": ("blue", "running now"),
+    "paused": ("orange", "paused"),
+    "queued": ("gray", "waiting to start"),
+    "interrupted": ("orange", "interrupted: its process is gone; `cillab resume` goes on from the last finished task"),
+    "failed": ("red", "failed"),
+    "cancelled": ("gray", "cancelled; `cillab resume` goes on from the last finished task"),
+}
+_NO_RUN = "none"
+
+
+def _label(found: dict[str, Entry], key: str) -> str:
+    if key == _NO_RUN:
+        return "No second run"
+    return f"{key.removeprefix('demo-')} (recorded demo)" if found[key].kind == "demo" else key
+
+
+def _keep(name: str) -> None:
+    value = st.session_state[f"pick-{name}"]
+    state.put(name, None if value == _NO_RUN else value)
+
+
+def choose(name: str, label: str, found: dict[str, Entry], optional: bool = False) -> str | None:
+    """A select box over the runs whose value lives in the URL under `name`."""
+    options = ([_NO_RUN] if optional else []) + list(found)
+    given = state.get(name)
+    value = given if given in options else options[0]
+    st.session_state[f"pick-{name}"] = value
+    st.selectbox(
+        label, options, key=f"pick-{name}", format_func=lambda key: _label(found, key), on_change=_keep, args=(name,)
+    )
+    state.put(name, None if value == _NO_RUN else value)
+    return None if value == _NO_RUN else value
+
+
+def no_runs() -> None:
+    """What the page says when there is nothing to show."""
+    html.empty(
+        "There is no run to show yet",
+        f"Start one with: cillab run --data shields --learner simplecil --out {runs_folder() / 'first'}. "
+        "It appears here while it is being written.",
+    )
+
+
+def broken(run: Broken) -> None:
+    """What the page says about a folder that cannot be read."""
+    html.empty(
+        f"“{run.entry.key}” cannot be read", f"{run.reason} Other runs are not affected: choose another one above."
+    )
+
+
+def usable(entry: Entry, steps: int = 1) -> Opened | None:
+    """The opened run, or None after saying why it cannot be shown."""
+    run = opened(entry)
+    if isinstance(run, Broken):
+        broken(run)
+        return None
+    if len(run.steps) < steps:
+        where = f"It is {_STATES[run.liveness][1]}." if run.liveness in _STATES else ""
+        html.empty(
+            "No snapshot yet", f"“{run.key}” has not finished its first task. {where} The first picture comes after it."
+        )
+        return None
+    return run
+
+
+def pick(*, second: bool = False, extra: int = 0) -> tuple[Opened | None, Opened | None, list]:
+    """The row of choices on top of a page: run, second run if wanted, and `extra` free columns for the page's own."""
+    found = {entry.key: entry for entry in entries()}
+    if not found:
+        no_runs()
+        return None, None, []
+    columns = st.columns([1.25, *([1.25] if second else []), *([1] * extra)], gap="medium", vertical_alignment="bottom")
+    with columns[0]:
+        key = choose("run", "Run", found)
+    other = None
+    if second:
+        with columns[1]:
+            other = choose("versus", "Compare with", found, optional=True)
+    run = usable(found[key]) if key else None
+    versus = usable(found[other]) if run and other and other != key else None
+    return run, versus, list(columns[1 + second :])
+
+
+def badge(run: Opened) -> None:
+    """What a number of this run means: data, split, seed, weights, code, device, and whether it is still going."""
+    p, info = run.run.protocol, run.run.info
+    rows = [
+        ("data", p.data),
+        ("split", p.split),
+        ("order", p.order),
+        ("seed", p.seed),
+        ("backbone", p.backbone),
+        ("transform", p.transform),
+        ("data digest", (p.data_digest or "")[:8]),
+        ("commit", info.versions.get("commit", "")[:8]),
+        ("device", info.device),
+    ]
+    body = "".join(f"<span><b>{html.safe(k)}</b>{html.safe(v)}</span>" for k, v in rows if v not in (None, ""))
+    html.show(body, "ci-badge")
+    if run.liveness != "finished":
+        tell(run)
+
+
+def tell(run: Opened) -> None:
+    """The state of a run that is not finished, and how far it is."""
+    status, (colour, words) = run.status, _STATES.get(run.liveness, ("gray", run.liveness))
+    parts = [f":{colour}[**●**] {words}"]
+    if run.liveness == "running":
+        if status.task is not None:
+            parts.append(f"task {status.task + 1} of {status.tasks or run.tasks_total}")
+        if status.epochs:
+            parts.append(f"epoch {status.epoch} of {status.epochs}")
+        if status.eta_s:
+            parts.append(
+                f"about {status.eta_s / 60:.0f} min left" if status.eta_s > 90 else f"about {status.eta_s:.0f} s left"
+            )
+    st.caption(" · ".join(parts))
+    if status.error:
+        st.code(status.error[-2000:], language=None)

@@ -1,0 +1,200 @@
+"""Saliency maps of one probe image: as recorded in the run, or computed from a checkpoint where there is none."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from app.ui import html, images, live, state
+from app.ui.store import Opened
+from cillab.core.errors import CillabError, one_line
+
+TARGETS = {
+    "true": ("Its own class", "what speaks for the true class"),
+    "predicted": ("The answer", "what speaks for the class answered"),
+    "difference": ("One against the other", "true class against its strongest rival"),
+}
+_MOST_STEPS = 12  # in the strip
+
+
+@dataclass
+class Maps:
+    """Maps by step and target, their common top, and where they come from."""
+
+    found: dict[int, dict[str, np.ndarray]]
+    floor: float | None = None
+    why_not: str = ""
+
+    @property
+    def top(self) -> float:
+        """The largest value of all maps: the end of the shared scale."""
+        return max((float(m.max()) for maps in self.found.values() for m in maps.values()), default=0.0)
+
+
+def _recorded(view: Opened, step: int, index: int) -> dict[str, np.ndarray]:
+    """The maps that the probe stored at this step, in the unit of the learner's scores."""
+    snapshot, out = view.snapshots[step], {}
+    for target in TARGETS:
+        values, scale = snapshot.get(f"cam/{target}"), snapshot.get(f"cam_scale/{target}")
+        if values is None or scale is None or not np.isfinite(scale[index]):
+            continue
+        out[target] = np.asarray(values[index], dtype=np.float64) / 255 * float(scale[index])
+    return out
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _live_maps(path: str, task: int, changed: float, index: int, _found: live.Live) -> dict[str, np.ndarray] | str:
+    try:
+        return live.cams(_found, index)
+    except CillabError as error:
+        return one_line(error)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _floor(path: str, task: int, changed: float, _found: live.Live) -> float | None:
+    return live.floor(_found)
+
+
+def collect(view: Opened, index: int) -> Maps:
+    """The maps that the probe stored, without torch."""
+    maps = Maps({i: m for i in range(len(view.steps)) if (m := _recorded(view, i, index))})
+    if not maps.found:
+        maps.why_not = (
+            "This run stored no maps. Switch the learner on to compute them."
+            if live.available(view)
+            else "This run stored neither maps nor a checkpoint: record one with `--cams`, or keep its checkpoints."
+        )
+    return maps
+
+
+def wanted(view: Opened, maps: Maps) -> bool:
+    """Offer the learner itself where a checkpoint was kept; True when it is asked for."""
+    label = "Rebuild the learner for the noise floor" if maps.found else "Rebuild the learner and compute the maps"
+    words = "Loads torch and the checkpoint; takes a few seconds the first time."
+    return bool(live.available(view)) and st.toggle(label, key="live", help=words, **state.bound())
+
+
+def ask(view: Opened, index: int, maps: Maps) -> Maps:
+    """Add what only the learner can tell: maps of the kept states where none are stored, and the noise floor."""
+    kept = live.available(view)
+    steps = {i: s.task for i, s in enumerate(view.snapshots) if s.task in kept and "e" not in s.id}
+    newest = max(steps, default=None)
+    for i, task in steps.items():
+        if i in maps.found and i != newest:
+            continue
+        with st.spinner("Rebuilding the learner from its checkpoint …"):
+            found = live.load(view, task)
+        if isinstance(found, str):
+            return replace(maps, why_not=found)
+        changed = view.run.checkpoints[task].stat().st_mtime
+        if i not in maps.found:
+            with st.spinner("Computing the maps …"):
+                computed = _live_maps(str(view.run.path), task, changed, index, found)
+            if isinstance(computed, str):
+                return replace(maps, why_not=computed)
+            maps.found[i] = {name: np.nan_to_num(m) for name, m in computed.items() if np.isfinite(m).any()}
+        if i == newest:
+            with st.spinner("Measuring the noise floor …"):
+                maps.floor = _floor(str(view.run.path), task, changed, found)
+    return maps
+
+
+def primary(view: Opened, step: int, index: int, maps: Maps) -> None:
+    """The image and its three maps at one step, large."""
+    probe, info = view.run.probe, view.run.info
+    label, answer = int(probe.labels[index]), int(view.snapshots[step]["predictions"][index])
+    seen = label in {int(c) for c in view.snapshots[step]["seen"]}
+    st.subheader(html.markdown(info.name_of(label)), anchor=False)
+    answered = "answered rightly" if label == answer else f"answered “{info.name_of(answer)}”"
+    verdict = f"After {view.label(step).lower()}: {answered if seen else 'not seen yet'}."
+    html.show(f"<p>A class of task {int(probe.tasks[index]) + 1}. {html.safe(verdict)}</p>", "ci-sentence")
+    if not images.has_sprites(view):
+        html.empty("No picture", "This run was written without thumbnails.")
+        return
+    sprite = np.ascontiguousarray(probe.sprite(index))
+    name = info.name_of(label)
+    cells = [_figure(images.plain(sprite, 256), name, "The image", f"as stored, {probe.tile} px")]
+    here = maps.found.get(step, {})
+    for target, (title, words) in TARGETS.items():
+        cells.append(_large(sprite, here.get(target), maps.top, (title, words, name)))
+    html.show(f'<div class="ci-big">{"".join(cells)}</div>', "ci-cams")
+    if here:
+        _scale(maps)
+    elif not maps.found:
+        html.empty("No map to show", maps.why_not)
+    else:
+        html.note("No map at this step: none was stored, and the learner of this step was not kept or not asked.")
+
+
+def _figure(picture: Image.Image, alt: str, title: str, *small: str) -> str:
+    lines = "".join(f"<small>{html.safe(line)}</small>" for line in small)
+    image = f'<img src="{images.data_url(picture)}" alt="{html.safe(alt)}">'
+    return f"<figure>{image}<figcaption>{html.safe(title)}{lines}</figcaption></figure>"
+
+
+def _large(sprite: np.ndarray, values: np.ndarray | None, top: float, texts: tuple[str, str, str]) -> str:
+    title, words, name = texts
+    if values is None:
+        gap = '<div class="void">none at this step</div>'
+        return f"<figure>{gap}<figcaption>{title}<small>{words}</small></figcaption></figure>"
+    most = f"max {html.number(float(values.max()))}"
+    picture = images.overlay(sprite, values / max(top, 1e-12), 256)
+    return _figure(picture, f"{title}: {words}, for {name}; {most}", title, words, most)
+
+
+def _scale(maps: Maps) -> None:
+    bar = f'<i style="background:{images.heat_css()}"></i>'
+    top = f"{html.number(maps.top)}, the largest value over all tasks and targets"
+    html.show(f"<span>0</span>{bar}<span>{top}</span>", "ci-scale")
+    if maps.floor is not None:
+        html.note(
+            f"Noise floor {html.number(maps.floor)}, measured on the newest learner kept: what 95 % of the maps of a "
+            "random head stay below. Maps under it are drawn pale: they say nothing."
+        )
+    else:
+        html.note(
+            "The noise floor (what a random head would show) needs the learner itself; without it, take maps near zero "
+            "for silence."
+        )
+
+
+def _steps(count: int, step: int) -> list[int]:
+    """At most a dozen steps: evenly spread, with the one shown."""
+    if count <= _MOST_STEPS:
+        return list(range(count))
+    even = np.unique(np.linspace(0, count - 1, _MOST_STEPS - 1).round().astype(int)).tolist()
+    return sorted({*even, step})
+
+
+def strip(view: Opened, step: int, index: int, maps: Maps) -> None:
+    """One row per target, one column per task, one scale."""
+    if not maps.found or not images.has_sprites(view):
+        return
+    st.subheader("Over the tasks", anchor=False)
+    sprite, label = np.ascontiguousarray(view.run.probe.sprite(index)), int(view.run.probe.labels[index])
+    steps = _steps(len(view.steps), step)
+    heads = [f"task {view.snapshots[i].task + 1}" for i in steps]
+    bold = [f"<b>{head}</b>" if i == step else head for i, head in zip(steps, heads, strict=True)]
+    rows = ["<div></div>", *(f"<figcaption>{head}</figcaption>" for head in bold)]
+    for target, (title, _) in TARGETS.items():
+        rows.append(f'<div class="head">{title}</div>')
+        rows += [_small(sprite, maps, maps.found.get(i, {}).get(target), i == step) for i in steps]
+    rows.append('<div class="head">Answer</div>')
+    for i in steps:
+        seen = label in {int(c) for c in view.snapshots[i]["seen"]}
+        answer = int(view.snapshots[i]["predictions"][index])
+        text = "not seen" if not seen else "✓" if answer == label else f"✗ {html.safe(view.run.info.name_of(answer))}"
+        rows.append(f"<figcaption>{text}</figcaption>")
+    columns = f"grid-template-columns:84px repeat({len(steps)},minmax(0,1fr))"
+    html.show(f'<div class="ci-strip" style="{columns}">{"".join(rows)}</div>')
+
+
+def _small(sprite: np.ndarray, maps: Maps, values: np.ndarray | None, now: bool) -> str:
+    if values is None:
+        return '<div class="void">none</div>'
+    most = float(values.max())
+    url = images.data_url(images.overlay(sprite, values / max(maps.top, 1e-12), 96))
+    kinds = " ".join(kind for kind, on in (("now", now), ("weak", maps.floor is not None and most < maps.floor)) if on)
+    caption = f"<figcaption><small>{html.number(most, 2)}</small></figcaption>"
+    return f'<figure class="{kinds}"><img src="{url}" alt="">{caption}</figure>'

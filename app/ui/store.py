@@ -1,0 +1,156 @@
+"""Which runs there are, and one open run as the pages need it. Read-only; a broken folder is no exception."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import streamlit as st
+
+from cillab.core.errors import CillabError, one_line
+from cillab.runs import Run, Snapshot, find_runs
+from cillab.runs.schema import Status
+
+_LIMIT = 200  # runs listed; a folder with more needs a table, not a page
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run folder that may be chosen. The key in the URL is looked up here; it is never used as a path."""
+
+    key: str
+    path: Path
+    kind: Literal["demo", "run"]
+
+
+def runs_folder() -> Path:
+    """Where this machine's own runs are."""
+    return Path(os.environ.get("CILLAB_RUNS") or "runs")
+
+
+def demos() -> dict[str, Path]:
+    """Recorded runs that ship with the package, or nothing when they are not installed."""
+    try:
+        return dict(import_module("cillab.demo").demo_runs())
+    except (ImportError, AttributeError, OSError, CillabError):
+        return {}
+
+
+def entries() -> list[Entry]:
+    """Own runs, newest first, then the recorded ones."""
+    root, own = runs_folder(), []
+    if root.is_dir():
+        paths = sorted(find_runs(root), key=lambda path: -_changed(path))[:_LIMIT]
+        own = [Entry(_key(path, root), path, "run") for path in paths]
+    shipped = [Entry(f"demo-{name}", path, "demo") for name, path in demos().items() if path.is_dir()]
+    return own + shipped
+
+
+def _changed(path: Path) -> float:
+    try:
+        return max((path / name).stat().st_mtime for name in ("run.json", "status.json") if (path / name).exists())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _key(path: Path, root: Path) -> str:
+    return path.name if path == root else path.relative_to(root).as_posix()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A run that cannot be shown, and the reason in one line."""
+
+    entry: Entry
+    reason: str
+
+
+class Opened:
+    """A run that can be shown: its snapshots at the ends of tasks, its probe, its scalars."""
+
+    def __init__(self, entry: Entry, run: Run) -> None:
+        self.entry, self.run, self.key = entry, run, entry.key
+        self.steps: tuple[str, ...] = run.steps
+        self.snapshots: list[Snapshot] = [run.snapshot(step) for step in self.steps]
+        self.tasks_total = len(run.info.tasks)
+
+    @property
+    def title(self) -> str:
+        """Learner and data in a few words, with the folder's name where it says more."""
+        learner = self.run.protocol.learner or "run"
+        return learner if self.entry.kind == "demo" else f"{learner} · {self.key}"
+
+    @property
+    def status(self) -> Status:
+        """status.json as it is now."""
+        return self.run.status
+
+    @cached_property
+    def liveness(self) -> str:
+        """finished, running, interrupted ..."""
+        return self.run.liveness()
+
+    @cached_property
+    def metrics(self):
+        """All scalars."""
+        return self.run.metrics()
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Class names in the order of the stream."""
+        return [self.run.info.name_of(class_id) for class_id in self.run.order]
+
+    @cached_property
+    def position(self) -> dict[int, int]:
+        """Position of each class id in the order of the stream."""
+        return {class_id: index for index, class_id in enumerate(self.run.order)}
+
+    def scalar(self, name: str) -> np.ndarray:
+        """One scalar at every snapshot, NaN where it was not written."""
+        return self.metrics.over(name, self.steps)
+
+    def label(self, index: int) -> str:
+        """What a snapshot is called: `task 4 of 10`, with the epoch where it lies inside a task."""
+        task, _, epoch = self.steps[index].removeprefix("t").partition("e")
+        inside = f", epoch {int(epoch)}" if epoch else ""
+        return f"Task {int(task) + 1} of {self.tasks_total}{inside}"
+
+    @property
+    def has_noise(self) -> bool:
+        """Does the method mix noise, and did the probe record it?"""
+        return "noise" in self.run.capabilities.shows
+
+
+def _signature(path: Path) -> tuple:
+    """Changes whenever a reader would see something else: finished runs are opened once, live ones anew."""
+    parts = []
+    for name in ("run.json", "status.json", "metrics.jsonl", "result.json", "steps", "probe/probe.json"):
+        try:
+            stat = (path / name).stat()
+            parts.append((stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            parts.append(None)
+    return tuple(parts)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _open(key: str, path: str, kind: Literal["demo", "run"], signature: tuple) -> Opened | Broken:
+    entry = Entry(key, Path(path), kind)
+    try:
+        opened = Opened(entry, Run(path))
+        _ = (
+            opened.liveness,
+            opened.metrics,
+            len(opened.run.probe),
+        )  # what is damaged should show here, not half-way down a page
+    except (CillabError, OSError, ValueError) as error:
+        return Broken(entry, one_line(error))
+    return opened
+
+
+def opened(entry: Entry) -> Opened | Broken:
+    """Open a run; a damaged one comes back as `Broken` with the reason."""
+    return _open(entry.key, str(entry.path), entry.kind, _signature(entry.path))

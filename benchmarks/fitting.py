@@ -1,0 +1,129 @@
+r"""The fitting loop against a bare forward/backward loop on pixels that are ready in memory.
+
+    python benchmarks/fitting.py [--backbone timm:deit_tiny_patch16_224.fb_in1k] \
+        [--weights FILE] [--image-size 96]
+
+Both train all weights of the backbone and a linear head with SGD on the same number of images, under the same
+precision. Ours also shuffles, crops, mirrors and normalises every batch and yields its progress. The two take turns, and the result
+is the ratio of their medians in images per second: 1 means that the loop costs nothing.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cillab.backbones import make_backbone
+from cillab.backbones.overlay import Overlay
+from cillab.core.contract import Backbone, Task
+from cillab.parts.fitting import FitParams, fit
+from cillab.parts.heads import LinearHead
+
+CLASSES = 10
+
+
+class InMemory(Task):
+    """Random images with random labels: what they show does not matter here."""
+
+    def __init__(self, count: int, side: int, device: torch.device) -> None:
+        rng = torch.Generator().manual_seed(0)
+        self.index, self.classes = 0, tuple(range(CLASSES))
+        self.class_names = {c: str(c) for c in self.classes}
+        self.images = torch.randint(0, 256, (count, 3, side, side), generator=rng, dtype=torch.uint8).to(device)
+        self.labels = torch.randint(0, CLASSES, (count,), generator=rng).to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, batch_size: int, shuffle: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """As every task: each image once."""
+        order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
+        for chosen in order.to(self.images.device).split(batch_size):
+            yield self.images[chosen], self.labels[chosen]
+
+
+def measure(backbone: Backbone, task: InMemory, how: FitParams, rounds: int) -> dict[str, object]:
+    """Images per second of both loops, medians over `rounds`."""
+    head = LinearHead(backbone.feature_dim).to(backbone.device)
+    head.grow(task.classes)
+    theta = Overlay(backbone, "*")
+    ready = backbone.pixels(task.images)
+
+    def loss(pixels: Tensor, labels: Tensor) -> Tensor:
+        with backbone.wearing(theta):
+            return F.cross_entropy(head(backbone.embed(pixels)), labels)
+
+    def ours() -> None:
+        parameters = [*head.parameters(), *theta.parameters()]
+        for _ in fit(task, backbone, parameters, loss, how, seed=0, stage="benchmark"):
+            pass
+
+    def bare() -> None:
+        parameters = [*head.parameters(), *theta.parameters()]
+        optimiser = torch.optim.SGD(parameters, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        with backbone.wearing(theta):
+            for pixels, labels in zip(ready.split(how.batch_size), task.labels.split(how.batch_size), strict=True):
+                optimiser.zero_grad(set_to_none=True)
+                F.cross_entropy(head(backbone.embed(pixels)), labels).backward()
+                optimiser.step()
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    bare(), ours()  # warm up
+    for turn in range(rounds):
+        for way in (bare, ours) if turn % 2 else (ours, bare):
+            seconds[way.__name__].append(timed(way, backbone.device))
+    speed = {name: len(task) / statistics.median(values) for name, values in seconds.items()}
+    pairs = sorted(b / o for b, o in zip(seconds["bare"], seconds["ours"], strict=True))
+    return {
+        "images_per_second": {name: round(value, 1) for name, value in speed.items()},
+        "ratio": round(speed["ours"] / speed["bare"], 3),
+        "ratio_of_pairs": [round(statistics.median(pairs), 3), round(pairs[0], 3), round(pairs[-1], 3)],
+    }
+
+
+def timed(way: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one call, the device's queue included."""
+    start = time.perf_counter()
+    way()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="bundled:vit")
+    parser.add_argument("--weights")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--stored-size", type=int, default=64, help="side of the stored images")
+    parser.add_argument("--images", type=int, default=480)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    backbone = make_backbone(args.backbone, weights=args.weights, image_size=args.image_size)
+    task = InMemory(args.images, args.stored_size, backbone.device)
+    found = measure(backbone, task, FitParams(epochs=1, lr=1e-4), args.rounds)
+    about = {
+        "benchmark": "fitting",
+        "backbone": backbone.tag,
+        "image_size": backbone.preprocessing.size,
+        "precision": backbone.precision,
+        "device": str(backbone.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+    print(json.dumps(about | found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""The command line: thin. Every command turns words into one call of the library and its answer into lines."""
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+import cillab
+from cillab.core.errors import CancelledError, CillabError, nearest, one_line, unknown_name
+from cillab.lab.spec import RunSpec, parse_setting
+from cillab.runs import Run
+
+REFUSED, CANCELLED = 2, 130  # exit codes: a request that cannot be carried out; Ctrl-C, as shells count it
+
+app = typer.Typer(
+    name="cillab",
+    help="Class-incremental learning with pre-trained models, seen through neural collapse.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+lists = typer.Typer(help="What there is, one line each.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(lists, name="list")
+
+_HELP = {name: field.description or "" for name, field in RunSpec.model_fields.items()}
+
+
+def _option(name: str, *flags: str, **more: Any) -> Any:
+    """An option named and explained like the field of RunSpec that it sets."""
+    default = RunSpec.model_fields[name].get_default(call_default_factory=True)
+    shown = f" [default: {default}]" if default not in (None, {}, False) else ""
+    names = flags or (f"--{name.replace('_', '-')}",)
+    return typer.Option(*names, help=_HELP[name] + shown, show_default=False, **more)
+
+
+@app.command()
+def run(  # noqa: PLR0917 - one argument per option
+    spec: Annotated[Path | None, typer.Argument(help="YAML file with the same names; options override it.")] = None,
+    data: Annotated[str | None, _option("data")] = None,
+    split: Annotated[str | None, _option("split")] = None,
+    order: Annotated[str | None, _option("order")] = None,
+    seed: Annotated[int | None, _option("seed")] = None,
+    backbone: Annotated[str | None, _option("backbone")] = None,
+    weights: Annotated[str | None, _option("weights")] = None,
+    image_size: Annotated[int | None, _option("image_size")] = None,
+    transform: Annotated[str | None, _option("transform")] = None,
+    learner: Annotated[str | None, _option("learner")] = None,
+    settings: Annotated[list[str] | None, _option("params", "--set", metavar="KEY=VALUE")] = None,
+    train_per_class: Annotated[int | None, _option("train_per_class")] = None,
+    test_per_class: Annotated[int | None, _option("test_per_class")] = None,
+    precision: Annotated[str | None, _option("precision")] = None,
+    device: Annotated[str | None, _option("device")] = None,
+    probe_points: Annotated[int | None, _option("probe_points")] = None,
+    train_probe_per_class: Annotated[int | None, _option("train_probe_per_class")] = None,
+    cams: Annotated[bool | None, _option("cams", "--cams/--no-cams")] = None,
+    keep_checkpoints: Annotated[str | None, _option("keep_checkpoints")] = None,
+    out: Annotated[str | None, _option("out")] = None,
+    log: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Learn a stream of tasks and write a run folder."""
+    given = {name: value for name, value in locals().items() if name in RunSpec.model_fields and value is not None}
+    base = RunSpec.read(spec).model_dump() if spec is not None else {}
+    params = {**base.get("params", {}), **dict(parse_setting(text) for text in settings or [])}
+    if "learner" in given and given["learner"] != base.get("learner", given["learner"]):
+        params = dict(parse_setting(text) for text in settings or [])  # of another learner, so not those of the file
+    request = RunSpec.of({**base, **given, "params": params})
+    with _interruptible():
+        from cillab.lab.engine import Lab  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
+
+        lab = Lab.from_spec(request)
+        _follow(lab, log)
+
+
+@app.command()
+def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")]) -> None:
+    """Go on with a run after its last finished task."""
+    Run(directory)  # refuses what is no run before torch is loaded
+    with _interruptible():
+        from cillab.lab.engine import Lab  # noqa: PLC0415
+
+        lab = Lab.resume(directory)
+        _follow(lab, None)
+
+
+@app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="YAML: a run's fields, and under `grid` lists of values.")],
+    engine: Annotated[str, typer.Option(help="local: one process after the other. ray: any Ray cluster.")] = "local",
+) -> None:
+    """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
+    from cillab.lab.sweep import read_grid, sweep as sweep_runs  # noqa: PLC0415
+
+    failed = 0
+    for outcome in sweep_runs(read_grid(spec), engine):
+        failed += outcome.state != "finished"
+        _console().print(f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True)
+    if failed:
+        raise CillabError(f"{failed} run(s) did not finish; the same command tries them again.")
+
+
+@app.command()
+def table(
+    runs: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs"),
+    format: Annotated[str, typer.Option(help="md, csv or json.")] = "md",
+    by: Annotated[str, typer.Option(help="The number to rank by.")] = "a_last",
+) -> None:
+    """Results of all runs in a folder, with the protocol that each number belongs to."""
+    if format not in ("md", "csv", "json"):
+        raise unknown_name("format", format, ("md", "csv", "json"))
+    from cillab.runs.table import table as table_of  # noqa: PLC0415
+
+    typer.echo(table_of(runs, by).text(format))
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+) -> None:
+    """One self-contained page with every figure of a run."""
+    from cillab.report import write_report  # noqa: PLC0415
+
+    size = write_report(directory, out)
+    typer.echo(f"{out}  {size / 1e6:.1f} MB")
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, places that can be written, data that can be reached: one line each."""
+    from cillab.doctor import examine  # noqa: PLC0415
+
+    for line in examine():
+        typer.echo(line)
+
+
+@app.command(name="app")
+def app_(
+    port: Annotated[int, typer.Option(help="Where to listen.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """The Streamlit app, on this machine only."""
+    from cillab.doctor import serve_app  # noqa: PLC0415
+
+    raise typer.Exit(serve_app(port, browser))
+
+
+@lists.command("learners")
+def list_learners() -> None:
+    """Methods, with paper and what they need."""
+    from cillab.learners import learners  # noqa: PLC0415
+
+    for name in learners:
+        can = learners[name].capabilities
+        needs = f"  needs {', '.join(sorted(can.needs))}" if can.needs else ""
+        typer.echo(f"{name:<14} {can.summary}  [{can.evidence}: {can.paper}]{needs}")
+
+
+@lists.command("data")
+def list_data() -> None:
+    """Data sets and where they come from."""
+    import cillab.streams  # noqa: F401, PLC0415 - registers them
+    from cillab.core.registry import sources  # noqa: PLC0415
+
+    for name in sources:
+        typer.echo(f"{name:<14} {_first_line(sources[name])}")
+
+
+@lists.command("backbones")
+def list_backbones() -> None:
+    """Frozen models and how to name them."""
+    from cillab.backbones import LISTING  # noqa: PLC0415
+
+    for name, line in LISTING.items():
+        typer.echo(f"{name:<24} {line}")
+
+
+@lists.command("presets")
+def list_presets() -> None:
+    """Evaluation transforms."""
+    for name, line in (
+        ("tag", "shortest side to the weights' size / crop fraction, centre crop, the weights' mean and std"),
+        ("whole", "the whole image squeezed to the input size, no crop, the weights' mean and std"),
+        ("pilot_compat", "resize to 256/224 of the input size, centre crop, values in [0, 1] (as PILOT does)"),
+    ):
+        typer.echo(f"{name:<14} {line}")
+
+
+def main() -> NoReturn:
+    """Entry point: every refusal is one line on stderr and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except CancelledError as error:
+        _end(one_line(error), CANCELLED)
+    except CillabError as error:
+        _end(one_line(error), REFUSED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _end(f"{error.strerror or one_line(error)}{where}", REFUSED)
+    except KeyboardInterrupt:
+        _end("Interrupted.", CANCELLED)
+    except Exception as error:
+        usage: Callable[[], str] | None = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stdout.write(f"{usage() if usage else error}\n")
+            sys.exit(REFUSED)
+        if usage is not None:  # Typer's own complaints; their class has moved between its versions
+            _end(_usage_line(error, usage()), REFUSED)
+        if type(error).__name__ == "Abort":
+            _end("Interrupted.", CANCELLED)
+        raise
+
+
+def _follow(lab: Any, log: Path | None) -> None:
+    """Show a lab until its end; a log that was begun beside the folder moves inside with the first event."""
+    from cillab.screen import follow, result_lines  # noqa: PLC0415
+
+    if log is not None:
+        lab.begin()
+        log.replace(lab.path / log.name.removeprefix(f".{lab.path.name}."))
+    follow(lab, _console())
+    for line in result_lines(lab):
+        _console().print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _interruptible():
+    """SIGTERM as Ctrl-C, so that a job that is told to stop says so in its folder."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CancelledError("Interrupted. Everything finished is on disk; `cillab resume DIR` goes on.") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=False)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"cillab: {message}\n")
+    sys.exit(code)
+
+
+def _usage_line(error: Exception, message: str) -> str:
+    """Typer's complaint in one line, with the nearest name if it gave none itself."""
+    line = " ".join(message.split())
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if "Did you mean" in line or "Possible options" in line or option is None or context is None:
+        return line
+    known = [flag for parameter in context.command.params for flag in parameter.opts]
+    hint = nearest(option, known)
+    return f"{line} Did you mean {hint!r}?" if hint else line
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def _version(wanted: bool | None) -> None:
+    if wanted:
+        typer.echo(cillab.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = None,
+) -> None:
+    """Class-incremental learning with pre-trained models, seen through neural collapse."""

@@ -1,0 +1,209 @@
+"""Features of many steps in one fixed plane or 3-space. NumPy alone; UMAP is an extra.
+
+A linear map fitted once is the default: the axes are the same at every step, distances mean something, and a new point
+costs one product. `joint_umap` lays all steps out together; its `quality` says how far to trust the picture.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from cillab.core.errors import InvalidRequestError
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The linear map x -> (x - centre) @ axes, with orthonormal columns in `axes`: it shrinks, it never stretches."""
+
+    centre: Float[ndarray, " feature"]
+    axes: Float[ndarray, "feature axis"]
+    share: Float[ndarray, " axis"]  # of the variance of the points it was fitted on, per axis; they sum to at most 1
+
+    def __call__(self, features: Float[ndarray, "point feature"]) -> Float[ndarray, "point axis"]:
+        """Coordinates of `features`, in their unit."""
+        return ((features.astype(np.float64) - self.centre) @ self.axes).astype(np.float32)
+
+
+def pca(features: Float[ndarray, "point feature"], axes: int = 2) -> Projection:
+    """Directions of largest variance of `features`: pool the steps before, so that no step is favoured.
+
+    Each axis points to where its largest loading is positive, so that two runs of it agree.
+
+    Raises:
+        InvalidRequestError: more axes than dimensions, fewer than 2 points, or a value that is not finite.
+    """
+    x = _checked(features, axes)
+    centre = x.mean(axis=0)
+    scatter = (x - centre).T @ (x - centre)
+    values, vectors = np.linalg.eigh(scatter)
+    chosen = vectors[:, ::-1][:, :axes]
+    return Projection(centre, _signed(chosen), values[::-1][:axes].clip(min=0) / max(np.trace(scatter), 1e-300))
+
+
+def plane(vertices: Float[ndarray, "vertex feature"], features: Float[ndarray, "point feature"]) -> Projection:
+    """The flat through chosen vertices (class means, ETF vertices): 3 span a plane, 4 a 3-space.
+
+    Angles and distances between the vertices themselves are exact. The first axis points from the vertices' centroid
+    to the first of them. `features` only tell what share of their variance lies in the flat.
+
+    Raises:
+        InvalidRequestError: fewer than 3 vertices, or vertices that span less than that.
+    """
+    x, corners = _checked(features, 1), vertices.astype(np.float64)
+    if len(corners) < 3:
+        raise InvalidRequestError(f"a plane needs at least 3 vertices, got {len(corners)}.")
+    centre = corners.mean(axis=0)
+    spokes = (corners - centre)[:-1]  # the last one follows from the others
+    if np.linalg.matrix_rank(spokes) < len(spokes):
+        raise InvalidRequestError(f"the {len(corners)} vertices span fewer than {len(spokes)} dimensions.")
+    axes, upper = np.linalg.qr(spokes.T)
+    axes = axes * np.sign(np.diag(upper))
+    return Projection(centre, axes, _shares(x, axes))
+
+
+def lda(
+    features: Float[ndarray, "point feature"], labels: Int[ndarray, " point"], axes: int = 2, ridge: float = 1e-3
+) -> Projection:
+    """The plane in which classes lie furthest apart, measured in units of their own spread (Fisher).
+
+    Leading generalised eigenvectors of (between, within + ridge * mean variance * identity), made orthonormal: the span
+    is Fisher's, distances are those of the feature space.
+
+    Raises:
+        InvalidRequestError: fewer than `axes` + 1 classes.
+    """
+    x = _checked(features, axes)
+    classes, index = np.unique(labels, return_inverse=True)
+    if len(classes) < axes + 1:
+        raise InvalidRequestError(f"{axes} discriminant axes need at least {axes + 1} classes, got {len(classes)}.")
+    counts = np.bincount(index)
+    means = np.zeros((len(classes), x.shape[1]))
+    np.add.at(means, index, x)
+    means /= counts[:, None]
+    centre = x.mean(axis=0)
+    residual = x - means[index]
+    within = residual.T @ residual / len(x)
+    within += ridge * max(np.trace(within) / len(within), 1e-12) * np.eye(len(within))
+    weighted = (means - centre) * np.sqrt(counts / len(x))[:, None]
+    lower = np.linalg.cholesky(within)
+    whitened = np.linalg.solve(lower, weighted.T)
+    directions = np.linalg.solve(lower.T, np.linalg.svd(whitened, full_matrices=False)[0][:, :axes])
+    orthonormal = _signed(np.linalg.qr(directions)[0])
+    return Projection(centre, orthonormal, _shares(x, orthonormal))
+
+
+def joint_umap(
+    steps: Sequence[Float[ndarray, "point feature"]],
+    *,
+    neighbours: int = 15,
+    min_dist: float = 0.1,
+    seed: int | None = 1993,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> list[Float[ndarray, "point 2"]]:
+    """One UMAP layout of all steps stacked: the copies of an image at several steps lie along a trail.
+
+    Features are first reduced to 50 principal components of the pooled steps. Takes seconds to minutes and compiles on
+    first use, so run it as a job; `progress` hears the stages. A seed makes it reproducible and single-threaded.
+
+    Raises:
+        InvalidRequestError: umap-learn is not installed.
+    """
+    try:
+        from umap import UMAP  # noqa: PLC0415 (an extra, and slow to import)
+    except ImportError as error:
+        raise InvalidRequestError("UMAP needs umap-learn: pip install 'cillab[umap]'.") from error
+    pooled = np.concatenate(steps)
+    progress("reducing to principal components")
+    reduced = pca(pooled, min(50, *pooled.shape))(pooled)
+    progress("laying out all steps together")
+    jobs = 1 if seed is not None else -1  # umap-learn would warn that a seed forbids threads
+    mapper = UMAP(n_neighbors=min(neighbours, len(pooled) - 1), min_dist=min_dist, random_state=seed, n_jobs=jobs)
+    layout = mapper.fit_transform(reduced)
+    progress("done")
+    return np.split(np.asarray(layout, dtype=np.float32), np.cumsum([len(step) for step in steps])[:-1])
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How far a picture can be trusted, each in [0, 1]; higher is better."""
+
+    trustworthiness: float  # 1 - penalty for neighbours in the picture that are far apart in feature space
+    neighbour_overlap: float  # share of the k nearest neighbours in feature space that are so in the picture
+
+
+def quality(
+    features: Float[ndarray, "point feature"], picture: Float[ndarray, "point axis"], neighbours: int = 10
+) -> Quality:
+    """Trustworthiness and the overlap of neighbourhoods, from all pairs: for at most some thousands of points.
+
+        T = 1 - 2 / (n k (2n - 3k - 1)) * sum over i, and j among the k nearest of i in the picture, of max(0, r_ij - k)
+        overlap = mean over i of |k nearest of i in feature space and in the picture| / k
+
+    r_ij = rank of j by distance from i in feature space. Range [0, 1], higher is better; k/n is what chance gives for
+    the overlap. Source: Venna & Kaski, ICANN 2001 (trustworthiness, with ranks as in scikit-learn).
+
+    Raises:
+        InvalidRequestError: not 1 <= neighbours < points / 2.
+    """
+    count = len(features)
+    if not 1 <= neighbours < count / 2:
+        raise InvalidRequestError(f"neighbours = {neighbours}: valid are 1 to {(count - 1) // 2} for {count} points.")
+    order, shown = _by_distance(features), _by_distance(picture)[:, :neighbours]
+    rank = np.empty((count, count), dtype=np.int32)
+    np.put_along_axis(rank, order, np.arange(1, count + 1, dtype=np.int32)[None].repeat(count, axis=0), axis=1)
+    shown_rank = np.take_along_axis(rank, shown, axis=1)
+    penalty = (shown_rank - neighbours).clip(min=0).sum()
+    worst = count * neighbours * (2 * count - 3 * neighbours - 1) / 2
+    return Quality(float(1 - penalty / worst), float((shown_rank <= neighbours).mean()))
+
+
+def displacement_of_unmoved(
+    before: Float[ndarray, "point feature"],
+    after: Float[ndarray, "point feature"],
+    picture_before: Float[ndarray, "point axis"],
+    picture_after: Float[ndarray, "point axis"],
+    share: float = 0.1,
+) -> float:
+    """How far the picture moves points whose features hardly moved, in units of the picture's spread; 0 is honest.
+
+        mean ||y' - y|| over the points that moved least / sqrt(mean ||y - centre||^2)
+
+    Range [0, inf), lower is better. Source: defined here. Mean displacement in the picture of the `share` of points that moved least in feature space, over the root mean
+    square distance of the points of both pictures from their centre.
+    """
+    still = np.argsort(np.linalg.norm(after.astype(np.float64) - before, axis=1))[: max(1, round(share * len(before)))]
+    moved = np.linalg.norm((picture_after - picture_before)[still].astype(np.float64), axis=1).mean()
+    both = np.concatenate([picture_before, picture_after]).astype(np.float64)
+    return float(moved / np.sqrt(((both - both.mean(axis=0)) ** 2).sum(axis=1).mean()))
+
+
+def _checked(features: Float[ndarray, "point feature"], axes: int) -> Float[ndarray, "point feature"]:
+    if len(features) < 2 or not 1 <= axes <= features.shape[1]:
+        raise InvalidRequestError(
+            f"{axes} axes from {len(features)} points in {features.shape[1]} dimensions: give at least 2 points and "
+            f"at most {features.shape[1]} axes."
+        )
+    if not np.isfinite(features).all():
+        raise InvalidRequestError(f"{(~np.isfinite(features)).any(axis=1).sum()} points have values not finite.")
+    return features.astype(np.float64)
+
+
+def _signed(axes: Float[ndarray, "feature axis"]) -> Float[ndarray, "feature axis"]:
+    largest = np.abs(axes).argmax(axis=0)
+    return axes * np.sign(axes[largest, np.arange(axes.shape[1])])
+
+
+def _shares(x: Float[ndarray, "point feature"], axes: Float[ndarray, "feature axis"]) -> Float[ndarray, " axis"]:
+    return (x @ axes).var(axis=0) / max(x.var(axis=0).sum(), 1e-300)
+
+
+def _by_distance(x: Float[ndarray, "point axis"]) -> Int[ndarray, "point neighbour"]:
+    """For each point all others by distance, nearest first, itself last."""
+    x = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    norms = (x * x).sum(axis=1)
+    distance = norms[:, None] + norms[None] - 2 * x @ x.T
+    np.fill_diagonal(distance, np.inf)
+    return np.argsort(distance, axis=1, kind="stable")

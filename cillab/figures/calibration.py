@@ -1,0 +1,115 @@
+"""Calibration on old and new classes: is the learner right as often as it says?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from cillab.figures.palette import ACCENT, CURSOR, SECOND, Theme, cursor, see_through
+from cillab.figures.panels import finished, grid, missing, reach, scalars, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import after, empty, percent, place, places, task_axis
+from cillab.runs import Run
+
+_SIDES = (("old", "old classes", ACCENT, "circle", "solid"), ("new", "new classes", SECOND, "square", "dash"))
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Bins of confidence at one step, and the calibration error over the steps."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int
+    bins: dict[str, Float64[np.ndarray, "3 bin"]]  # mean confidence, accuracy, images
+    errors: dict[str, Float64[np.ndarray, " step"]]
+
+
+def read_calibration(run: Run, step: str | int | None = None) -> Reliability:
+    """What the probe counted on the whole test set."""
+    chosen = run.resolve(step)
+    shot = run.snapshot(chosen)
+    found = {
+        side: np.asarray(shot[f"calibration/{side}"], np.float64)
+        for side, *_ in _SIDES
+        if f"calibration/{side}" in shot
+    }
+    errors = scalars(run, {side: f"calibration/{side}" for side, *_ in _SIDES})
+    return Reliability(run.steps, chosen, len(run.info.tasks), found, errors)
+
+
+def draw_calibration(data: Reliability, theme: Theme = "light") -> Picture:
+    """Left accuracy against confidence, area of a mark = images; right the error over the steps."""
+    figure, cells = grid(2, 2)
+    line = {"color": see_through(CURSOR[theme], 0.5), "width": 1.3, "dash": "dot"}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False, row=1, col=1)
+    most = max((float(b[2].max()) for b in data.bins.values()), default=1.0)
+    for side, shown, colour, mark, dash in _SIDES:
+        if side in data.bins:
+            confidence, accuracy, count = data.bins[side][:, data.bins[side][2] > 0]
+            figure.add_scatter(
+                x=confidence.astype(np.float32),
+                y=accuracy.astype(np.float32),
+                customdata=count.astype(np.int32),
+                mode="lines+markers",
+                name=shown,
+                legendgroup=side,
+                line={"color": colour[theme], "width": 1.2},
+                marker={
+                    "color": see_through(colour[theme], 0.75),
+                    "symbol": mark,
+                    "line": {"width": 0},
+                    "size": (5 + 17 * np.sqrt(count / most)).astype(np.float32),
+                },
+                hovertemplate=f"{shown}<br>says %{{x:.0%}}, right <b>%{{y:.1%}}</b><br>%{{customdata}} images<extra></extra>",
+                row=1,
+                col=1,
+            )
+        figure.add_scatter(
+            x=places(data.steps).astype(np.float32),
+            y=data.errors[side].astype(np.float32),
+            mode="lines+markers",
+            name=shown,
+            legendgroup=side,
+            showlegend=side not in data.bins,
+            marker={"symbol": mark, "size": 6},
+            line={"color": colour[theme], "width": 2, "dash": dash},
+            row=1,
+            col=2,
+            hovertemplate=f"{shown}<br>at task %{{x}}<br>ECE <b>%{{y:.1%}}</b><extra></extra>",
+        )
+    if not data.bins:
+        missing(figure, cells[0])
+    title(figure, cells[0], "reliability", "on the dots = calibrated", theme)
+    title(figure, cells[1], "expected calibration error", "\N{RIGHTWARDS ARROW} 0", theme)
+    finished(figure, theme, "calibration", 1, height=370)
+    figure.update_xaxes(title_text="confidence", range=[0, 1.03], tickformat=".0%", row=1, col=1)
+    figure.update_yaxes(title_text="accuracy", range=[0, 1.05], tickformat=".0%", row=1, col=1)
+    figure.update_xaxes(**task_axis(data.tasks), row=1, col=2)
+    figure.update_yaxes(range=reach(*data.errors.values(), low=0.0), tickformat=".0%", row=1, col=2)
+    cursor(figure, place(data.step), theme, rows=[(1, 2)])
+    notes = (
+        "Test images of all classes seen; confidence = largest softmax probability, 15 equal bins.",
+        "Similarities (cosine, distance, ridge) are no log-probabilities: there the error says how they would do as such.",
+    )
+    return Picture(figure, _sentence(data), notes)
+
+
+def _sentence(data: Reliability) -> str:
+    parts = []
+    for side, shown, *_ in _SIDES:
+        if side in data.bins:
+            confidence, accuracy, count = data.bins[side]
+            gap = float(np.nansum((confidence - accuracy) * count) / count.sum())
+            error = float(data.errors[side][data.steps.index(data.step)])
+            how = "over-confident" if gap > 0 else "under-confident"
+            parts.append(f"{percent(error)} on {shown} ({how} by {percent(abs(gap))})")
+    text = f"{after(data.step).capitalize()}, the expected calibration error is"
+    return f"{text} {' and '.join(parts)}." if parts else "Calibration was not measured at this step."
+
+
+def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Calibration on old and new classes of a run at `step` (default: the last)."""
+    if not run.steps:
+        return empty("calibration", "No step yet.", theme)
+    return draw_calibration(read_calibration(run, step), theme)

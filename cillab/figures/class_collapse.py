@@ -1,0 +1,138 @@
+"""NC1, NC3 and NC4 of every class: which classes collapse, and which hold the average up."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64, Int64
+
+from cillab.figures.measure import centred, class_quotient, cosines
+from cillab.figures.palette import CURSOR, Theme, see_through, task_colour, task_mark
+from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
+from cillab.runs import Run, Snapshot
+
+_PANELS = (
+    ("quotient", "NC1 by class", "spread / distance between classes", "%{y:.3g}"),
+    ("duality", "NC3 by class", "cosine of head row and class mean", "%{y:.3f}"),
+    ("agreement", "NC4 by class", "head agrees with nearest mean", "%{y:.1%}"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCollapse:
+    """One value per class and measure at one step; NaN where it cannot be measured."""
+
+    step: str
+    classes: int  # of the whole stream
+    labels: tuple[str, ...]
+    tasks: Int64[np.ndarray, " cls"]
+    values: dict[str, Float64[np.ndarray, " cls"]]
+    over_run: dict[str, Float64[np.ndarray, " value"]]  # all values of all steps: fixed axes
+    notes: tuple[str, ...]
+
+
+def _of(shot: Snapshot) -> dict[str, np.ndarray]:
+    means = np.asarray(shot["means/now"], np.float64)
+    none = np.full(len(means), np.nan)
+    fits = "head/weight" in shot and shot["head/weight"].shape == means.shape and len(means) > 1
+    duality = cosines(np.asarray(shot["head/weight"], np.float64), centred(means)) if fits else none
+    agreement = np.asarray(shot.get("nc/nc4", none), np.float64)
+    return {"quotient": class_quotient(means, shot["nc/within"]), "duality": duality, "agreement": agreement}
+
+
+def read_class_collapse(run: Run, step: str | int | None = None) -> ClassCollapse:
+    """From the class means, the within-class variances and the head of a step."""
+    chosen = run.resolve(step)
+    every = {s: _of(run.snapshot(s)) for s in run.steps}
+    shot = run.snapshot(chosen)
+    pooled = {name: np.concatenate([values[name] for values in every.values()]) for name, *_ in _PANELS}
+    labels = tuple(class_labels(run, shot["seen"].tolist()))
+    notes = notes_of(run, chosen, ORACLE, images_note(run), "The dotted line is the mean over classes.")
+    tasks = np.asarray(shot["task_of_class"], np.int64)
+    return ClassCollapse(chosen, len(run.order), labels, tasks, every[chosen], pooled, notes)
+
+
+def draw_class_collapse(data: ClassCollapse, theme: Theme = "light") -> Picture:
+    """Three strips over the classes in the order of the stream, coloured and marked by task."""
+    figure, cells = grid(len(_PANELS), 1, vertical_spacing=0.13)
+    place = np.arange(1, len(data.labels) + 1, dtype=np.float32)
+    for index, (cell, (name, shown, hint, form)) in enumerate(zip(cells, _PANELS, strict=True)):
+        values = data.values[name]
+        title(figure, cell, shown, hint, theme)
+        if not np.isfinite(values).any():
+            missing(figure, cell, "no head in the space of the features" if name == "duality" else "not measured")
+        for task in np.unique(data.tasks).tolist():
+            mine = data.tasks == task
+            _marks(
+                figure,
+                place[mine],
+                values[mine],
+                [data.labels[i] for i in np.flatnonzero(mine)],
+                task,
+                theme,
+                form=f"{hint}<br><b>{form}</b>",
+                legend=index == 0,
+                cell=cell,
+            )
+        if np.isfinite(values).any():
+            mean = float(np.nanmean(values))
+            line = {"color": see_through(CURSOR[theme], 0.5), "width": 1.2, "dash": "dot"}
+            figure.add_hline(y=mean, line=line, name="mean", row=cell[0], col=cell[1])  # pyright: ignore
+        pooled = data.over_run[name]
+        axis = log_reach(pooled) if name == "quotient" else {"range": reach(pooled, high=1.0)}
+        figure.update_yaxes(**axis, tickformat=".0%" if name == "agreement" else None, row=cell[0], col=cell[1])
+    finished(figure, theme, "class_collapse", 3, height=620)
+    figure.update_xaxes(range=[0, data.classes + 1], showgrid=False)
+    figure.update_xaxes(title_text="classes, in the order of the stream", row=3, col=1)
+    return Picture(figure, _sentence(data), data.notes)
+
+
+def _marks(
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    names: list[str],
+    task: int,
+    theme: Theme,
+    *,
+    form: str,
+    legend: bool,
+    cell: tuple[int, int],
+) -> None:
+    figure.add_scatter(
+        x=x,
+        y=y.astype(np.float32),
+        text=names,
+        mode="markers",
+        name=f"task {task + 1}",
+        legendgroup=str(task),
+        showlegend=legend,
+        marker={"color": task_colour(task, theme), "symbol": task_mark(task), "size": 7},
+        hovertemplate=f"<b>%{{text}}</b>, task {task + 1}<br>{form}<extra></extra>",
+        row=cell[0],
+        col=cell[1],
+    )
+
+
+def _sentence(data: ClassCollapse) -> str:
+    values = data.values["quotient"]
+    if len(values) < 2 or not np.isfinite(values).any():
+        return f"{after(data.step).capitalize()} there is one class: nothing is between classes yet."
+    worst, best = int(np.nanargmax(values)), int(np.nanargmin(values))
+    text = f"{after(data.step).capitalize()}, NC1 runs from {number(float(values[best]))} ({data.labels[best]}) to"
+    text += f" {number(float(values[worst]))} ({data.labels[worst]})"
+    duality = data.values["duality"]
+    if np.isfinite(duality).any():
+        worst = int(np.nanargmin(duality))
+        text += f"; the head row furthest from its class mean is that of {data.labels[worst]}, with a cosine of"
+        text += f" {number(float(duality[worst]))}"
+    return text + "."
+
+
+def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """NC1, NC3 and NC4 of every class of a run at `step` (default: the last)."""
+    if not run.steps:
+        return empty("class_collapse", "No step yet.", theme)
+    return draw_class_collapse(read_class_collapse(run, step), theme)

@@ -1,0 +1,170 @@
+"""How far features moved: stored against re-measured means, and six measures of drift on the probe, task by task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from cillab.figures import measure
+from cillab.figures.palette import Theme, cursor
+from cillab.figures.panels import finished, grid, notes_of, reach, task_lines, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import after, empty, number, place, task_axis
+from cillab.runs import Run, parse_step
+
+_TOP = 10  # directions of a subspace
+# Name, title, value when nothing moved.
+_MEASURES = (
+    ("sample", "turn of an image", "1 \N{MINUS SIGN} cosine \N{RIGHTWARDS ARROW} 0"),
+    ("wasserstein", "Bures-Wasserstein", "in spreads of a class \N{RIGHTWARDS ARROW} 0"),
+    ("procrustes", "Procrustes", "what no rotation undoes \N{RIGHTWARDS ARROW} 0"),
+    ("cka", "linear CKA", "\N{RIGHTWARDS ARROW} 1"),
+    ("debiased", "debiased CKA", "\N{RIGHTWARDS ARROW} 1"),
+    ("subspace", f"overlap of the top {_TOP} directions", "\N{RIGHTWARDS ARROW} 1"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """One value per step and task, by measure; NaN before a task is learnt."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int
+    values: Mapping[str, Float64[np.ndarray, "step task"]]
+    notes: tuple[str, ...]
+
+
+def read_similarity(run: Run, step: str | int | None = None) -> Moved:
+    """The probe images of each task now, against the same images at the end of their task."""
+    steps, tasks = run.steps, len(run.info.tasks)
+    values = {name: np.full((len(steps), tasks), np.nan) for name, *_ in _MEASURES}
+    then: dict[int, np.ndarray] = {}
+    labels, of_task = run.probe.labels, run.probe.tasks
+    for row, one in enumerate(steps):
+        features, (task, epoch) = np.asarray(run.snapshot(one)["features"], np.float64), parse_step(one) or (0, None)
+        if epoch is None:
+            then.setdefault(task, features[of_task == task])
+        for old, before in then.items():
+            now = features[of_task == old]
+            if before.shape != now.shape or len(now) < 3:  # a learner whose features grow
+                continue
+            found = {
+                "sample": float(np.nanmean(1 - measure.cosines(before, now))),
+                "wasserstein": measure.bures_wasserstein(before, now)
+                / max(measure.spread(before, labels[of_task == old]), 1e-12),
+                "procrustes": measure.procrustes(before, now),
+                "cka": measure.cka(before, now),
+                "debiased": measure.cka(before, now, debiased=True),
+                "subspace": measure.subspace_overlap(before, now, _TOP),
+            }
+            for name, value in found.items():
+                values[name][row, old] = value
+    count = int(np.bincount(of_task).min()) if len(of_task) else 0
+    notes = (
+        f"Probe (test) images of each task, {count} or more, now against the end of their task.",
+        "With fewer images than dimensions CKA is near 1 and Procrustes near 0 for unrelated features as well: read the"
+        " debiased CKA.",
+    )
+    return Moved(steps, run.resolve(step), tasks, values, notes)
+
+
+def draw_similarity(data: Moved, theme: Theme = "light") -> Picture:
+    """Six panels on one task axis, a line per task."""
+    figure, cells = grid(len(_MEASURES), 3, horizontal_spacing=0.07, vertical_spacing=0.18)
+    for index, (cell, (name, shown, hint)) in enumerate(zip(cells, _MEASURES, strict=True)):
+        hover = f"{shown} <b>%{{y:.4g}}</b>"
+        task_lines(figure, data.steps, data.values[name], hover, theme, cell=cell, legend=index == 0)
+        title(figure, cell, shown, hint, theme)
+        ends = {"high": 1.0, "low": 0.98} if hint.endswith("1") else {"low": 0.0, "high": 0.01}
+        figure.update_yaxes(range=reach(data.values[name], **ends), row=cell[0], col=cell[1])
+    finished(figure, theme, "similarity", 2, height=520)
+    figure.update_xaxes(**task_axis(data.tasks))
+    for row, column in cells[:3]:
+        figure.update_xaxes(title_text="", row=row, col=column)
+    cursor(figure, place(data.step), theme, rows=cells)
+    return Picture(figure, _moved_sentence(data), data.notes)
+
+
+def _moved_sentence(data: Moved) -> str:
+    at = data.steps.index(data.step)
+    row = data.values["sample"][at]
+    known = np.flatnonzero(np.isfinite(row))
+    if not len(known):
+        return "No probe image has been seen twice yet."
+    worst = int(known[np.argmax(row[known])])
+    if row[worst] < 1e-4:
+        return f"{after(data.step).capitalize()} the probe images are where they were at the end of their task."
+    rest, cka = float(data.values["procrustes"][at][worst]), float(data.values["debiased"][at][worst])
+    return (
+        f"{after(data.step).capitalize()}, images of task {worst + 1} moved most since it was learnt: they turned by"
+        f" {number(float(row[worst]))} (1 \N{MINUS SIGN} cosine), of which no rotation undoes {number(rest)} (Procrustes);"
+        f" debiased CKA is {number(cka)}."
+    )
+
+
+def read_prototypes(run: Run, step: str | int | None = None) -> Moved:
+    """Gap of stored and re-measured class means in units of the spread inside the class, and the cosine of the two."""
+    steps, tasks = run.steps, len(run.info.tasks)
+    values = {name: np.full((len(steps), tasks), np.nan) for name in ("gap", "cosine", "worst")}
+    for row, one in enumerate(steps):
+        shot = run.snapshot(one)
+        stored, now = np.asarray(shot["means/stored"], np.float64), np.asarray(shot["means/now"], np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gap = np.linalg.norm(stored - now, axis=1) / np.sqrt(shot["nc/within"])
+        cosine = measure.cosines(measure.centred(stored), measure.centred(now))
+        for task in np.unique(shot["task_of_class"]).tolist():
+            mine = shot["task_of_class"] == task
+            if np.isfinite(gap[mine]).any():
+                values["gap"][row, task], values["worst"][row, task] = np.nanmean(gap[mine]), np.nanmax(gap[mine])
+                values["cosine"][row, task] = np.nanmean(cosine[mine]) if np.isfinite(cosine[mine]).any() else np.nan
+    notes = notes_of(
+        run,
+        run.resolve(step),
+        "Means of training images stored when a class was learnt, against the same"
+        " images now: 1 = as far off as a typical image of the class.",
+    )
+    return Moved(steps, run.resolve(step), tasks, values, notes)
+
+
+def draw_prototypes(data: Moved, theme: Theme = "light") -> Picture:
+    """Left the gap in spreads of a class, right the cosine of stored and current mean; a line per task."""
+    figure, cells = grid(2, 2)
+    task_lines(figure, data.steps, data.values["gap"], "gap <b>%{y:.3g}</b> spreads", theme, cell=cells[0])
+    task_lines(figure, data.steps, data.values["cosine"], "cosine <b>%{y:.4f}</b>", theme, cell=cells[1], legend=False)
+    title(figure, cells[0], "stored against measured mean", "in spreads \N{RIGHTWARDS ARROW} 0", theme)
+    title(figure, cells[1], "cosine of the two", "\N{RIGHTWARDS ARROW} 1", theme)
+    finished(figure, theme, "prototypes", 1, height=340)
+    figure.update_xaxes(**task_axis(data.tasks))
+    figure.update_yaxes(range=reach(data.values["gap"], low=0.0, high=0.05), row=1, col=1)
+    figure.update_yaxes(range=reach(data.values["cosine"], high=1.0, low=0.95), row=1, col=2)
+    cursor(figure, place(data.step), theme, rows=cells)
+    row = data.values["gap"][data.steps.index(data.step)]
+    known = np.flatnonzero(np.isfinite(row))
+    if not len(known):
+        return Picture(figure, "No class has a spread to measure a gap by.", data.notes)
+    worst = int(known[np.argmax(row[known])])
+    if row[worst] < 1e-3:
+        text = f"{after(data.step).capitalize()} every stored class mean is up to date."
+    else:
+        text = (
+            f"{after(data.step).capitalize()}, stored means are {number(float(np.nanmean(row)))} spreads from where their"
+            f" images are now, on average over tasks; those of task {worst + 1} are furthest, with"
+            f" {number(float(row[worst]))}."
+        )
+    return Picture(figure, text, data.notes)
+
+
+def similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Six measures of drift of the probe images of a run, since the end of their task."""
+    if not run.steps:
+        return empty("similarity", "No step yet.", theme)
+    return draw_similarity(read_similarity(run, step), theme)
+
+
+def prototypes(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Stored against re-measured class means of a run."""
+    if not run.steps:
+        return empty("prototypes", "No step yet.", theme)
+    return draw_prototypes(read_prototypes(run, step), theme)

@@ -1,0 +1,239 @@
+"""Shape of the class means over steps: angle blocks by age, generalised NC2, and how many directions are in use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64
+
+from cillab.figures.angles import split_pairs
+from cillab.figures.measure import between_eigenvalues, log_energy, spectrum as directions
+from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through
+from cillab.figures.panels import Cell, finished, grid, log_reach, notes_of, reach, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number, place, places, task_axis
+from cillab.runs import Run
+
+_AGES = ("old with old", "old with new", "new with new")
+
+
+@dataclass(frozen=True, eq=False)
+class OverSteps:
+    """Named series over the steps of a run; NaN where not defined."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int
+    series: Mapping[str, Float64[np.ndarray, " step"]]
+    notes: tuple[str, ...]
+    spectra: Mapping[str, Float64[np.ndarray, " direction"]] = field(default_factory=dict)  # at `step`, shares
+
+
+def _line(
+    figure: go.Figure,
+    data: OverSteps,
+    name: str,
+    shown: str,
+    colour: str,
+    *,
+    dash: str = "solid",
+    mark: str | None = "circle",
+    cell: Cell = (1, 1),
+    form: str = "%{y:.3g}",
+) -> None:
+    figure.add_scatter(
+        x=places(data.steps).astype(np.float32),
+        y=data.series[name].astype(np.float32),
+        name=shown,
+        mode="lines+markers" if mark else "lines",
+        line={"color": colour, "width": 2, "dash": dash},
+        marker={"symbol": mark or "circle", "size": 6, "color": colour},
+        hovertemplate=f"{shown}<br>at task %{{x}}<br><b>{form}</b><extra></extra>",
+        row=cell[0],
+        col=cell[1],
+    )
+
+
+def _empty_start(run: Run, step: str | int | None) -> tuple[tuple[str, ...], str]:
+    return run.steps, run.resolve(step)
+
+
+def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
+    """Mean cosine of each block of pairs, its distance from the target, and the target."""
+    steps, chosen = _empty_start(run, step)
+    series = {name: np.full(len(steps), np.nan) for name in (*_AGES, *(f"off {age}" for age in _AGES), "target")}
+    for row, one in enumerate(steps):
+        shot = run.snapshot(one)
+        if len(shot["cosine"]) > 1:
+            series["target"][row] = target = -1 / (len(shot["cosine"]) - 1)
+            for age, values in zip(_AGES, split_pairs(shot["cosine"], shot["task_of_class"]), strict=True):
+                if len(values):
+                    series[age][row], series[f"off {age}"][row] = values.mean(), np.abs(values - target).mean()
+    return OverSteps(steps, chosen, len(run.info.tasks), series, notes_of(run, chosen, ORACLE, MOVING_TARGET))
+
+
+def draw_angle_blocks(data: OverSteps, theme: Theme = "light") -> Picture:
+    """Left the mean cosines with the moving target, right how far the cosines of each block lie from it."""
+    figure, cells = grid(2, 2)
+    looks = zip(_AGES, (ACCENT, SECOND, THIRD), ("solid", "dash", "dot"), ("circle", "square", "diamond"), strict=True)
+    for age, colour, dash, mark in looks:
+        _line(figure, data, age, age, colour[theme], dash=dash, mark=mark, cell=cells[0])
+        _line(figure, data, f"off {age}", age, colour[theme], dash=dash, mark=mark, cell=cells[1])
+        figure.data[-1].showlegend = False
+    _line(figure, data, "target", f"{SIMPLEX}, the target", see_through(CURSOR[theme], 0.75), dash="dash", mark=None)
+    title(figure, cells[0], "mean cosine", theme=theme)
+    title(figure, cells[1], "mean |cosine \N{MINUS SIGN} target|", "\N{RIGHTWARDS ARROW} 0", theme)
+    finished(figure, theme, "angle_blocks", 1, height=340)
+    figure.update_xaxes(**task_axis(data.tasks))
+    figure.update_yaxes(range=reach(*(data.series[n] for n in (*_AGES, "target"))), row=1, col=1)
+    figure.update_yaxes(range=reach(*(data.series[f"off {n}"] for n in _AGES), low=0.0), row=1, col=2)
+    cursor(figure, place(data.step), theme, rows=cells)
+    at = data.steps.index(data.step)
+    parts = [f"{age} {number(float(data.series[age][at]))}" for age in _AGES if np.isfinite(data.series[age][at])]
+    target = number(float(data.series["target"][at]))
+    text = f"{after(data.step).capitalize()}, the mean cosine is {', '.join(parts)}; the target is {target}."
+    return Picture(figure, text if parts else "Angles need at least two classes.", data.notes)
+
+
+def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
+    """Log energy of the class directions: mean, variance over pairs, and the value of a simplex where there is one."""
+    steps, chosen = _empty_start(run, step)
+    names = ("train", "test", "train variance", "test variance", "simplex")
+    series = {name: np.full(len(steps), np.nan) for name in names}
+    for row, one in enumerate(steps):
+        shot = run.snapshot(one)
+        for side, array in (("train", "means/now"), ("test", "means/test")):
+            if array in shot and len(shot[array]) > 1:
+                series[side][row], series[f"{side} variance"][row] = log_energy(shot[array])
+        k, dim = shot["means/now"].shape
+        if 1 < k <= dim + 1:
+            series["simplex"][row] = -0.5 * np.log(2 * k / (k - 1))
+    notes = notes_of(
+        run,
+        chosen,
+        ORACLE,
+        "Energy log(1 / ||u_a - u_b||) of unit centred means; it keeps its meaning"
+        " when K > D + 1, where no simplex exists and the variance cannot reach 0.",
+    )
+    return OverSteps(steps, chosen, len(run.info.tasks), series, notes)
+
+
+def draw_generalised(data: OverSteps, theme: Theme = "light") -> Picture:
+    """Left the mean energy above that of the simplex, right its variance over pairs."""
+    figure, cells = grid(2, 2)
+    for side, colour, dash, mark in (("train", ACCENT, "solid", "circle"), ("test", SECOND, "dot", "circle-open")):
+        shown = "training images" if side == "train" else "test images"
+        _line(figure, data, side, shown, colour[theme], dash=dash, mark=mark, cell=cells[0])
+        _line(figure, data, f"{side} variance", shown, colour[theme], dash=dash, mark=mark, cell=cells[1])
+        figure.data[-1].showlegend = False
+    simplex = see_through(CURSOR[theme], 0.75)
+    _line(figure, data, "simplex", "a simplex of K classes, the minimum", simplex, dash="dash", mark=None)
+    title(figure, cells[0], "GNC2, mean log energy", "\N{RIGHTWARDS ARROW} minimum", theme)
+    title(figure, cells[1], "variance over pairs", "\N{RIGHTWARDS ARROW} 0", theme)
+    finished(figure, theme, "generalised", 1, height=340)
+    figure.update_xaxes(**task_axis(data.tasks))
+    figure.update_yaxes(range=reach(*(data.series[n] for n in ("train", "test", "simplex"))), row=1, col=1)
+    pair = (data.series["train variance"], data.series["test variance"])
+    figure.update_yaxes(range=reach(*pair, low=0.0), row=1, col=2)
+    cursor(figure, place(data.step), theme, rows=cells)
+    at = data.steps.index(data.step)
+    value, least = (float(data.series[name][at]) for name in ("train", "simplex"))
+    text = f"{after(data.step).capitalize()}, the mean log energy of the class directions is {number(value)}"
+    if np.isfinite(least):
+        text += f", {number(value - least)} above that of a simplex"
+    return Picture(figure, f"{text}; its variance over pairs is {number(float(pair[0][at]))}.", data.notes)
+
+
+def read_spectrum(run: Run, step: str | int | None = None) -> OverSteps:
+    """Eigenvalues between and within classes, and effective rank and participation ratio over the steps."""
+    steps, chosen = _empty_start(run, step)
+    names = ("rank between", "participation between", "rank within", "participation within", "most")
+    series = {name: np.full(len(steps), np.nan) for name in names}
+    spectra: dict[str, np.ndarray] = {}
+    for row, one in enumerate(steps):
+        shot = run.snapshot(one)
+        found = {"between": between_eigenvalues(shot["means/now"])} if len(shot["means/now"]) > 1 else {}
+        if "nc/spectrum_within" in shot:
+            found["within"] = np.asarray(shot["nc/spectrum_within"], np.float64)
+        series["most"][row] = max(min(len(shot["means/now"]) - 1, shot["means/now"].shape[1]), 1)
+        for where, values in found.items():
+            series[f"rank {where}"][row], series[f"participation {where}"][row] = directions(values)
+            if one == chosen and values.sum() > 0:
+                spectra[where] = values / values.sum()
+    notes = notes_of(
+        run,
+        chosen,
+        ORACLE,
+        "Between: of the class means; within: of images around them. Effective"
+        " rank, exp of the entropy of the eigenvalues; participation ratio; K - 1, the most between classes.",
+    )
+    return OverSteps(steps, chosen, len(run.info.tasks), series, notes, spectra)
+
+
+def draw_spectrum(data: OverSteps, theme: Theme = "light") -> Picture:
+    """Left the eigenvalues at a step as shares, right how many directions they amount to over the steps."""
+    figure, cells = grid(2, 2)
+    looks = {"between": (ACCENT[theme], "circle"), "within": (SECOND[theme], "square")}
+    shown = {"between": "between classes", "within": "within classes"}
+    for where, values in data.spectra.items():
+        kept = values[values > 1e-7 * values[0]][:400]
+        figure.add_scatter(
+            x=np.arange(1, len(kept) + 1, dtype=np.float32),
+            y=kept.astype(np.float32),
+            name=shown[where],
+            mode="lines",
+            line={"color": looks[where][0], "width": 2},
+            row=1,
+            col=1,
+            legendgroup=where,
+            showlegend=False,
+            hovertemplate=f"{shown[where]}<br>direction %{{x}}<br><b>%{{y:.2%}}</b> of the variance<extra></extra>",
+        )
+    for where, (colour, mark) in looks.items():
+        for name, text, dash in (("rank", "rank", "solid"), ("participation", "participation", "dot")):
+            label = f"{text}, {where}"
+            _line(figure, data, f"{name} {where}", label, colour, dash=dash, mark=mark, cell=cells[1])
+    limit = see_through(CURSOR[theme], 0.7)
+    _line(figure, data, "most", "K \N{MINUS SIGN} 1", limit, dash="dash", mark=None, cell=(1, 2))
+    title(figure, cells[0], "eigenvalues", "share of the variance, log scale", theme)
+    title(figure, cells[1], "directions in use", theme=theme)
+    finished(figure, theme, "spectrum", 1, height=350)
+    figure.update_xaxes(title_text="direction", row=1, col=1)
+    figure.update_yaxes(
+        **log_reach(np.concatenate([v for v in data.spectra.values()] or [np.ones(1)]).clip(1e-6)),
+        exponentformat="power",
+        row=1,
+        col=1,
+    )
+    figure.update_xaxes(**task_axis(data.tasks), row=1, col=2)
+    figure.update_yaxes(range=reach(*data.series.values(), low=0.0), row=1, col=2)
+    cursor(figure, place(data.step), theme, rows=[(1, 2)])
+    at = data.steps.index(data.step)
+    most, between, within = (float(data.series[n][at]) for n in ("most", "rank between", "rank within"))
+    text = (
+        f"{after(data.step).capitalize()}, the class means use {number(between)} of at most {number(most)} directions"
+    )
+    text += f"; images spread around them in {number(within)}" if np.isfinite(within) else ""
+    return Picture(figure, f"{text} (effective rank).", data.notes)
+
+
+def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Mean cosines old/old, old/new and new/new of a run over its steps, with the moving target."""
+    if not run.steps:
+        return empty("angle_blocks", "No step yet.", theme)
+    return draw_angle_blocks(read_angle_blocks(run, step), theme)
+
+
+def generalised(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Generalised NC2 of a run over its steps."""
+    if not run.steps:
+        return empty("generalised", "No step yet.", theme)
+    return draw_generalised(read_generalised(run, step), theme)
+
+
+def spectrum(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Spectra and effective ranks of a run, with a cursor at `step` (default: the last)."""
+    if not run.steps:
+        return empty("spectrum", "No step yet.", theme)
+    return draw_spectrum(read_spectrum(run, step), theme)

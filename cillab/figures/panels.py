@@ -1,0 +1,123 @@
+"""Small multiples: the pieces that figures with several panels share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float64
+from plotly.subplots import make_subplots
+
+from cillab.figures.palette import MUTED, TEXT, Theme, style, task_colour, task_mark
+from cillab.figures.picture import Picture
+from cillab.figures.words import places
+from cillab.runs import Run
+
+Cell = tuple[int, int]
+
+
+def grid(panels: int, columns: int, **options: Any) -> tuple[go.Figure, list[Cell]]:
+    """A grid of panels and where each stands."""
+    rows = -(-panels // columns)
+    options = {"horizontal_spacing": 0.11, "vertical_spacing": 0.2} | options
+    return make_subplots(rows, columns, **options), [(i // columns + 1, i % columns + 1) for i in range(panels)]
+
+
+def title(figure: go.Figure, cell: Cell, text: str, hint: str = "", theme: Theme = "light") -> None:
+    """What a panel shows, above its top left corner; the hint says what to wish for."""
+    more = f"  <span style='font-size:11px;color:{MUTED[theme]}'>{hint}</span>" if hint else ""
+    figure.add_annotation(
+        text=f"<b>{text}</b>{more}",
+        x=0,
+        y=1,
+        xref="x domain",
+        yref="y domain",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=6,
+        font={"size": 12.5, "color": TEXT[theme]},
+        row=cell[0],
+        col=cell[1],
+    )
+
+
+def missing(figure: go.Figure, cell: Cell, text: str = "not measured") -> None:
+    """Say so in an empty panel."""
+    where = {"xref": "x domain", "yref": "y domain"}
+    figure.add_annotation(text=text, x=0.5, y=0.5, **where, row=cell[0], col=cell[1])
+
+
+def task_lines(
+    figure: go.Figure,
+    steps: Sequence[str],
+    values: Float64[np.ndarray, "step task"],
+    hover: str,
+    theme: Theme,
+    *,
+    cell: Cell = (1, 1),
+    legend: bool = True,
+) -> None:
+    """One line per task over the steps, in the colour and with the mark of the task."""
+    x = places(steps).astype(np.float32)
+    for task in range(values.shape[1]):
+        there = np.isfinite(values[:, task])
+        if there.any():
+            colour = task_colour(task, theme)
+            figure.add_scatter(
+                x=x[there],
+                y=values[there, task].astype(np.float32),
+                name=f"task {task + 1}",
+                legendgroup=str(task),
+                showlegend=legend,
+                mode="lines+markers",
+                line={"color": colour, "width": 1.8},
+                marker={"color": colour, "symbol": task_mark(task), "size": 6},
+                hovertemplate=f"task {task + 1}, at task %{{x}}<br>{hover}<extra></extra>",
+                row=cell[0],
+                col=cell[1],
+            )
+
+
+def finished(figure: go.Figure, theme: Theme, name: str, rows: int, **layout: Any) -> go.Figure:
+    """The look, with room for a legend above the titles of the panels."""
+    height = layout.pop("height", 70 + 215 * rows)
+    legend = {"y": 1 + 34 / (height - 118), "font": {"size": 11}} | layout.pop("legend", {})
+    return style(figure, theme, name=name, height=height, margin={"t": 72}, legend=legend, **layout)
+
+
+def reach(*values: np.ndarray, low: float | None = None, high: float | None = None, pad: float = 0.08) -> list[float]:
+    """An axis range over all values there are, the same at every step; `low` and `high` widen it."""
+    finite = np.concatenate([np.ravel(v)[np.isfinite(np.ravel(v))] for v in values]) if values else np.zeros(0)
+    ends = [*finite.tolist(), *(v for v in (low, high) if v is not None)]
+    if not ends:
+        return [0.0, 1.0]
+    bottom, top = min(ends), max(ends)
+    margin = pad * ((top - bottom) or max(abs(top), 1e-3))
+    return [bottom - (0.3 * margin if low == 0 and bottom == 0 else margin), top + margin]
+
+
+def log_reach(values: np.ndarray) -> dict[str, Any]:
+    """A log axis over all positive values there are."""
+    good = values[np.isfinite(values) & (values > 0)]
+    if not len(good):
+        return {"range": [0, 1]}
+    low, high = np.log10(good.min()) - 0.12, np.log10(good.max()) + 0.12
+    return {"type": "log", "range": [low, high], "dtick": 1 if high - low > 1.2 else None}
+
+
+def notes_of(run: Run, step: str | None, *own: str, side: str = "train") -> tuple[str, ...]:
+    """A figure's own notes, then those that the run carries for this step: how to read the numbers of its collapse."""
+    given = run.snapshot(step).notes(side) if run.steps else ()
+    return tuple(dict.fromkeys((*own, *given)))
+
+
+def with_notes(picture: Picture, run: Run, step: str | int | None) -> Picture:
+    """The picture with the notes that the run carries for this step after its own."""
+    return replace(picture, notes=notes_of(run, run.resolve(step), *picture.notes)) if run.steps else picture
+
+
+def scalars(run: Run, names: Mapping[str, str]) -> dict[str, Float64[np.ndarray, " step"]]:
+    """Series of scalars over the steps there are, by a name of one's own."""
+    metrics, steps = run.metrics(), run.steps
+    return {ours: metrics.over(theirs, steps) for ours, theirs in names.items()}

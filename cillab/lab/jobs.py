@@ -1,0 +1,150 @@
+"""Jobs: a run in a process of its own. It outlives whoever started it; the run folder is all that connects them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cillab.core.errors import RunError
+from cillab.lab.spec import RunSpec
+from cillab.runs import Run, RunWriter, Status, request, withdraw
+from cillab.runs.run import is_alive
+
+LOG = "log.txt"
+_ASK_S = 0.9  # after the touch-file, before the signal
+_TERM_S = 0.7  # after the signal, before the end by force: together under 2 s
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run under way in another process. Any number of Jobs may watch one run."""
+
+    path: Path
+    pid: int
+
+    @classmethod
+    def at(cls, path: str | Path) -> "Job":
+        """The job that writes the run at `path`.
+
+        Raises:
+            RunError: no run there, or no process was ever recorded.
+        """
+        status = Run(path).status
+        if status.pid is None:
+            raise RunError(f"{path} names no process.")
+        return cls(Path(path), status.pid)
+
+    @property
+    def alive(self) -> bool:
+        """Is its process there?"""
+        with suppress(ChildProcessError, OSError):  # reaps our own child, so that it does not look alive for ever
+            os.waitpid(self.pid, os.WNOHANG)
+        return is_alive(self.pid)
+
+    @property
+    def run(self) -> Run | None:
+        """The run folder, or None while the process is still loading (or when its request was refused)."""
+        return Run(self.path) if (self.path / "run.json").is_file() else None
+
+    @property
+    def status(self) -> Status:
+        """Where it is; `failed` with the last line of the log when it ended before there was a run."""
+        run = self.run
+        if run is not None:
+            return run.status
+        if self.alive:
+            return Status(state="queued", pid=self.pid)
+        lines = [line for line in self.log().splitlines() if line.strip()]
+        return Status(state="failed", pid=self.pid, error=lines[-1] if lines else "it ended without a word")
+
+    def log(self) -> str:
+        """Everything the process has said."""
+        for path in (self.path / LOG, log_beside(self.path)):
+            if path.is_file():
+                return path.read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def pause(self) -> None:
+        """Ask it to wait after the current batch."""
+        request(self.path, "pause")
+
+    def resume(self) -> None:
+        """Let a paused job go on."""
+        withdraw(self.path, "pause")
+
+    def cancel(self) -> None:
+        """Stop within 2 s: ask, then signal its group, then end it. What was finished is on disk either way."""
+        if self.run is not None:
+            request(self.path, "cancel")
+            if self.wait(_ASK_S):
+                return
+        if self.alive:
+            self._signal(signal.SIGTERM)
+        if not self.wait(_TERM_S):
+            self._signal(signal.SIGKILL)
+            self.wait(_TERM_S)
+        run = self.run
+        if run is not None and run.liveness() == "interrupted":  # it had no time to say so itself
+            RunWriter.resume(self.path).status(state="cancelled", error="ended by force", pid=self.pid)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end of the process; False if it did not come."""
+        deadline = time.monotonic() + timeout_s
+        while self.alive:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the whole group, but only if the process still is the leader of its own: pids are used again."""
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, number)
+
+
+def start(spec: RunSpec) -> Job:
+    """Start the run in a new session. Returns at once; torch takes seconds to load before the run folder appears.
+
+    Raises:
+        RunError: the folder exists and is not empty.
+    """
+    path = spec.folder()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not empty. Give a new folder, or resume the run that is there.")
+    return _launch(path, [*spec.arguments(), "--log", str(log_beside(path))], log_beside(path))
+
+
+def start_resume(path: str | Path) -> Job:
+    """Go on, in a new process, with a run that was cancelled or interrupted.
+
+    Raises:
+        RunError: no run there, or it is still being written.
+    """
+    run = Run(path)
+    if run.liveness() in ("running", "paused"):
+        raise RunError(f"{run.path} is being written by process {run.status.pid} on {run.status.host}.")
+    return _launch(run.path, ["resume", str(run.path)], run.path / LOG)
+
+
+def log_beside(path: Path) -> Path:
+    """Where a job logs before there is a run folder; the run takes the file inside as soon as there is one."""
+    return path.with_name(f".{path.name}.{LOG}")
+
+
+def _launch(path: Path, arguments: list[str], log: Path) -> Job:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cillab", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # its own group, and no terminal that could take it along
+        )
+    return Job(path, process.pid)

@@ -1,0 +1,103 @@
+"""More that can be read from what the probe has seen anyway: a fresh head, the right task, calibration, the object.
+
+Pure functions on tensors that are already there; each returns arrays and scalars by their names in the run folder.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cillab.core.pixels import Preprocessing
+from cillab.explain.overlap import as_seen, energy_inside, pointing_game
+from cillab.geometry.collapse import Collapse
+from cillab.geometry.nc3 import nearest_mean
+from cillab.geometry.predictions import calibration_by_age, task_decomposition
+from cillab.geometry.retention import ridge_probe
+
+Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
+Found = tuple[dict[str, np.ndarray], dict[str, float]]
+
+# Scalars of NC beyond those of every table <- names of the collapse record.
+MORE_METRICS = {
+    "equinorm_head": "nc2_equinorm_head",
+    "gnc2_log": "gnc2_log_mean",
+    "gnc2_log_variance": "gnc2_log_variance",
+    "nc3_uniformity": "nc3_uniformity",
+    "participation_between": "participation_between",
+    "participation_within": "participation_within",
+    "top_share": "within_top_share",
+}
+
+
+def collapse_detail(found: Collapse, seen: Sequence[int]) -> dict[str, np.ndarray]:
+    """What cannot be worked out from the class means alone: agreement by class, spectrum within classes."""
+    arrays = {}
+    if found.agreement is not None:
+        by_class = dict(zip(found.classes, found.agreement.per_class.tolist(), strict=True))
+        arrays["nc/nc4"] = np.array([by_class.get(c, np.nan) for c in seen], dtype=np.float64)
+    if found.within_spectrum is not None:
+        arrays["nc/spectrum_within"] = found.within_spectrum.eigenvalues.float().cpu().numpy()
+    return arrays
+
+
+def fresh_heads(tests: list[Taken], trains: list[Taken], means: Float[Tensor, "cls feature"], seen: tuple) -> Found:
+    """Accuracy of two heads that the learner does not have: nearest mean of now, and a ridge fitted now.
+
+    Both are oracles: they use training images of all classes seen. What they still get right, the features still hold.
+    """
+    ids = torch.tensor(seen, device=means.device)
+    rows = [(ids[nearest_mean(f, means)] == y.to(ids.device)).double() for f, _, y in tests]
+    found = {"accuracy/nme": rows}
+    features, labels = torch.cat([f for f, _, _ in trains]), torch.cat([y for _, _, y in trains])
+    if len(seen) > 1 and bool((features.std(dim=0) > 0).any()):
+        probe = ridge_probe(features, labels)
+        found["accuracy/fresh"] = [(probe.predict(f) == y.to(f.device)).double() for f, _, y in tests]
+    arrays = {name: np.array([r.mean().item() for r in rows]) for name, rows in found.items()}
+    return arrays, {name: torch.cat(rows).mean().item() for name, rows in found.items()}
+
+
+def decisions(tests: list[Taken], seen: tuple, tasks: Mapping[int, int], newest: int) -> Found:
+    """Right task, right class within the task, and calibration on old and new classes, on the whole test set."""
+    logits = torch.cat([z for _, z, _ in tests]).double()
+    labels = torch.cat([y for _, _, y in tests]).cpu().numpy()
+    split = task_decomposition(logits.cpu().numpy(), labels, seen, tasks)
+    old, new = calibration_by_age(logits.softmax(dim=1).cpu().numpy(), labels, seen, tasks, newest=newest)
+    arrays = {"accuracy/task_id": split.task_id_per_task, "accuracy/within_task": split.within_task_per_task}
+    scalars = {"accuracy/task_id": split.task_id, "accuracy/within_task": split.within_task}
+    for name, found in (("old", old), ("new", new)):
+        if found.counts.sum():
+            arrays[f"calibration/{name}"] = np.stack(
+                [found.confidence, found.accuracy, found.counts.astype(np.float64)]
+            )
+            scalars[f"calibration/{name}"] = found.value
+    return arrays, scalars
+
+
+def on_object(
+    maps: Mapping[str, Float[Tensor, "image row column"]],
+    masks: Bool[Tensor, "image height width"],
+    preprocessing: Preprocessing,
+) -> dict[str, np.ndarray]:
+    """Per image and target: energy inside the mask, pointing game; NaN without a map. And the mask's share of it."""
+    seen = as_seen(masks, preprocessing)
+    arrays = {"cam_mask": seen.double().mean(dim=(1, 2)).float().cpu().numpy()}
+    for name, values in maps.items():
+        missing = ~values.flatten(1).isfinite().all(dim=1)
+        for measure, measured in (("energy", energy_inside(values, seen)), ("pointing", pointing_game(values, seen))):
+            arrays[f"cam_{measure}/{name}"] = measured.masked_fill(missing, torch.nan).float().cpu().numpy()
+    return arrays
+
+
+def on_object_means(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Means over the images that have a map; the mask's share over the same images as the energy of "predicted"."""
+    found = {}
+    for name, values in arrays.items():
+        kind = next((k for k in ("energy", "pointing") if name.startswith(f"cam_{k}/")), None)
+        if kind and np.isfinite(values).any():
+            found[f"cam/{kind}/{name.removeprefix(f'cam_{kind}/')}"] = float(np.nanmean(values))
+    if "cam_mask" in arrays:
+        found["cam/mask"] = float(arrays["cam_mask"].mean())
+    return found

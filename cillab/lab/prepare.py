@@ -1,0 +1,215 @@
+"""From a request to the things it names: refused early, loaded late, and recorded with their digests."""
+
+import platform
+import subprocess
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cillab
+from cillab.core.contract import Backbone, Learner
+from cillab.core.errors import IncompatibleError, InvalidRequestError
+from cillab.core.params import build
+from cillab.lab.spec import RunSpec
+from cillab.runs import Abilities, Protocol, RunInfo
+from cillab.streams.sources import SPLITS
+from cillab.streams.stream import Stream, make_stream
+
+_PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "safetensors", "pydantic")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a spec names, made."""
+
+    spec: RunSpec  # with every hyper-parameter spelt out
+    stream: Stream
+    backbone: Backbone
+    learner: Learner[Any]
+
+
+def prepare(spec: RunSpec) -> Ready:
+    """Make the stream, the backbone and the learner of `spec`. Cheap refusals first, weights last.
+
+    Raises:
+        CillabError: an unknown name, a bad value, a combination that cannot work, data or weights out of reach.
+    """
+    from cillab.backbones import describe, make_backbone  # noqa: PLC0415 - heavy, and not needed to read a spec
+    from cillab.learners import check_fit, learners  # noqa: PLC0415
+
+    method = learners[spec.learner]
+    build(method.Params, spec.params, f"Learner {spec.learner!r}")
+    card = describe(spec.backbone)
+    check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
+    if spec.weights is not None and not Path(spec.weights).is_file():
+        raise InvalidRequestError(f"weights = {spec.weights!r}: there is no such file.")
+    stream = make_stream(
+        spec.data,
+        split=spec.split,
+        order=spec.order,
+        seed=spec.seed,
+        train_per_class=spec.train_per_class,
+        test_per_class=spec.test_per_class,
+    )
+    check_names(method.capabilities.needs, spec.learner, stream)
+    backbone = make_backbone(
+        spec.backbone,
+        weights=spec.weights,
+        image_size=spec.image_size,
+        transform=spec.transform,
+        precision=spec.precision,
+        device=spec.device,
+    )
+    learner = make_learner_of(spec, backbone)
+    return Ready(resolved(spec, learner), stream, backbone, learner)
+
+
+def make_learner_of(spec: RunSpec, backbone: Backbone) -> Learner[Any]:
+    """The learner that a spec names, on a backbone that is there already."""
+    from cillab.learners import make_learner  # noqa: PLC0415
+
+    return make_learner(spec.learner, backbone, seed=spec.seed, **spec.params)
+
+
+def resolved(spec: RunSpec, learner: Learner[Any]) -> RunSpec:
+    """`spec` with every hyper-parameter spelt out: it means the same after a default has changed."""
+    return spec.with_(params=learner.params.model_dump(mode="json"))
+
+
+def check_names(needs: frozenset[str], learner: str, stream: Stream) -> None:
+    """Refuse a learner that reads class names on data whose classes have none.
+
+    Raises:
+        IncompatibleError: with the first such name.
+    """
+    if "class-names" not in needs:
+        return
+    for name in stream.class_names:
+        if not any(letter.isalpha() for letter in str(name)):
+            raise IncompatibleError(f"Learner {learner!r} reads class names, but this data set calls a class {name!r}.")
+
+
+def backbone_of(learner: Learner[Any]) -> Backbone:
+    """The backbone that a learner dresses.
+
+    Raises:
+        IncompatibleError: the learner does not keep it as `backbone`.
+    """
+    backbone = getattr(learner, "backbone", None)
+    if not isinstance(backbone, Backbone):
+        raise IncompatibleError(f"{type(learner).__name__} keeps no attribute `backbone`: the lab cannot place images.")
+    return backbone
+
+
+def spec_of(stream: Stream, learner: Learner[Any]) -> RunSpec:
+    """The request that would make these objects, for runs that were put together in Python."""
+    backbone = backbone_of(learner)
+    pre = backbone.preprocessing
+    return RunSpec(
+        data=stream.source.name,
+        split=stream.split,
+        order=stream.order_rule if stream.order_rule in ("pilot", "natural") else list(stream.order),  # type: ignore[arg-type]
+        seed=stream.seed,
+        train_per_class=stream.per_class["train"],
+        test_per_class=stream.per_class["test"],
+        backbone=backbone.tag,
+        image_size=pre.size,
+        transform=pre.preset,
+        learner=learner.name,
+        params=learner.params.model_dump(mode="json"),
+        precision=backbone.precision,
+        device=str(backbone.device),
+    )
+
+
+def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
+    """run.json: what is run, on what, by which code."""
+    backbone, can = backbone_of(learner), learner.capabilities
+    protocol = Protocol(
+        data=spec.data,
+        data_digest=data_digest(stream),
+        split=spec.split,
+        split_digest=stream.digest,
+        order=spec.order,
+        seed=spec.seed,
+        train_per_class=spec.train_per_class,
+        test_per_class=spec.test_per_class,
+        backbone=spec.backbone,
+        weights_digest=backbone.digest(),
+        transform=backbone.preprocessing.preset,
+        image_size=backbone.preprocessing.size,
+        learner=spec.learner,
+        params=spec.params,
+        params_digest=RunSpec(learner=spec.learner, params=spec.params).digest(),
+        spec_digest=spec.digest(),
+        exemplars=False,
+        class_names="class-names" in can.needs,
+        precision=backbone.precision,
+        device=str(backbone.device),
+        evidence="own run",
+    )
+    return RunInfo(
+        cillab_version=cillab.__version__,
+        spec=spec.model_dump(mode="json"),
+        tasks=[list(classes) for classes in stream.classes],
+        class_names={c: str(stream.class_names[c]) for c in stream.order},
+        capabilities=Abilities(
+            summary=can.summary,
+            paper=can.paper,
+            evidence=can.evidence,
+            needs=sorted(can.needs),
+            shows=sorted(can.shows),
+        ),
+        protocol=protocol,
+        versions=versions(),
+        device=device_name(backbone),
+        precision=backbone.precision,
+    )
+
+
+def data_digest(stream: Stream) -> str:
+    """Hash of the images' stored bytes, whatever the order of the classes and the split into tasks."""
+    digest = sha256()
+    for split in SPLITS:
+        rows = np.concatenate([plan.train if split == "train" else plan.test for plan in stream.plans])
+        digest.update(stream.source.digest(split, np.sort(rows)).encode())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages whose numbers end up in a result; the commit, in a checkout."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    commit = _commit()
+    return {**found, "commit": commit} if commit else found
+
+
+def device_name(backbone: Backbone) -> str:
+    """`cuda:0 (NVIDIA H100)`, `cpu (x86_64)`."""
+    import torch  # noqa: PLC0415
+
+    device = backbone.device
+    known = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device} ({known})"
+
+
+def _commit() -> str | None:
+    root = Path(cillab.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

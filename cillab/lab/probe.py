@@ -1,0 +1,367 @@
+"""The probe: looks at a learner after every task and writes down what it sees. The learner never sees the probe.
+
+Three sets of images, fixed over the run: probe points (test images of every class, also of those not seen yet,
+followed one by one), the full test set of the seen classes (accuracy), and the first training images of each seen class
+(collapse and drift are statements about training features). The last one is an oracle: a learner without exemplars
+could not measure it, and nothing here flows back to the learner.
+"""
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cillab.core import rng
+from cillab.core.contract import Learner, Progress
+from cillab.geometry.collapse import Collapse, collapse
+from cillab.geometry.drift import cosine_drift, relative_drift
+from cillab.geometry.moments import Moments
+from cillab.lab import measures
+from cillab.streams.images import ImageSet
+from cillab.streams.stream import Stream
+
+Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
+
+BATCH = 128  # the fastest size on CPUs, see benchmarks/
+CAM_TARGETS = ("true", "predicted", "difference")
+
+# Names in metrics.jsonl <- names of the collapse record.
+METRICS = {
+    "nc1": "nc1_pinv",
+    "nc1_quotient": "nc1_quotient",
+    "cdnv": "cdnv",
+    "equinorm": "nc2_equinorm",
+    "equiangular": "nc2_equiangularity",
+    "max_angle": "nc2_maximal_angle",
+    "gram": "nc2_gram",
+    "nc3": "nc3_distance",
+    "nc3_cosine": "nc3_cosine",
+    "nc4": "nc4_agreement",
+    "rank_between": "effective_rank_between",
+    "rank_within": "effective_rank_within",
+    **measures.MORE_METRICS,
+}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Fractions of test images classified correctly after a task."""
+
+    seen: float  # all seen classes, every image counts the same
+    old: float | None  # classes of earlier tasks; None after the first task
+    new: float  # classes of this task
+    row: tuple[float, ...]  # by task: R[t, 0..t]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """All that the probe saw after one task."""
+
+    accuracy: Accuracy
+    collapse: Collapse  # train side
+    collapse_test: Collapse
+    arrays: dict[str, np.ndarray]
+    scalars: dict[str, float]
+    notes: dict[str, tuple[str, ...]]  # by side: how to read the collapse numbers of this step
+
+
+@dataclass
+class Memory:
+    """What the probe keeps from task to task: where each class was when it was learnt. Rebuilt from the run folder."""
+
+    means: dict[int, np.ndarray] = field(default_factory=dict)
+    variances: dict[int, float] = field(default_factory=dict)
+    tasks: dict[int, int] = field(default_factory=dict)  # class -> task that brought it first
+
+    def take(self, arrays: Mapping[str, np.ndarray], task: int) -> None:
+        """Read on from the snapshot of `task`, the next one in order."""
+        rows = zip(arrays["seen"], arrays["means/stored"], arrays["nc/within"], arrays["task_of_class"], strict=True)
+        for class_id, mean, variance, first in rows:
+            if int(class_id) not in self.means or not np.array_equal(mean, self.means[int(class_id)]):
+                self.means[int(class_id)], self.variances[int(class_id)] = np.array(mean), float(variance)
+            self.tasks.setdefault(int(class_id), min(int(first), task))
+
+
+class Probe:
+    """Images to look through, chosen once for the run."""
+
+    def __init__(self, stream: Stream, points: int = 500, train_per_class: int = 20) -> None:
+        self.stream = stream
+        self.train_per_class = train_per_class
+        self.memory = Memory()
+        self.points = _stratified(stream, points)
+        self._train: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """Task that brings each probe point's class."""
+        first = {c: index for index, classes in enumerate(self.stream.classes) for c in classes}
+        return np.array([first[c] for c in self.points.labels.tolist()], dtype=np.int32)
+
+    def sprites(self) -> np.ndarray:
+        """The middle squares of the probe points, uint8 [N, 3, side, side]; the run folder keeps them small."""
+        return _squared(self.points.images).cpu().numpy()
+
+    def look(self, learner: Learner, task_index: int, *, cams: bool = False) -> Generator[Progress, None, Look]:
+        """Look at `learner` after task `task_index`, one batch per step; the generator returns the Look."""
+        fixed, tests, trains = self.points, self._tests(task_index), self._trains(task_index)
+        total = len(fixed) + sum(len(labels) for _, labels in (*tests, *trains))
+        eye = _Eye(learner, total)
+        yield from eye.over(fixed.images)
+        point_features, point_logits = eye.taken()
+        rows, seen_tests = [], []
+        for images, labels in tests:
+            yield from eye.over(images)
+            features, logits = eye.taken()
+            rows.append(_hits(logits, labels, learner.seen))
+            seen_tests.append((features, logits, labels))
+        seen_trains = []
+        for images, labels in trains:
+            yield from eye.over(images)
+            seen_trains.append((*eye.taken(), labels))
+        maps = (yield from _cams(learner, fixed)) if cams else {}
+        with torch.no_grad():
+            point = (point_features, point_logits)
+            look = self._conclude(learner, task_index, point=point, rows=rows, tests=seen_tests, trains=seen_trains)
+        look.arrays.update(maps)
+        look.scalars.update(measures.on_object_means(maps))
+        return look
+
+    def _conclude(
+        self,
+        learner: Learner,
+        task_index: int,
+        *,
+        point: tuple[Tensor, Tensor],
+        rows: list[tuple[Tensor, np.ndarray]],
+        tests: list[Taken],
+        trains: list[Taken],
+    ) -> Look:
+        """Numbers from what was seen."""
+        seen = learner.seen
+        classes = set(self.stream.classes[task_index])
+        for c in classes:
+            self.memory.tasks.setdefault(c, task_index)
+        tasks = {c: self.memory.tasks[c] for c in seen}
+        train, train_moments = _collapse(learner, trains, tasks, "train")
+        test, test_moments = _collapse(learner, tests, tasks, "test")
+        now = train_moments.means().float().cpu().numpy()
+        within = train_moments.variances().cpu().numpy()
+        for row, c in enumerate(seen):
+            if c in classes or c not in self.memory.means or self.memory.means[c].shape != now[row].shape:
+                self.memory.means[c], self.memory.variances[c] = now[row], float(within[row])
+        stored = np.stack([self.memory.means[c] for c in seen])
+        hits = torch.cat([h for h, _ in rows])
+        accuracy = _accuracy([h.double().mean().item() for h, _ in rows], hits, [len(h) for h, _ in rows])
+        arrays = {
+            "features": _half(point[0]),
+            "logits": _half(point[1]),
+            "predictions": _ids(point[1].argmax(dim=1), seen),
+            "seen": np.array(seen, dtype=np.int32),
+            "task_of_class": np.array([tasks[c] for c in seen], dtype=np.int32),
+            "means/stored": stored,
+            "means/now": now,
+            "means/test": test_moments.means().float().cpu().numpy(),
+            "nc/within": within.astype(np.float64),
+            "confusion": sum(matrix for _, matrix in rows),
+            "accuracy/row": np.array(accuracy.row, dtype=np.float64),
+            "cosine": _cosine(train, seen),
+            **measures.collapse_detail(train, seen),
+            **_head(learner),
+            **{f"internals/{name}": _plain(value) for name, value in learner.internals().items()},
+        }
+        scalars = {
+            "accuracy/seen": accuracy.seen,
+            "accuracy/new": accuracy.new,
+            **({} if accuracy.old is None else {"accuracy/old": accuracy.old}),
+            **{f"nc/train/{name}": getattr(train, source) for name, source in METRICS.items()},
+            **{f"nc/test/{name}": getattr(test, source) for name, source in METRICS.items()},
+            **self._drift(stored, now, [row for row, c in enumerate(seen) if c not in classes], seen),
+        }
+        for more_arrays, more_scalars in (
+            measures.fresh_heads(tests, trains, train_moments.means(), seen),
+            measures.decisions(tests, seen, tasks, max(tasks.values())),
+        ):
+            arrays.update(more_arrays)
+            scalars.update(more_scalars)
+        return Look(accuracy, train, test, arrays, scalars, {"train": train.notes, "test": test.notes})
+
+    def _drift(self, stored: np.ndarray, now: np.ndarray, old: list[int], seen: tuple[int, ...]) -> dict[str, float]:
+        """How far the means of old classes moved since they were learnt: 0 when the features are frozen."""
+        if not old:
+            return {}
+        then, today = torch.from_numpy(stored[old]), torch.from_numpy(now[old])
+        spread = torch.tensor([self.memory.variances[seen[row]] for row in old], dtype=torch.float64)
+        found = {"drift/cosine": cosine_drift(then, today).value}
+        if bool((spread > 0).all()):
+            found["drift/relative"] = relative_drift(then, today, spread).value
+        return found
+
+    def _tests(self, task_index: int) -> list[tuple[Tensor, Tensor]]:
+        sets = [self.stream.test(j) for j in range(task_index + 1)]
+        return [(s.images, s.labels) for s in sets]
+
+    def _trains(self, task_index: int) -> list[tuple[Tensor, Tensor]]:
+        for j in range(task_index + 1):
+            if j not in self._train:
+                whole = self.stream.train(j)
+                index = _first_of_each(whole.labels, self.train_per_class)
+                self._train[j] = (whole.images[index], whole.labels[index])
+        return [self._train[j] for j in range(task_index + 1)]
+
+
+class _Eye:
+    """Features and logits of images, in batches, without gradient; counts what it has handled."""
+
+    def __init__(self, learner: Learner, total: int) -> None:
+        self.learner, self.total, self.done = learner, total, 0
+        self._started = time.perf_counter()
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+
+    def over(self, images: Tensor) -> Iterator[Progress]:
+        for batch in images.split(BATCH):
+            with torch.no_grad():
+                pair = self.learner.features(batch).detach().float(), self.learner.logits(batch).detach().float()
+            self._pairs.append(pair)
+            self.done += len(batch)
+            speed = self.done / max(time.perf_counter() - self._started, 1e-9)
+            yield Progress("probe", self.done, self.total, step=len(self._pairs), images_per_second=speed)
+
+    def taken(self) -> tuple[Tensor, Tensor]:
+        pairs, self._pairs = self._pairs, []
+        return torch.cat([f for f, _ in pairs]), torch.cat([z for _, z in pairs])
+
+
+def _cams(learner: Learner, points: ImageSet) -> Generator[Progress, None, dict[str, np.ndarray]]:
+    """Grad-CAM of every probe point; a map is value / 255 * scale, and its scale is NaN where it is not defined."""
+    from cillab.explain.gradcam import gradcam, learner_backbone  # noqa: PLC0415 - only runs that ask for maps load it
+
+    objects: list[dict[str, np.ndarray]] = []
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in CAM_TARGETS}
+    for done in range(0, len(points), BATCH):
+        images, labels = points.images[done : done + BATCH], points.labels[done : done + BATCH]
+        maps = gradcam(learner, images, CAM_TARGETS, labels=labels)
+        for name in CAM_TARGETS:
+            pieces[name].append(maps[name].detach().float().cpu().numpy())
+        if points.masks is not None:
+            masks = points.masks[done : done + BATCH]
+            objects.append(measures.on_object(maps, masks, learner_backbone(learner).preprocessing))
+        yield Progress("gradcam", done + len(images), len(points))
+    found: dict[str, np.ndarray] = {}
+    for name, parts in pieces.items():
+        values = np.concatenate(parts)
+        scale = values.max(axis=(1, 2))
+        shares = np.nan_to_num(values / np.where(scale > 0, scale, 1)[:, None, None])
+        found[f"cam/{name}"] = np.round(255 * shares).clip(0, 255).astype(np.uint8)
+        found[f"cam_scale/{name}"] = scale.astype(np.float32)
+    for name in objects[0] if objects else ():
+        found[name] = np.concatenate([part[name] for part in objects])
+    return found
+
+
+def _stratified(stream: Stream, points: int) -> ImageSet:
+    """About `points` test images, the same number of each class (at least one), by class in the stream's order."""
+    everything = stream.test(None)
+    labels = everything.labels.cpu().numpy()
+    each = max(1, points // max(1, len(stream.order)))
+    chosen: list[int] = []
+    for class_id in stream.order:
+        mine = np.flatnonzero(labels == class_id)
+        draw = rng.numpy_stream(stream.seed, "probe", int(class_id))  # a class's points depend on no other class
+        chosen += sorted(draw.permutation(mine)[:each].tolist())
+    return everything.take(chosen)
+
+
+def _first_of_each(labels: Tensor, count: int) -> Tensor:
+    """Positions of the first `count` images of each class, in the stored order."""
+    left: dict[int, int] = {}
+    keep = []
+    for position, label in enumerate(labels.tolist()):
+        left[label] = left.get(label, 0) + 1
+        if left[label] <= count:
+            keep.append(position)
+    return torch.tensor(keep, dtype=torch.int64, device=labels.device)
+
+
+def _hits(logits: Tensor, labels: Tensor, seen: tuple[int, ...]) -> tuple[Tensor, np.ndarray]:
+    """Which images are right, and their confusion matrix (rows true, columns predicted, both in order of `seen`)."""
+    guessed = logits.argmax(dim=1)
+    truth = torch.tensor([seen.index(c) for c in labels.tolist()], device=guessed.device)
+    pairs = (truth * len(seen) + guessed).bincount(minlength=len(seen) ** 2)
+    return (guessed == truth).cpu(), pairs.view(len(seen), len(seen)).to(torch.int32).cpu().numpy()
+
+
+def _accuracy(row: list[float], hits: Tensor, sizes: list[int]) -> Accuracy:
+    old = sum(sizes[:-1])
+    return Accuracy(
+        seen=hits.double().mean().item(),
+        old=hits[:old].double().mean().item() if old else None,
+        new=row[-1],
+        row=tuple(row),
+    )
+
+
+def _collapse(learner: Learner, taken: list[Taken], tasks: Mapping[int, int], data: str) -> tuple[Collapse, Moments]:
+    """NC of features; the head takes part in NC3 only if it lives in the space of the features."""
+    features, logits = torch.cat([f for f, _, _ in taken]), torch.cat([z for _, z, _ in taken])
+    labels = torch.cat([y for _, _, y in taken])
+    moments = Moments(features.shape[1], "pooled")
+    moments.declare(learner.seen)
+    moments.add(features, labels)
+    head = learner.head()
+    fits = head.weight.shape == (len(learner.seen), features.shape[1])
+    found = collapse(
+        moments,
+        head.weight.to(features).detach() if fits else None,
+        head.bias.to(features).detach() if fits and head.bias is not None else None,
+        head_classes=learner.seen,
+        features=features,
+        labels=labels,
+        logits=logits,
+        task_of_class=tasks,
+        data=data,  # type: ignore[arg-type]
+    )
+    return found, moments
+
+
+def _cosine(found: Collapse, seen: tuple[int, ...]) -> np.ndarray:
+    matrix = np.full((len(seen), len(seen)), np.nan, dtype=np.float16)
+    np.fill_diagonal(matrix, 1.0)
+    if found.cosines is not None:
+        at = [seen.index(c) for c in found.classes]
+        matrix[np.ix_(at, at)] = found.cosines.cpu().numpy()
+    return matrix
+
+
+def _head(learner: Learner) -> dict[str, np.ndarray]:
+    head = learner.head()
+    found = {"head/weight": head.weight.detach().float().cpu().numpy()}
+    return found if head.bias is None else {**found, "head/bias": head.bias.detach().float().cpu().numpy()}
+
+
+def _half(values: Tensor) -> np.ndarray:
+    limit = torch.finfo(torch.float16).max  # squared distances can leave the range of float16: clamp, never inf
+    return values.clamp(-limit, limit).half().cpu().numpy()
+
+
+def _ids(columns: Tensor, seen: tuple[int, ...]) -> np.ndarray:
+    return np.array(seen, dtype=np.int32)[columns.cpu().numpy()]
+
+
+def _plain(value: Tensor) -> np.ndarray:
+    """Any tensor as NumPy: bf16 becomes f32, bool u8."""
+    value = value.detach().cpu()
+    if value.dtype in (torch.bfloat16, torch.float64):
+        value = value.float()
+    return (value.to(torch.uint8) if value.dtype == torch.bool else value).contiguous().numpy()
+
+
+def _squared(images: Tensor) -> Tensor:
+    """The middle square of every image."""
+    height, width = images.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, :, top : top + side, left : left + side]

@@ -1,0 +1,40 @@
+"""Slimming a finished run: everything that can be looked at stays, what only further learning needs goes."""
+
+from pathlib import Path
+
+from cillab.core.errors import RunError
+from cillab.lab import checkpoints
+from cillab.runs import Run
+from cillab.runs.files import Arrays, write_arrays
+
+
+def slim(path: str | Path, *, checkpoint: bool = True) -> int:
+    """Keep one checkpoint, the last, without what only learning needs (none, if so asked); returns the bytes left.
+
+    Heads that live in another space than the features (a ridge on random features) leave the snapshots: nothing on
+    screen can put them beside features, and the checkpoint holds the last one.
+
+    Raises:
+        RunError: the run is not finished: it could not be resumed any more.
+    """
+    run = Run(path)
+    if run.result is None:
+        raise RunError(f"{run.path} is not finished: slimming it would make it impossible to resume.")
+    kept = run.checkpoints
+    for task, file in kept.items():
+        if checkpoint and task == max(kept):
+            states, _ = checkpoints.read_states(file)
+            checkpoints.write_states(file, states, slim=True)
+        else:
+            file.unlink()
+    for step in run.steps:
+        _without_foreign_head(run.path / "steps" / f"{step}.safetensors")
+    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+
+
+def _without_foreign_head(file: Path) -> None:
+    arrays = Arrays(file)
+    if "head/weight" not in arrays.names or arrays.shape("head/weight")[1:] == arrays.shape("means/now")[1:]:
+        return
+    kept = {name: arrays[name].copy() for name in arrays.names if not name.startswith("head/")}
+    write_arrays(file, kept, arrays.meta)

@@ -1,0 +1,150 @@
+"""Every page on every kind of run folder: no exception, the heading, and words that say what is missing.
+
+Smoke tests but for the URL, the escaping and the imports, which have their own.
+"""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.app.conftest import KINDS, ROOT
+from tests.runs.synthetic import write_synthetic_run
+
+pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest
+
+pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
+
+PAGES = {
+    "start": "Watch a network learn, one task after another",
+    "step_through": "Step through",
+    "noise_mixing": "Noise mixing",
+    "grad_cam": "Grad-CAM",
+}
+# What a page has to say, in its own words, where there is less to show.
+SAYS = {
+    ("noise_mixing", "plain"): "mixes no noise",
+    ("noise_mixing", "noise"): "kept no checkpoint",
+    ("grad_cam", "plain"): "stored neither maps nor a checkpoint",
+    **{(page, "empty"): "There is no run to show yet" for page in PAGES},
+    **{(page, "corrupted"): "be read" for page in PAGES},
+    **{(page, "started"): "No snapshot yet" for page in PAGES if page != "start"},
+}
+
+
+def opened(page: str, **query: str) -> AppTest:
+    """The page, run once, as if the link had been pasted."""
+    test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+    for name, value in query.items():
+        test.query_params[name] = value
+    return test.run() if page == "start" else test.switch_page(f"views/{page}.py").run()
+
+
+def words(test: AppTest) -> str:
+    """All text and HTML on the page."""
+    parts = [element.proto.body for element in test.get("html")]
+    parts += [element.value for element in (*test.title, *test.header, *test.subheader, *test.markdown, *test.caption)]
+    return re.sub(r"\s+", " ", " ".join(parts))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_shows_what_there_is(page, kind, folders, only_these_runs) -> None:
+    only_these_runs(folders[kind])
+    test = opened(page)
+    assert not test.exception, test.exception
+    assert [title.value for title in test.title] == [PAGES[page]]
+    assert SAYS.get((page, kind), "") in words(test)
+
+
+def test_a_healthy_run_shows_all_four_figures_and_no_gap(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    test = opened("step_through")
+    assert len(test.get("plotly_chart")) == 4
+    assert "Not in this run" not in words(test)
+
+
+def test_the_link_decides_run_and_step(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    shown = words(opened("step_through", run="first", step="1"))
+    assert "Task 2 of 5" in shown
+    assert "Task 5 of 5" not in shown
+
+
+@pytest.mark.parametrize(
+    "query", [{"run": "../../etc"}, {"step": "999"}, {"step": "-1"}, {"step": "x"}, {"point": "<b>"}]
+)
+def test_a_link_that_makes_no_sense_shows_the_default(query, folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    for page in ("step_through", "noise_mixing", "grad_cam"):
+        test = opened(page, **query)
+        assert not test.exception, test.exception
+        assert "be read" not in words(test)
+
+
+def test_two_runs_stand_side_by_side(tmp_path, only_these_runs) -> None:
+    write_synthetic_run(tmp_path / "a", noise=True)
+    write_synthetic_run(
+        tmp_path / "b", noise=False, tasks=4
+    )  # a shorter one: its missing step must be said, not made up
+    only_these_runs(tmp_path)
+    test = opened("step_through", run="a", versus="b", step="4")
+    assert not test.exception, test.exception
+    assert len(test.get("plotly_chart")) == 8
+    assert "No snapshot here" in words(test)
+
+
+def test_names_from_a_run_are_text_and_never_markup(tmp_path, only_these_runs) -> None:
+    path = write_synthetic_run(tmp_path / "<img src=x onerror=alert(1)>", cams=True)
+    info = (path / "run.json").read_text()
+    (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
+    only_these_runs(tmp_path)
+    for page in PAGES:
+        test = opened(page)
+        markup = [element.proto.body for element in test.get("html")]
+        headings = [element.value for element in (*test.title, *test.header, *test.subheader, *test.markdown)]
+        for text in markup + headings:
+            assert not re.search(r"(?<!\\)<(script|img src=x)", text)
+
+
+def test_viewing_loads_no_torch_and_start_no_figures(folders) -> None:
+    """In a process of its own, because this one may have loaded anything before."""
+    code = f"""
+import os, sys
+os.environ["CILLAB_RUNS"] = {str(folders["noise"])!r}
+from streamlit.testing.v1 import AppTest
+test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60).run()
+assert not test.exception
+assert "cillab.figures" not in sys.modules, "figures"
+for page in ("step_through", "noise_mixing", "grad_cam"):
+    assert not test.switch_page(f"views/{{page}}.py").run().exception
+assert "torch" not in sys.modules, "torch"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_tasks_have_one_colour_in_the_app_and_in_the_figures() -> None:
+    from app.ui.theme import TASK_COLOURS
+    from cillab.figures.palette import task_colour
+
+    for mode, colours in TASK_COLOURS.items():
+        assert list(colours) == [task_colour(task, mode) for task in range(len(colours))]
+
+
+def test_a_part_of_the_probe_is_spread_over_tasks_and_classes() -> None:
+    from app.ui.live import _stratified
+
+    tasks, labels = [(7, 3), (5, 401)], [7, 7, 3, 3, 5, 5, 401, 401, 9]  # 9 belongs to a class that is not seen
+    order = _stratified(labels, (7, 3, 5, 401), tasks)
+    assert [labels[i] for i in order] == [7, 5, 3, 401, 7, 5, 3, 401]
+    assert sorted(order) == list(range(8))
+
+
+def test_pages_are_thin() -> None:
+    for path in (ROOT / "app" / "views").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 80, path.name

@@ -1,0 +1,126 @@
+"""Projections against scikit-learn, closed forms and invariances."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.manifold import trustworthiness
+
+from cillab.core.errors import InvalidRequestError
+from cillab.explain.projection import (
+    displacement_of_unmoved,
+    joint_umap,
+    lda,
+    pca,
+    plane,
+    quality,
+)
+
+
+def cloud(seed: int = 0, count: int = 200, dim: int = 12) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return (generator.normal(size=(count, dim)) * np.linspace(3, 0.3, dim) + 5).astype(np.float32)
+
+
+def test_pca_agrees_with_scikit_learn() -> None:
+    x = cloud()
+    theirs = PCA(3, svd_solver="full").fit(x.astype(np.float64))
+    ours = pca(x, 3)
+    np.testing.assert_allclose(np.abs(ours(x)), np.abs(theirs.transform(x.astype(np.float64))), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.share, theirs.explained_variance_ratio_, rtol=1e-6)
+
+
+def test_pca_is_fixed_when_points_are_shuffled_and_never_stretches() -> None:
+    x = cloud()
+    ours = pca(x)
+    np.testing.assert_allclose(pca(x[::-1])(x), ours(x), rtol=1e-3, atol=1e-4)
+    gaps = np.linalg.norm(ours(x)[:, None] - ours(x)[None], axis=2)
+    assert (gaps <= np.linalg.norm(x[:, None] - x[None], axis=2) + 1e-3).all()
+
+
+def test_vertices_of_an_etf_keep_their_angles_in_their_plane() -> None:
+    etf = np.linalg.qr(np.random.default_rng(1).normal(size=(9, 4)))[0].T * 2  # 4 orthogonal rows in 9 dimensions
+    shown = plane(etf[:3], cloud(dim=9))(etf[:3])
+    unit = shown / np.linalg.norm(shown, axis=1, keepdims=True)
+    np.testing.assert_allclose((unit @ unit.T)[np.triu_indices(3, 1)], -0.5, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(shown[0] - shown[1]), 2 * np.sqrt(2), rtol=1e-5)
+    assert shown[0, 0] > 0
+    assert shown[0, 1] == pytest.approx(0, abs=1e-5)
+
+
+def test_lda_spans_fishers_plane() -> None:
+    generator = np.random.default_rng(2)
+    labels = np.repeat([7, 401, 3, 5], 80)
+    x = cloud(3, 320, 6) + generator.normal(size=(402, 6))[labels] * 2
+    theirs = LinearDiscriminantAnalysis(solver="eigen").fit(x, labels).scalings_[:, :2]
+    ours = lda(x, labels, ridge=0.0).axes
+    angles = np.linalg.svd(np.linalg.qr(theirs)[0].T @ ours, compute_uv=False)
+    np.testing.assert_allclose(angles, 1, atol=1e-6)
+    np.testing.assert_allclose(ours.T @ ours, np.eye(2), atol=1e-9)
+
+
+@pytest.mark.parametrize("neighbours", [3, 10, 30])
+def test_quality_agrees_with_scikit_learn_and_a_naive_count(neighbours: int) -> None:
+    x = cloud(4, 120)
+    picture = pca(x)(x)
+    found = quality(x, picture, neighbours)
+    assert found.trustworthiness == pytest.approx(trustworthiness(x, picture, n_neighbors=neighbours), abs=1e-9)
+
+    def nearest(points: np.ndarray, i: int) -> set[int]:
+        gaps = ((points.astype(float) - points[i]) ** 2).sum(axis=1)
+        return set(np.argsort(gaps)[1 : neighbours + 1].tolist())
+
+    overlap = np.mean([len(nearest(x, i) & nearest(picture, i)) / neighbours for i in range(len(x))])
+    assert found.neighbour_overlap == pytest.approx(overlap, abs=1e-9)
+
+
+def test_quality_of_the_same_points_is_perfect_and_of_noise_is_not() -> None:
+    x = cloud(5, 100)
+    assert quality(x, 3 * x + 1) == quality(x, x)
+    assert quality(x, x).neighbour_overlap == 1
+    assert quality(x, cloud(6, 100, 2)).neighbour_overlap < 0.3
+
+
+def test_displacement_sees_motion_that_is_not_in_the_features() -> None:
+    x = cloud(7, 100)
+    picture = pca(x)(x)
+    assert displacement_of_unmoved(x, x, picture, picture) == 0
+    spread = np.sqrt(((picture - picture.mean(axis=0)) ** 2).sum(axis=1).mean())
+    shifted = picture + np.array([spread, 0], dtype=np.float32)  # the centre of both moves by spread / 2
+    assert displacement_of_unmoved(x, x, picture, shifted) == pytest.approx(1 / np.sqrt(1 + 0.25), rel=1e-5)
+
+
+def test_errors_say_what_was_given() -> None:
+    with pytest.raises(InvalidRequestError, match="20 axes from 200 points in 12 dimensions"):
+        pca(cloud(), 20)
+    with pytest.raises(InvalidRequestError, match="1 points have values not finite"):
+        pca(np.array([[0.0, 1.0], [np.nan, 1.0]]))
+    with pytest.raises(InvalidRequestError, match="at least 3 vertices, got 2"):
+        plane(cloud()[:2], cloud())
+    with pytest.raises(InvalidRequestError, match="span fewer than 2 dimensions"):
+        plane(np.array([[0.0, 0, 0], [1, 1, 1], [2, 2, 2]]), cloud(dim=3))
+    with pytest.raises(InvalidRequestError, match="at least 3 classes, got 2"):
+        lda(cloud(), np.repeat([0, 1], 100))
+    with pytest.raises(InvalidRequestError, match="neighbours = 100: valid are 1 to 99 for 200"):
+        quality(cloud(), cloud(), 100)
+
+
+def test_projecting_loads_no_torch() -> None:
+    code = "import sys, cillab.explain.projection; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_joint_umap_keeps_clusters_and_order_of_steps() -> None:
+    pytest.importorskip("umap", reason="the umap extra is not installed")
+    labels = np.repeat([0, 1, 2], 30)
+    centres = np.random.default_rng(9).normal(size=(3, 12)) * 12
+    steps = [cloud(seed, 90) + centres[labels] for seed in (1, 2)]
+    layouts = joint_umap(steps)
+    assert [layout.shape for layout in layouts] == [(90, 2), (90, 2)]
+    means = np.stack([[layout[labels == c].mean(axis=0) for c in range(3)] for layout in layouts])
+    apart = np.linalg.norm(means[0][:, None] - means[0][None], axis=2)[np.triu_indices(3, 1)].min()
+    assert np.linalg.norm(means[0] - means[1], axis=1).max() < apart / 2  # the same cluster stays where it is

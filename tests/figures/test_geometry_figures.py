@@ -1,0 +1,260 @@
+"""Figures of geometry and explanation: the traces hold what the run's arrays and `cillab.geometry` say."""
+
+import math
+
+import numpy as np
+import ot
+import plotly.graph_objects as go
+import pytest
+import torch
+from scipy.spatial import procrustes as scipy_procrustes
+from torch import Tensor
+
+from cillab import figures
+from cillab.core.errors import InvalidRequestError
+from cillab.figures import measure
+from cillab.figures.on_object import compare
+from cillab.geometry import drift, nc1, nc2, spectrum as spectra
+from cillab.runs import Run, RunInfo, RunWriter
+from tests.runs.synthetic import write_synthetic_run
+
+NAMES = (
+    "angle_blocks", "calibration", "cam_strip", "class_collapse", "generalised", "on_object", "prototypes", "retention",
+    "similarity", "spectrum", "variability", "variants",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    path = tmp_path_factory.mktemp("runs") / "noisy"
+    return Run(write_synthetic_run(path, tasks=3, classes_per_task=3, probe=54, dim=8, cams=True))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Run:
+    path = tmp_path_factory.mktemp("runs") / "plain"
+    return Run(write_synthetic_run(path, tasks=3, classes_per_task=3, probe=54, dim=8, noise=False, cams=True))
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Run:
+    """What another program may write: none of the optional arrays."""
+    writer = RunWriter.create(tmp_path_factory.mktemp("runs") / "bare", RunInfo(tasks=[[1, 2], [3, 4]]))
+    writer.probe(["a", "b"], [1, 3], [0, 1])
+    means = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
+    writer.snapshot("t00", {
+        "features": np.zeros((2, 2), np.float16), "logits": np.zeros((2, 2), np.float16),
+        "predictions": np.array([1, 2], np.int32), "seen": np.array([1, 2], np.int32),
+        "task_of_class": np.zeros(2, np.int32), "means/stored": means, "means/now": means, "means/test": means,
+        "head/weight": np.zeros((2, 5), np.float32), "confusion": np.eye(2, dtype=np.int32),
+        "accuracy/row": np.ones(1), "cosine": np.array([[1, -1], [-1, 1]], np.float16), "nc/within": np.ones(2),
+    })  # fmt: skip
+    return Run(writer.path)
+
+
+def named(figure: go.Figure, name: str) -> go.Scatter:
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def rows(seed: int, n: int = 20, d: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, d)) + 3
+
+
+def t(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(x, np.float64))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_figure_is_valid_in_both_themes_and_says_something(run, bare, name, theme) -> None:
+    for one, step in ((run, None), (run, "t00"), (run, 1), (bare, None)):
+        picture = getattr(figures, name)(one, step, theme=theme)
+        assert picture.figure.layout.uirevision == name
+        assert picture.sentence.endswith(".")
+        assert "nan" not in picture.sentence
+        for trace in picture.figure.data:
+            for values in (getattr(trace, axis, None) for axis in ("x", "y", "z")):
+                assert not isinstance(values, np.ndarray) or values.dtype != np.float64
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("variability", "variants")])
+def test_axes_stay_the_same_from_step_to_step(run, name) -> None:
+    drawn = [getattr(figures, name)(run, step).figure for step in run.steps[1:]]
+    for select in ("select_xaxes", "select_yaxes"):
+        if name != "spectrum" and not (name == "on_object" and select == "select_yaxes"):
+            first, last = ([axis.range for axis in getattr(figure, select)()] for figure in drawn)
+            assert first == last
+
+
+@pytest.mark.parametrize(
+    "name", ["class_collapse", "variability", "angle_blocks", "generalised", "spectrum", "prototypes"]
+)
+def test_what_the_run_says_about_reading_it_is_shown(run, name) -> None:
+    assert "6 classes were measured." in getattr(figures, name)(run, "t01").notes
+    assert "6 classes were measured." in figures.collapse(run, "t01").notes
+    assert run.snapshot("t01").notes("test") == ()
+
+
+def test_numpy_measures_agree_with_the_torch_ones() -> None:
+    means, within = rows(0, 7), np.random.default_rng(1).random(7)
+    centred = nc2.centre(t(means))
+    ours = measure.class_quotient(means, within)
+    theirs = nc1.nc1_quotient(t(within), torch.full((7,), 5), centred).per_class
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    np.testing.assert_allclose(measure.pair_cdnv(means, within), nc1.cdnv(t(within), t(means)).pairs, rtol=1e-9)
+    energy = nc2.generalised_nc2(t(means), "log")
+    assert measure.log_energy(means) == pytest.approx((energy.mean, energy.variance), rel=1e-9)
+    covariance = centred.T @ centred / 7
+    found = spectra.spectrum(covariance)
+    got = measure.spectrum(measure.between_eigenvalues(means))
+    assert got == pytest.approx((found.effective_rank, found.participation_ratio), rel=1e-9)
+
+
+def test_numpy_drift_agrees_with_the_torch_ones_and_with_scipy_and_pot() -> None:
+    a, b = rows(2), rows(3) + 0.5 * rows(2)
+    assert measure.cka(a, b) == pytest.approx(drift.linear_cka(t(a), t(b)), rel=1e-9)
+    assert measure.cka(a, b, debiased=True) == pytest.approx(drift.linear_cka(t(a), t(b), debiased=True), rel=1e-8)
+    assert measure.procrustes(a, b) == pytest.approx(drift.procrustes_distance(t(a), t(b)), rel=1e-9)
+    nuclear = math.sqrt(1 - scipy_procrustes(a, b)[2])  # SciPy's disparity is 1 - ||X^T Y||_*^2
+    assert measure.procrustes(a, b) == pytest.approx(2 - 2 * nuclear, rel=1e-9)
+    assert measure.subspace_overlap(a, b, 3) == pytest.approx(drift.subspace_overlap(t(a), t(b), 3).value, rel=1e-9)
+    covs = [torch.from_numpy(np.cov(x.T, bias=True)) for x in (a, b)]
+    theirs = drift.bures_wasserstein(t(a.mean(0))[None], covs[0][None], t(b.mean(0))[None], covs[1][None])
+    assert measure.bures_wasserstein(a, b) == pytest.approx(theirs.value, rel=1e-7)
+    pot = ot.gaussian.bures_wasserstein_distance(a.mean(0), b.mean(0), covs[0].numpy(), covs[1].numpy())
+    assert measure.bures_wasserstein(a, b) == pytest.approx(float(pot), rel=1e-6)
+
+
+def test_nothing_moved_is_zero_and_a_rotation_is_no_change_for_procrustes() -> None:
+    a = rows(4)
+    turn = np.linalg.qr(rows(5, 6))[0]
+    assert measure.bures_wasserstein(a, a) == pytest.approx(0, abs=1e-6)
+    assert measure.procrustes(a, 2 * a @ turn + 1) == pytest.approx(0, abs=1e-9)
+    assert measure.cka(a, 2 * a @ turn + 1) == pytest.approx(1)
+    assert measure.cosines(a, a @ turn).max() < 0.999
+
+
+def test_bootstrap_covers_like_a_normal_interval_and_leaves_out_what_is_missing() -> None:
+    x = np.random.default_rng(6).normal(size=400)
+    low, high = measure.bootstrap(np.r_[x, np.nan])
+    half = 1.96 * x.std() / 20
+    assert (low, high) == pytest.approx((x.mean() - half, x.mean() + half), abs=0.15 * half)
+    assert measure.bootstrap(x) == measure.bootstrap(x)
+    assert all(math.isnan(end) for end in measure.bootstrap(np.array([1.0])))
+
+
+def test_class_collapse_averages_to_the_scalars(run) -> None:
+    figure = figures.class_collapse(run).figure
+    panels = [np.concatenate([d.y for d in figure.data if (d.yaxis or "y") == axis]) for axis in ("y", "y2", "y3")]
+    last = {name: series.values[-1] for name, series in run.metrics().items()}
+    assert panels[0].mean() == pytest.approx(last["nc/train/nc1_quotient"], rel=1e-3)  # classes of equal size
+    assert panels[2].mean() == pytest.approx(last["nc/train/nc4"], abs=1e-6)
+    weight, means = (np.asarray(run.snapshot()[n], float) for n in ("head/weight", "means/now"))
+    assert panels[1].mean() == pytest.approx(measure.cosines(weight, measure.centred(means)).mean(), rel=1e-5)
+    assert figures.class_collapse(run).figure.layout.yaxis.type == "log"
+
+
+def test_variability_averages_to_cdnv(run) -> None:
+    heat = figures.variability(run).figure.data[0]
+    off = ~np.eye(9, dtype=bool)
+    assert heat.customdata[off].mean() == pytest.approx(run.metrics()["nc/train/cdnv"].values[-1], rel=1e-3)
+    np.testing.assert_allclose(heat.z[off], np.log10(heat.customdata[off]), rtol=1e-4)
+    assert len({figures.variability(run, s).figure.data[0].zmax for s in run.steps}) == 1
+
+
+def test_angle_blocks_follow_the_target(run) -> None:
+    figure = figures.angle_blocks(run).figure
+    target = next(d for d in figure.data if "target" in (d.name or ""))
+    np.testing.assert_allclose(target.y, [-1 / 2, -1 / 5, -1 / 8], rtol=1e-6)
+    assert np.isnan(named(figure, "old with old").y[0])
+    cosine = run.snapshot()["cosine"].astype(float)
+    np.testing.assert_allclose(
+        named(figure, "new with new").y[-1], cosine[6:, 6:][np.triu_indices(3, 1)].mean(), rtol=1e-5
+    )
+
+
+def test_generalised_never_falls_below_the_simplex(run) -> None:
+    figure = figures.generalised(run).figure
+    simplex = next(d for d in figure.data if "simplex" in (d.name or "")).y
+    assert (named(figure, "training images").y >= simplex - 1e-6).all()
+    assert simplex[0] == pytest.approx(-0.5 * math.log(3))
+
+
+def test_spectrum_is_that_of_the_arrays(run) -> None:
+    figure = figures.spectrum(run).figure
+    within = run.snapshot()["nc/spectrum_within"].astype(float)
+    line = named(figure, "rank, within")
+    assert line.y[-1] == pytest.approx(measure.spectrum(within)[0], rel=1e-6)
+    np.testing.assert_allclose(named(figure, "within classes").y, within / within.sum(), rtol=1e-5)
+
+
+def test_similarity_starts_unmoved_and_ends_moved(run) -> None:
+    figure = figures.similarity(run).figure
+    first = [d for d in figure.data if d.name == "task 1"]
+    assert len(first) == 6
+    assert [float(d.y[0]) for d in first] == pytest.approx([0, 0, 0, 1, 1, 1], abs=1e-5)
+    features = [run.snapshot(s)["features"][run.probe.tasks == 0].astype(float) for s in (0, -1)]
+    assert first[3].y[-1] == pytest.approx(drift.linear_cka(t(features[0]), t(features[1])), rel=1e-5)
+
+
+def test_prototypes_hold_the_gap(run) -> None:
+    line = figures.prototypes(run).figure.data[0]
+    shot = run.snapshot()
+    mine = shot["task_of_class"] == 0
+    gap = np.linalg.norm(shot["means/stored"] - shot["means/now"], axis=1) / np.sqrt(shot["nc/within"])
+    assert line.y[-1] == pytest.approx(gap[mine].mean(), rel=1e-5)
+    assert line.y[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_deep_and_shallow_add_up_to_what_the_head_lost(run) -> None:
+    deep, shallow = (d.y for d in figures.retention(run).figure.data if d.type == "bar")
+    matrix = run.accuracy_matrix()
+    np.testing.assert_allclose(deep + shallow, [matrix[0, 0] - matrix[2, 0], matrix[1, 1] - matrix[2, 1]], atol=1e-6)
+    fresh = [run.snapshot(s)["accuracy/fresh"] for s in run.steps]
+    assert deep[0] == pytest.approx(fresh[0][0] - fresh[2][0], abs=1e-6)
+
+
+def test_calibration_error_is_the_gap_weighted_by_images(run) -> None:
+    figure = figures.calibration(run).figure
+    for side, name in (("old", "old classes"), ("new", "new classes")):
+        dots = next(d for d in figure.data if d.name == name and d.customdata is not None)
+        error = (dots.customdata * np.abs(dots.x - dots.y)).sum() / dots.customdata.sum()
+        assert error == pytest.approx(run.metrics()[f"calibration/{side}"].values[-1], rel=1e-5)
+
+
+def test_variants_are_those_of_the_result(run) -> None:
+    figure = figures.variants(run).figure
+    shown = {label: x for d in figure.data[:2] for label, x in zip(d.y, d.x, strict=True)}
+    assert shown["A_last"] == pytest.approx(run.result.a_last, abs=1e-6)
+    assert shown["A_avg"] == pytest.approx(run.result.a_avg, abs=1e-6)
+    assert shown["BWT (GEM)"] == pytest.approx(run.result.bwt_gem, abs=1e-6)
+    assert shown["forgetting (PILOT)"] == pytest.approx(run.result.forgetting_pilot, abs=1e-6)
+    early = figures.variants(run, "t00").figure
+    assert "BWT (GEM)" not in early.data[0].y  # not defined for one task
+
+
+def test_strip_has_one_scale_and_a_frame_at_the_step(run) -> None:
+    figure = figures.cam_strip(run, "t01", point=5).figure
+    maps = [d.z for d in figure.data if d.coloraxis == "coloraxis"]
+    shot = run.snapshot("t01")
+    expected = shot["cam/predicted"][5] / np.float32(255) * shot["cam_scale/predicted"][5]
+    np.testing.assert_allclose(maps[1], expected[::-1], rtol=1e-5)
+    assert figure.layout.coloraxis.cmax == pytest.approx(max(m.max() for m in maps))
+    assert [shape.name for shape in figure.layout.shapes] == ["frame", "cursor", "frame"]
+    with pytest.raises(InvalidRequestError, match="point = 54. Valid: 0 to 53"):
+        figures.cam_strip(run, point=54)
+
+
+def test_on_object_counts_only_classes_seen(run, other) -> None:
+    picture = figures.on_object({"ours": run, "theirs": other}, "t01")
+    line = next(d for d in picture.figure.data if d.name == "ours" and d.xaxis == "x")
+    seen = np.isin(run.probe.labels, run.snapshot("t01")["seen"])
+    assert line.y[1] == pytest.approx(run.snapshot("t01")["cam_energy/predicted"][seen].mean(), rel=1e-5)
+    assert "over 36 images" in picture.notes[-1]
+    assert "theirs puts" in picture.sentence
+
+
+def test_comparison_is_paired_and_honest(run) -> None:
+    same = compare(run, run)
+    assert [(c.difference, c.low, c.high) for c in same] == [(0, 0, 0)] * 2
+    assert all("neither more nor less" in c.sentence for c in same)

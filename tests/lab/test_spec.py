@@ -1,0 +1,103 @@
+"""RunSpec: what goes in comes out again, by YAML and by command line; every mistake is one line."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from cillab.core.errors import InvalidRequestError
+from cillab.lab.spec import RunSpec, parse_setting
+from cillab.lab.sweep import read_grid
+
+SPEC = RunSpec(
+    data="parquet:some dir", learner="min",
+    params={"epochs": 3, "mix": "sum", "x": 0.5, "flag": True, "list": [1, 2], "t": "7"},
+    image_size=160, cams=True, order="3,1,2", out="runs/a b",
+)  # fmt: skip
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    SPEC.write(tmp_path / "s.yaml")
+    assert RunSpec.read(tmp_path / "s.yaml") == SPEC
+
+
+def test_command_round_trip() -> None:
+    words = shlex.split(SPEC.command())
+    assert words[:2] == ["cillab", "run"]
+    given, settings, rest = {}, {}, words[2:]
+    while rest:
+        option = rest.pop(0).removeprefix("--").replace("-", "_")
+        if option == "cams":
+            given["cams"] = True
+        elif option == "set":
+            key, value = parse_setting(rest.pop(0))
+            settings[key] = value
+        else:
+            given[option] = rest.pop(0)
+    assert RunSpec.of({**given, "params": settings}) == SPEC
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers() | st.booleans() | st.text(max_size=8)))
+def test_any_setting_survives_the_command_line(params: dict) -> None:
+    words = [w for w in RunSpec(params=params).arguments() if "=" in w]
+    assert dict(parse_setting(w) for w in words) == params
+
+
+def test_digest_follows_what_decides_numbers() -> None:
+    assert SPEC.digest() == SPEC.with_(out="elsewhere", cams=False, keep_checkpoints="last").digest()
+    for change in ({"seed": 2}, {"params": {}}, {"split": "B0-Inc5"}, {"probe_points": 10}):
+        assert SPEC.digest() != SPEC.with_(**change).digest(), change
+
+
+def test_order_may_be_a_list() -> None:
+    assert RunSpec.of({"order": [3, 1, 2]}).order == "3,1,2"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lerner": "min"}, "Did you mean 'learner'"),
+        ({"transform": "tags"}, "transform = 'tags': Input should be 'tag', 'whole' or 'pilot_compat'"),
+        ({"train_per_class": 0}, "train_per_class = 0: Input should be greater than 0"),
+        ({"probe_points": 2001}, "probe_points = 2001"),
+        ({"seed": "x"}, "seed = 'x'"),
+    ],
+)
+def test_mistakes_are_one_line(values: dict, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        RunSpec.of(values)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [1", "as YAML"), ("- 1", "got list"), ("", "got NoneType")])
+def test_broken_files(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(InvalidRequestError, match=message):
+        RunSpec.read(tmp_path / "s.yaml")
+    with pytest.raises(InvalidRequestError, match="No spec file"):
+        RunSpec.read(tmp_path / "none.yaml")
+
+
+def test_settings() -> None:
+    assert parse_setting("a=1") == ("a", 1)
+    assert parse_setting("a=1e-3") == ("a", 0.001)
+    assert parse_setting("a=b=c") == ("a", "b=c")
+    assert parse_setting("a=False") == ("a", False)
+    assert parse_setting("a=") == ("a", "")
+    with pytest.raises(InvalidRequestError, match="key=value"):
+        parse_setting("epochs")
+
+
+def test_grid(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(
+        f"data: digits\nout: {tmp_path}\ngrid: {{learner: [simplecil, min], params.epochs: [1, 2]}}\n"
+    )
+    specs = read_grid(tmp_path / "g.yaml")
+    found = [(s.learner, s.params["epochs"]) for s in specs]
+    assert found == [("simplecil", 1), ("simplecil", 2), ("min", 1), ("min", 2)]
+    assert len({s.out for s in specs}) == 4 and all(s.data == "digits" for s in specs)
+    (tmp_path / "g.yaml").write_text("grid: {learnr: [a]}")
+    with pytest.raises(InvalidRequestError, match="Did you mean 'learner'"):
+        read_grid(tmp_path / "g.yaml")
