@@ -40,7 +40,7 @@ def _option(name: str, *flags: str, **more: Any) -> Any:
 
 
 @app.command()
-def run(  # noqa: PLR0917 - one argument per option
+def run(
     spec: Annotated[Path | None, typer.Argument(help="YAML file with the same names; options override it.")] = None,
     data: Annotated[str | None, _option("data")] = None,
     split: Annotated[str | None, _option("split")] = None,

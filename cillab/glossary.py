@@ -66,8 +66,8 @@ _SHARE = (
 SECTIONS: tuple[Section, ...] = (
     Section(
         "NC1: spread within classes",
-        "h_ic = feature of image i of class c, mu_c = class mean, mu_G = average of the class means, v_c = mean squared"
-        " distance of class c to its mean, Sigma_W = covariance within classes, Sigma_B = covariance of the class means,"
+        "h_ic = feature of image i of class c, mu_c = class mean, mu_G = average of the class means, v_c = mean square"
+        " distance of class c to its mean, Sigma_W, Sigma_B = covariance within classes and of the class means,"
         " K classes, D dimensions, n_c images of class c.",
         "",
         (
@@ -87,7 +87,7 @@ SECTIONS: tuple[Section, ...] = (
                      ("equinorm", "equinorm_head")),
             Quantity("geometry.nc2.equiangularity", "Equiangularity", "std of cos", "lower", ("equiangular",)),
             Quantity("geometry.nc2.maximal_angle", "Maximal angle", "mean |cos + 1/(K-1)|", "lower", ("max_angle",)),
-            Quantity("geometry.nc2.simplex_gram_distance", "Simplex Gram distance", "Gram distance", "lower", ("gram",)),
+            Quantity("geometry.nc2.simplex_gram_distance", "Gram distance", "Gram distance", "lower", ("gram",)),
             Quantity("geometry.nc2.generalised_nc2", "Generalised NC2", "GNC2", "lower",
                      ("gnc2_log", "gnc2_log_variance")),
             Quantity("geometry.etf.ideal_cosine", "Simplex cosine", "-1/(K-1)", "neither"),
@@ -124,7 +124,7 @@ SECTIONS: tuple[Section, ...] = (
         "",
         (
             Quantity("geometry.incremental.blocks", "Angle blocks by age", "cos old/old, old/new, new/new", "neither"),
-            Quantity("geometry.incremental.prototype_gap", "Stored against re-measured means", "prototype gap", "lower"),
+            Quantity("geometry.incremental.prototype_gap", "Stored against measured means", "prototype gap", "lower"),
         ),
     ),
     Section(
@@ -142,7 +142,7 @@ SECTIONS: tuple[Section, ...] = (
             Quantity("geometry.drift.bures_wasserstein", "Bures-Wasserstein drift", "W2 of Gaussians", "lower"),
             Quantity("geometry.transport.w2_gaussian", "Gaussian W2", "W2", "lower"),
             Quantity("geometry.drift.sliced_wasserstein", "Sliced Wasserstein", "SW2", "lower"),
-            Quantity("geometry.drift.head_misalignment", "Misalignment of the head", "angle(w_c, mu_c - mu_G)", "lower"),
+            Quantity("geometry.drift.head_misalignment", "Head misalignment", "angle(w_c, mu_c - mu_G)", "lower"),
             Quantity("geometry.drift.semantic_drift", "Estimated drift (SDC)", "SDC error", "lower"),
             Quantity("geometry.retention.probe_retention", "Linear-probe retention", "probe retention", "higher"),
             Quantity("geometry.retention.split_forgetting", "Deep and shallow forgetting", "deep + shallow", "lower"),
@@ -190,7 +190,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "Trust in a projection",
         "x = points in feature space, y = the same points in the picture, k = neighbours.",
-        "Of fewer than a few hundred points the neighbourhoods are large parts of the cloud, and both numbers look good.",
+        "Of fewer than a few hundred points the neighbourhoods are large parts, and both numbers look good.",
         (
             Quantity("explain.projection.quality", "Trustworthiness and neighbour overlap", "T, overlap", "higher"),
             Quantity("explain.projection.displacement_of_unmoved", "Displacement of unmoved points", "displacement",
@@ -267,7 +267,7 @@ def _entry(section: Section, quantity: Quantity) -> Entry:
         symbol=quantity.symbol,
         summary=_sentences(summary)[0],
         formula=formula,
-        range=_capital(re.sub(r"^Range:?\s*", "", " ".join(reach)).rstrip(".")),
+        range=_capital(re.sub(r"^(Range:?|In(?= \[))\s*", "", " ".join(reach)).rstrip(".")),
         better=quantity.better,
         small_samples=_capital(re.sub(r"^Small samples:\s*", "", " ".join(small))) or section.small,
         meaning=" ".join(rest),
@@ -295,7 +295,7 @@ def _apart(text: str) -> tuple[str, str]:
 def _sentences(text: str) -> list[str]:
     """Split at full stops, but not after an abbreviation or an initial."""
     found: list[str] = []
-    for piece in re.split(r"(?<=[.?!])\s+(?=[A-Z`\d(])", text.strip()):
+    for piece in re.split(r"(?<=[.?!])\s+(?=[A-Z`\d(]|[a-z]+_[a-z])", text.strip()):
         last = found[-1].rsplit(" ", 1)[-1] if found else ""
         if found and (last in _ABBREVIATED or re.fullmatch(r"\(?[A-Z]\.", last)):
             found[-1] += f" {piece}"
@@ -305,4 +305,4 @@ def _sentences(text: str) -> list[str]:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return text if "_" in text.split(" ", maxsplit=1)[0] else text[:1].upper() + text[1:]

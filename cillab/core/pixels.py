@@ -60,12 +60,13 @@ class Preprocessing:
 
 def _kernel(distance: Float[Tensor, "..."], interpolation: Interpolation) -> Float[Tensor, "..."]:
     """PIL's filters: Keys' cubic with a = -0.5 (support 2), or the triangle (support 1)."""
-    x = distance.abs()
     if interpolation == "bilinear":
-        return (1 - x).clamp(min=0)
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+        return distance.abs().neg_().add_(1).clamp_(min=0)
+    near = distance.abs().neg_().add_(1)  # 1 - |x|; the cubic is (1 + near)^2 near / 2 + near_+^2 (1 - 2 near)
+    wide = (near + 1).clamp_(min=0)
+    far = wide.square_().mul_(near).mul_(0.5)
+    inner = near.clamp(min=0)
+    return far.add_(inner.square().mul_(near.mul_(-2).add_(1)))
 
 
 def filter_rows(
@@ -106,7 +107,7 @@ def resample(
     flipped = mirrored.to(images.device) if mirrored is not None else None
     rows = filter_rows(top, box_height, images.shape[2], height, interpolation)
     columns = filter_rows(left, box_width, images.shape[3], width, interpolation, flipped)
-    return _two_passes(images, rows.unsqueeze(1), columns.unsqueeze(1))
+    return _two_passes(images, rows, columns)
 
 
 def resize(
@@ -116,17 +117,25 @@ def resize(
     if tuple(images.shape[2:]) == (height, width):
         return images
     zero = torch.zeros(1, device=images.device)
-    rows = filter_rows(zero, zero + images.shape[2], images.shape[2], height, interpolation)[0]
-    columns = filter_rows(zero, zero + images.shape[3], images.shape[3], width, interpolation)[0]
+    rows = filter_rows(zero, zero + images.shape[2], images.shape[2], height, interpolation)
+    columns = filter_rows(zero, zero + images.shape[3], images.shape[3], width, interpolation)
     return _two_passes(images, rows, columns)
 
 
 def _two_passes(
-    images: UInt8[Tensor, "image 3 height width"], rows: Float[Tensor, "..."], columns: Float[Tensor, "..."]
+    images: UInt8[Tensor, "image 3 height width"],
+    rows: Float[Tensor, "matrix target_height height"],
+    columns: Float[Tensor, "matrix target_width width"],
 ) -> UInt8[Tensor, "image 3 target_height target_width"]:
-    """Columns first, rounded and clamped in between: PIL keeps bytes between its two passes, and so do we."""
-    wide = (images.float() @ columns.transpose(-2, -1)).round_().clamp_(0, 255)
-    return (rows @ wide).round_().clamp_(0, 255).to(torch.uint8)
+    """Columns first, rounded and clamped in between: PIL keeps bytes between its two passes, and so do we.
+
+    One matrix per image, or one for all. The channels of an image stand in one matrix: each pass is one product.
+    """
+    count, channels, height, width = images.shape
+    wide = images.float().view(count, channels * height, width) @ columns.transpose(1, 2)
+    bytes_ = wide.round_().clamp_(0, 255).view(count, channels, height, -1).transpose(1, 2).reshape(count, height, -1)
+    tall = (rows @ bytes_).round_().clamp_(0, 255).to(torch.uint8)
+    return tall.view(count, rows.shape[1], channels, -1).transpose(1, 2).contiguous()
 
 
 def centre_crop(images: UInt8[Tensor, "image 3 height width"], size: int) -> UInt8[Tensor, "image 3 {size} {size}"]:

@@ -33,8 +33,9 @@ def pointing_game(
 
         hits / (hits + misses) over images,    hit = the hottest cell touches the mask
 
-    Range [0, 1], higher is better. The centre of the hottest cell must lie within `tolerance` pixels (in each direction) of the mask; by default half a
-    cell, so that the cell need only touch it. Source: Zhang et al., IJCV 2018, arXiv:1608.00507.
+    Range [0, 1], higher is better. The centre of the hottest cell must lie within `tolerance` pixels (in each
+    direction) of the mask; by default half a cell, so that the cell need only touch it. Source: Zhang et al., IJCV
+    2018, arXiv:1608.00507.
     """
     height, width = masks.shape[1:]
     cell_height, cell_width = height / maps.shape[1], width / maps.shape[2]

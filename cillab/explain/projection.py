@@ -4,7 +4,10 @@ A linear map fitted once is the default: the axes are the same at every step, di
 costs one product. `joint_umap` lays all steps out together; its `quality` says how far to trust the picture.
 """
 
+import io
+import re
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,12 +104,13 @@ def joint_umap(
     neighbours: int = 15,
     min_dist: float = 0.1,
     seed: int | None = 1993,
-    progress: Callable[[str], None] = lambda stage: None,
+    progress: Callable[[str, float], None] = lambda stage, share: None,
 ) -> list[Float[ndarray, "point 2"]]:
     """One UMAP layout of all steps stacked: the copies of an image at several steps lie along a trail.
 
     Features are first reduced to 50 principal components of the pooled steps. Takes seconds to minutes and compiles on
-    first use, so run it as a job; `progress` hears the stages. A seed makes it reproducible and single-threaded.
+    first use, so run it as a job (`explain.joint`); `progress` hears the stage and the share done. A seed makes it
+    reproducible and single-threaded.
 
     Raises:
         InvalidRequestError: umap-learn is not installed.
@@ -116,14 +120,32 @@ def joint_umap(
     except ImportError as error:
         raise InvalidRequestError("UMAP needs umap-learn: pip install 'cillab[umap]'.") from error
     pooled = np.concatenate(steps)
-    progress("reducing to principal components")
+    progress("reducing to principal components", 0.0)
     reduced = pca(pooled, min(50, *pooled.shape))(pooled)
-    progress("laying out all steps together")
+    progress("finding neighbours, compiling", 0.05)
     jobs = 1 if seed is not None else -1  # umap-learn would warn that a seed forbids threads
-    mapper = UMAP(n_neighbors=min(neighbours, len(pooled) - 1), min_dist=min_dist, random_state=seed, n_jobs=jobs)
-    layout = mapper.fit_transform(reduced)
-    progress("done")
+    near = min(neighbours, len(pooled) - 1)
+    bar = _Bar(lambda share: progress("laying out all steps together", 0.3 + 0.7 * share))
+    mapper = UMAP(
+        n_neighbors=near, min_dist=min_dist, random_state=seed, n_jobs=jobs, verbose=True, tqdm_kwds={"file": bar}
+    )
+    with redirect_stdout(bar):  # verbose is the only way to hear of the epochs, and talks of other things too
+        layout = mapper.fit_transform(reduced)
+    progress("done", 1.0)
     return np.split(np.asarray(layout, dtype=np.float32), np.cumsum([len(step) for step in steps])[:-1])
+
+
+class _Bar(io.TextIOBase):
+    """A file for tqdm's bars: passes on the percentage, swallows everything else."""
+
+    def __init__(self, hear: Callable[[float], None]) -> None:
+        self.hear = hear
+
+    def write(self, text: str) -> int:
+        """Called for each change of the bar."""
+        if "poch" in text and (found := re.search(r"(\d+)%\|", text)):
+            self.hear(int(found[1]) / 100)
+        return len(text)
 
 
 @dataclass(frozen=True)
@@ -171,8 +193,9 @@ def displacement_of_unmoved(
 
         mean ||y' - y|| over the points that moved least / sqrt(mean ||y - centre||^2)
 
-    Range [0, inf), lower is better. Source: defined here. Mean displacement in the picture of the `share` of points that moved least in feature space, over the root mean
-    square distance of the points of both pictures from their centre.
+    Range [0, inf), lower is better. Source: defined here. Mean displacement in the picture of the `share` of points
+    that moved least in feature space, over the root mean square distance of the points of both pictures from their
+    centre.
     """
     still = np.argsort(np.linalg.norm(after.astype(np.float64) - before, axis=1))[: max(1, round(share * len(before)))]
     moved = np.linalg.norm((picture_after - picture_before)[still].astype(np.float64), axis=1).mean()

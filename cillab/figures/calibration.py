@@ -61,7 +61,8 @@ def draw_calibration(data: Reliability, theme: Theme = "light") -> Picture:
                     "line": {"width": 0},
                     "size": (5 + 17 * np.sqrt(count / most)).astype(np.float32),
                 },
-                hovertemplate=f"{shown}<br>says %{{x:.0%}}, right <b>%{{y:.1%}}</b><br>%{{customdata}} images<extra></extra>",
+                hovertemplate=f"{shown}<br>says %{{x:.0%}}, right <b>%{{y:.1%}}</b>"
+                f"<br>%{{customdata}} images<extra></extra>",
                 row=1,
                 col=1,
             )
@@ -90,7 +91,7 @@ def draw_calibration(data: Reliability, theme: Theme = "light") -> Picture:
     cursor(figure, place(data.step), theme, rows=[(1, 2)])
     notes = (
         "Test images of all classes seen; confidence = largest softmax probability, 15 equal bins.",
-        "Similarities (cosine, distance, ridge) are no log-probabilities: there the error says how they would do as such.",
+        "Similarities (cosine, distance, ridge) are no log-probabilities: their error tells how they would do as such.",
     )
     return Picture(figure, _sentence(data), notes)
 

@@ -80,7 +80,7 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
     side = len(grey)
     for index, step in enumerate(data.steps):
         left, top = (index % columns) * (tile + gap), -(index // columns) * (tile + gap + text)
-        middles = (np.arange(side) + 0.5) / side
+        middles = (np.arange(side, dtype=np.float32) + 0.5) / side
         figure.add_heatmap(
             z=grey[::-1].astype(np.float32),
             x=left + middles,
@@ -95,8 +95,8 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
         high, wide = values.shape
         figure.add_heatmap(
             z=values[::-1],
-            x=left + (np.arange(wide) + 0.5) / wide,
-            y=top - tile + (np.arange(high) + 0.5) / high,
+            x=left + (np.arange(wide, dtype=np.float32) + 0.5) / wide,
+            y=top - tile + (np.arange(high, dtype=np.float32) + 0.5) / high,
             coloraxis="coloraxis",
             opacity=0.62,
             zsmooth="best" if min(high, wide) > 1 else False,

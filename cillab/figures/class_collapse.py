@@ -1,6 +1,7 @@
 """NC1, NC3 and NC4 of every class: which classes collapse, and which hold the average up."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -81,7 +82,7 @@ def draw_class_collapse(data: ClassCollapse, theme: Theme = "light") -> Picture:
             line = {"color": see_through(CURSOR[theme], 0.5), "width": 1.2, "dash": "dot"}
             figure.add_hline(y=mean, line=line, name="mean", row=cell[0], col=cell[1])  # pyright: ignore
         pooled = data.over_run[name]
-        axis = log_reach(pooled) if name == "quotient" else {"range": reach(pooled, high=1.0)}
+        axis: dict[str, Any] = log_reach(pooled) if name == "quotient" else {"range": reach(pooled, high=1.0)}
         figure.update_yaxes(**axis, tickformat=".0%" if name == "agreement" else None, row=cell[0], col=cell[1])
     finished(figure, theme, "class_collapse", 3, height=620)
     figure.update_xaxes(range=[0, data.classes + 1], showgrid=False)

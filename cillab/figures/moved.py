@@ -99,7 +99,8 @@ def _moved_sentence(data: Moved) -> str:
     rest, cka = float(data.values["procrustes"][at][worst]), float(data.values["debiased"][at][worst])
     return (
         f"{after(data.step).capitalize()}, images of task {worst + 1} moved most since it was learnt: they turned by"
-        f" {number(float(row[worst]))} (1 \N{MINUS SIGN} cosine), of which no rotation undoes {number(rest)} (Procrustes);"
+        f" {number(float(row[worst]))} (1 \N{MINUS SIGN} cosine), of which no rotation undoes {number(rest)}"
+        f" (Procrustes);"
         f" debiased CKA is {number(cka)}."
     )
 
@@ -149,8 +150,8 @@ def draw_prototypes(data: Moved, theme: Theme = "light") -> Picture:
         text = f"{after(data.step).capitalize()} every stored class mean is up to date."
     else:
         text = (
-            f"{after(data.step).capitalize()}, stored means are {number(float(np.nanmean(row)))} spreads from where their"
-            f" images are now, on average over tasks; those of task {worst + 1} are furthest, with"
+            f"{after(data.step).capitalize()}, stored means are {number(float(np.nanmean(row)))} spreads from where"
+            f" their images are now, on average over tasks; those of task {worst + 1} are furthest, with"
             f" {number(float(row[worst]))}."
         )
     return Picture(figure, text, data.notes)

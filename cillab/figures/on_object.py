@@ -49,12 +49,11 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The measured statement, true or not."""
-        verdict = (
-            "more" if self.low > 0 else "less" if self.high < 0 else "neither more nor less (the interval holds 0)"
-        )
+        verdict = "more" if self.low > 0 else "less" if self.high < 0 else "as much, as far as these images tell,"
         return (
-            f"{self.measure.capitalize()}: {percent(self.a)} against {percent(self.b)}, {_points(self.difference)} points"
-            f" [{_points(self.low)}, {_points(self.high)}] over {plural(self.images, 'image')}: {verdict} on the object."
+            f"{self.measure.capitalize()}: {percent(self.a)} against {percent(self.b)}, {_points(self.difference)}"
+            f" points [{_points(self.low)}, {_points(self.high)}] over {plural(self.images, 'image')}:"
+            f" {verdict} on the object."
         )
 
 
@@ -99,8 +98,16 @@ def _mean(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def compare(a: Run, b: Run, step: str | int | None = None, target: str = "predicted") -> tuple[Comparison, ...]:
-    """Energy and pointing of two runs on the images that both have a map of, paired image by image."""
+    """Energy and pointing of two runs on the images that both have a map of, paired image by image.
+
+    Without a step, the last one that both have: one may have gone further than the other.
+    """
     found = []
+    if step is None:
+        common = [one for one in a.steps if one in b.steps]
+        if not common:
+            return ()
+        step = common[-1]
     for measure, shown, _ in _MEASURES:
         first, second = points(a, step, measure, target), points(b, step, measure, target)
         if first is None or second is None:
@@ -120,7 +127,7 @@ def compare(a: Run, b: Run, step: str | int | None = None, target: str = "predic
 
 def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Sequence[Comparison] = ()) -> Picture:
     """Above over the steps, below by task at one step; bars are 95 % bootstrap intervals over images."""
-    figure, cells = grid(4, 2)
+    figure, _ = grid(4, 2)
     for index, data in enumerate(runs):
         colour, mark = task_colour(index, theme), task_mark(index)
         shift = 0.16 * (index - (len(runs) - 1) / 2)
@@ -160,7 +167,7 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
     figure.update_xaxes(**task_axis(runs[0].tasks))
     figure.update_xaxes(title_text="images of task", row=2)
     notes = (
-        f"Grad-CAM of the {runs[0].target} class on the probe images of classes seen; bars: 95 % bootstrap over images.",
+        f"Grad-CAM of the {runs[0].target} class on probe images of classes seen; bars: 95 % bootstrap over images.",
         f"Dashed: the mask covers {percent(runs[0].chance)} of the image, the energy of a map without preference.",
         *(one.sentence for one in said),
     )

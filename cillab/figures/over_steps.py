@@ -186,22 +186,23 @@ def draw_spectrum(data: OverSteps, theme: Theme = "light") -> Picture:
             line={"color": looks[where][0], "width": 2},
             row=1,
             col=1,
-            legendgroup=where,
             showlegend=False,
             hovertemplate=f"{shown[where]}<br>direction %{{x}}<br><b>%{{y:.2%}}</b> of the variance<extra></extra>",
         )
     for where, (colour, mark) in looks.items():
-        for name, text, dash in (("rank", "rank", "solid"), ("participation", "participation", "dot")):
-            label = f"{text}, {where}"
-            _line(figure, data, f"{name} {where}", label, colour, dash=dash, mark=mark, cell=cells[1])
+        for name, text, dash in (("rank", "effective rank", "solid"), ("participation", "participation", "dot")):
+            _line(
+                figure, data, f"{name} {where}", f"{text} {where} classes", colour, dash=dash, mark=mark, cell=cells[1]
+            )
+            figure.data[-1].showlegend = name == "rank"
     limit = see_through(CURSOR[theme], 0.7)
     _line(figure, data, "most", "K \N{MINUS SIGN} 1", limit, dash="dash", mark=None, cell=(1, 2))
     title(figure, cells[0], "eigenvalues", "share of the variance, log scale", theme)
-    title(figure, cells[1], "directions in use", theme=theme)
+    title(figure, cells[1], "directions in use", "dotted: participation ratio", theme)
     finished(figure, theme, "spectrum", 1, height=350)
     figure.update_xaxes(title_text="direction", row=1, col=1)
     figure.update_yaxes(
-        **log_reach(np.concatenate([v for v in data.spectra.values()] or [np.ones(1)]).clip(1e-6)),
+        **log_reach(np.concatenate([*data.spectra.values()] or [np.ones(1)]).clip(1e-6)),
         exponentformat="power",
         row=1,
         col=1,

@@ -1,17 +1,18 @@
-"""Deep and shallow forgetting: is it gone from the features, or does only the head no longer find it?"""
+"""Deep and shallow forgetting: gone from the features, lost to more classes, or only not found by the head?"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, GROUND, SECOND, THIRD, Theme, cursor
+from cillab.figures.palette import ACCENT, GROUND, MUTED, SECOND, THIRD, Theme, cursor
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import MINUS, empty, percent
 from cillab.runs import Run, parse_step
 
 _HEADS = (("accuracy/row", "the learner's head"), ("accuracy/nme", "nearest mean"), ("accuracy/fresh", "fresh ridge"))
+_THEN = "accuracy/fresh_then"
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,43 +21,48 @@ class Retention:
 
     tasks: int
     matrices: tuple[Float64[np.ndarray, "task task"], ...]  # in the order of `_HEADS`
+    then: Float64[np.ndarray, "task task"]  # fresh ridge among the classes there were when task j had been learnt
     sizes: tuple[int, ...]
 
-    def split(self, at: int) -> tuple[Float64[np.ndarray, " old"], Float64[np.ndarray, " old"]]:
-        """Deep and shallow forgetting of the tasks before `at`: fresh[j, j] - fresh[t, j], and the head's minus that."""
+    def split(self, at: int) -> Float64[np.ndarray, "3 old"]:
+        """What the head lost of each task j before `at` since it was learnt, in three parts that add up to it.
+
+        deep = then[j, j] - then[t, j]        crowding = then[t, j] - fresh[t, j]        shallow = the rest
+        """
         head, _, fresh = self.matrices
-        old = range(at)
-        total = np.array([head[j, j] - head[at, j] for j in old], np.float64)
-        deep = np.array([fresh[j, j] - fresh[at, j] for j in old], np.float64)
-        return deep, total - deep
+        old = np.arange(at)
+        total, then = np.diag(head)[:at] - head[at, :at], self.then
+        deep, crowding = then[old, old] - then[at, :at], then[at, :at] - fresh[at, :at]
+        return np.stack([deep, crowding, total - deep - crowding])
 
 
 def read_retention(run: Run) -> Retention | None:
     """The matrices of all tasks so far, or None for a run without fresh heads."""
     steps = run.task_steps
-    if not steps or "accuracy/fresh" not in run.snapshot(steps[-1]):
+    if not steps or _THEN not in run.snapshot(steps[-1]):
         return None
     matrices = []
-    for name, _ in _HEADS:
+    for name in (*(name for name, _ in _HEADS), _THEN):
         matrix = np.full((len(steps), len(steps)), np.nan)
         for row, step in enumerate(steps):
             values = np.asarray(run.snapshot(step).get(name, np.zeros(0)), np.float64)
             matrix[row, : len(values)] = values
         matrices.append(matrix)
-    return Retention(len(run.info.tasks), tuple(matrices), run.info.sizes[: len(steps)])
+    return Retention(len(run.info.tasks), tuple(matrices[:-1]), matrices[-1], run.info.sizes[: len(steps)])
 
 
 def draw_retention(data: Retention, at: int | None = None, theme: Theme = "light") -> Picture:
-    """Left what each old task lost, in two parts; right the accuracy of three heads on the same features."""
+    """Left what each old task lost, in three parts; right the accuracy of three heads on the same features."""
     done = len(data.matrices[0])
     row = done - 1 if at is None else min(at, done - 1)
     figure, cells = grid(2, 2)
     parts = [data.split(t) for t in range(1, done)]
     if row:
-        deep, shallow = data.split(row)
+        deep, crowding, shallow = data.split(row)
         x = np.arange(1, row + 1)
         for values, name, colour, pattern in (
             (deep, "deep: gone from the features", SECOND[theme], ""),
+            (crowding, "crowding: more classes to choose from", MUTED[theme], "."),
             (shallow, "shallow: lost by the head only", ACCENT[theme], "/"),
         ):
             figure.add_bar(
@@ -109,19 +115,14 @@ def draw_retention(data: Retention, at: int | None = None, theme: Theme = "light
     figure.update_xaxes(
         title_text="task", range=[0.4, data.tasks + 0.6], dtick=1 if data.tasks <= 12 else 5, showgrid=False
     )
-    ends = [
-        np.zeros(1),
-        *(
-            np.array([np.clip(d, 0, None) + np.clip(s, 0, None), np.clip(d, None, 0) + np.clip(s, None, 0)])
-            for d, s in parts
-        ),
-    ]
+    ends = [np.zeros(1), *(end for p in parts for end in (p.clip(0).sum(axis=0), p.clip(None, 0).sum(axis=0)))]
     figure.update_yaxes(range=reach(*ends, high=0.05), tickformat=".0%", zeroline=True, row=1, col=1)
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", row=1, col=2)
-    cursor(figure, row + 1, theme, rows=[(1, 2)])
+    cursor(figure, float(row + 1), theme, rows=[(1, 2)])
     notes = (
-        "Deep: what a ridge fitted now on training images of all classes seen (an oracle) lost since the task was learnt;"
-        " shallow: the head's loss beyond that. Both count the growing number of classes.",
+        "A ridge fitted now on training images (an oracle) tells the parts apart. Deep: what it lost on the classes"
+        " that were there when the task had been learnt, so 0 on frozen features. Crowding: what the classes that came"
+        " since cost it. Shallow: what the learner's head lost beyond that.",
         "Nearest mean: training means measured now, also an oracle. The gap of the head below it is misalignment.",
     )
     return Picture(figure, _sentence(data, row), notes)
@@ -130,11 +131,14 @@ def draw_retention(data: Retention, at: int | None = None, theme: Theme = "light
 def _sentence(data: Retention, row: int) -> str:
     if not row:
         return "After the first task nothing can be forgotten yet."
-    deep, shallow = (float(np.mean(values)) for values in data.split(row))
+    deep, crowding, shallow = (float(values.mean()) for values in data.split(row))
     text = (
-        f"After task {row + 1}, old tasks lost {percent(deep + shallow)} on average: {percent(deep)} is gone from the"
+        f"After task {row + 1}, old tasks lost {percent(deep + crowding + shallow)} on average: {percent(deep)} is gone"
     )
-    return f"{text} features (deep), {percent(shallow)} is lost by the head only (shallow).".replace("-", MINUS)
+    text += (
+        f" from the features (deep), {percent(crowding)} is the price of more classes, {percent(shallow)} is lost by"
+    )
+    return f"{text} the head only (shallow).".replace("-", MINUS)
 
 
 def retention(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:

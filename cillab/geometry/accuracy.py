@@ -203,8 +203,8 @@ def learning_accuracy(matrix: Matrix) -> float:
 
         mean_j R[j, j]
 
-    Range [0, 1], higher is better. Source: Riemer et al. (MER), ICLR 2019, arXiv:1810.11910. Each diagonal entry competes with more classes than the
-    one before, so it falls with j for a learner that forgets nothing.
+    Range [0, 1], higher is better. Source: Riemer et al. (MER), ICLR 2019, arXiv:1810.11910. Each diagonal entry
+    competes with more classes than the one before, so it falls with j for a learner that forgets nothing.
     """
     return float(np.diag(_matrix(matrix)).mean())
 
@@ -225,7 +225,8 @@ def performance_drop(matrix: Matrix, sizes: Numbers) -> float:
 
         A_0 - A_{T-1} of `a_seen`
 
-    Range [-1, 1], lower is better. Source: customary in few-shot class-incremental learning. It counts the growing number of classes as loss: a perfect memory still drops.
+    Range [-1, 1], lower is better. Source: customary in few-shot class-incremental learning. It counts the growing
+    number of classes as loss: a perfect memory still drops.
     """
     seen = a_seen(matrix, sizes)
     return float(seen[0] - seen[-1])

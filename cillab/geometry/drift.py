@@ -123,8 +123,8 @@ def linear_cka(
 
     Source: Kornblith et al., ICML 2019, arXiv:1905.00414; Nguyen, Raghu & Kornblith, ICLR 2021, arXiv:2010.15327, with
     the estimator of Song et al., JMLR 13 2012. Range [0, 1], 1 = same. Small samples: with n < D the biased one is near
-    1 for unrelated features; use the debiased one, which is 0 on average there and may be negative. Dominated by directions of
-    large variance: a high value does not exclude forgetting. NaN for constant features.
+    1 for unrelated features; use the debiased one, which is 0 on average there and may be negative. Dominated by
+    directions of large variance: a high value does not exclude forgetting. NaN for constant features.
 
     Raises:
         ValueError: different numbers of images, or fewer than 2 (4 if debiased).
@@ -244,8 +244,8 @@ def head_misalignment(
         angle( w_c, mu_c - mu_G ) now, minus the same when the task ended
 
     Range [0, pi], in radians; a positive change is forgetting that a new head would undo (shallow). Pass the same
-    weight twice for a head that was frozen. Centre rows of heads that were trained task by task. Small samples: noise of
-    the means widens both angles, and their difference less. Source: defined here.
+    weight twice for a head that was frozen. Centre rows of heads that were trained task by task. Small samples: noise
+    of the means widens both angles, and their difference less. Source: defined here.
     """
     w_s, w_t = _pair(weight_s, weight_t)
     s, t = _pair(means_s, means_t)

@@ -33,9 +33,9 @@ def growth_angle(k_old: int, k_new: int) -> float:
 
         cos(angle) = sqrt( K2 (K1 - 1) / (K1 (K2 - 1)) )
 
-    It holds when the columns of the basis U are kept and new orthonormal ones are appended (`extend_basis`).
-    Source: derived from M = sqrt(K/(K-1)) U (I - 11^T/K); the tests measure it on vertices. Range [0, pi/4];
-    5 -> 10: 19.47 degrees, 90 -> 100: 1.92 degrees. Smaller is gentler to classes already learnt. Small samples: it is exact.
+    It holds when the columns of the basis U are kept and new orthonormal ones are appended (`extend_basis`). Source:
+    derived from M = sqrt(K/(K-1)) U (I - 11^T/K); the tests measure it on vertices. Range [0, pi/4]; 5 -> 10: 19.47
+    degrees, 90 -> 100: 1.92 degrees. Smaller is gentler to classes already learnt. Small samples: it is exact.
 
     Raises:
         ValueError: fewer than 2 old classes, or fewer new classes than old ones.

@@ -101,9 +101,9 @@ def simplex_gram_distance(means: Float[Tensor, "cls feature"], centred: bool = T
 
         || G / ||G||_F - (I - 11^T/K) / sqrt(K - 1) ||_F,    G = M M^T,    M = rows mu_c - mu_G
 
-    Source: Zhu et al., NeurIPS 2021, arXiv:2105.02375; Kothapalli, TMLR 2023, arXiv:2206.04041. In [0, sqrt 2),
-    lower is closer to a simplex ETF. Small samples: as for `maximal_angle`. With 2 classes always 0. `centred=False` leaves the rows (of a head) as
-    they are.
+    Source: Zhu et al., NeurIPS 2021, arXiv:2105.02375; Kothapalli, TMLR 2023, arXiv:2206.04041. In [0, sqrt 2), lower
+    is closer to a simplex ETF. Small samples: as for `maximal_angle`. With 2 classes always 0. `centred=False` leaves
+    the rows (of a head) as they are.
 
     Raises:
         ValueError: fewer than 2 classes, or all rows zero.

@@ -152,10 +152,10 @@ def nc5(means: Float[Tensor, "cls feature"], outlier_mean: Float[Tensor, " featu
 
         mean_c | cos(mu_c - mu_G, mu_out - mu_G) |,    mu_G = average of the class means
 
-    Source: NC5 in Ammar et al. (NECO), ICLR 2024, arXiv:2310.06823; centred here, uncentred there. In [0, 1],
-    lower is better: outliers then separate by the norm of their projection. Classes to come, seen by the model of
-    today, are outliers with a name. Small samples: random directions in D dimensions already give about sqrt(2 / (pi D)).
-    NaN for 1 class or an outlier mean equal to mu_G.
+    Source: NC5 in Ammar et al. (NECO), ICLR 2024, arXiv:2310.06823; centred here, uncentred there. In [0, 1], lower is
+    better: outliers then separate by the norm of their projection. Classes to come, seen by the model of today, are
+    outliers with a name. Small samples: random directions in D dimensions already give about sqrt(2 / (pi D)). NaN for
+    1 class or an outlier mean equal to mu_G.
     """
     mu = means.double()
     out = outlier_mean.double() - mu.mean(dim=0)

@@ -41,8 +41,8 @@ def t_interval(values: Numbers, level: float = 0.95) -> Interval:
         mean +- t_{n-1, (1+level)/2} std / sqrt(n)
 
     Source: Student, Biometrika 6(1) 1908. It covers the spread over seeds or class orders only, not over test images.
-    Range: that of the values. Small samples: honest down to n = 2 (where t is 12.7); with one value the interval is NaN.
-    Take at least 3 class orders.
+    Range: that of the values. Small samples: honest down to n = 2 (where t is 12.7); with one value the interval is
+    NaN. Take at least 3 class orders.
 
     Raises:
         ValueError: no value, a value that is not finite, level outside (0, 1).

@@ -1,8 +1,9 @@
 """Live what-ifs on fixed features: change the head, leave classes out, and read accuracy and collapse at once.
 
 Everything that does not depend on the question is worked out once: the nearest mean of each image, Gram matrices of the
-class means, the scatter of each class seen from the means, one eigendecomposition for every ridge. A question then costs
-one product [image, feature] x [feature, class] and some K x K algebra. Float64; equal to `collapse` on the same features.
+class means, the scatter of each class seen from the means, one eigendecomposition for every ridge. A question then
+costs one product [image, feature] x [feature, class] and some K x K algebra. Float64; equal to `collapse` on the same
+features.
 """
 
 import math
@@ -105,6 +106,8 @@ class WhatIf:
         self._affinity = (self.features - origin) @ mu.T - mu.square().sum(dim=1) / 2  # largest = nearest mean
         seen = residual @ mu.T  # each class's scatter, seen along the means: all that NC1 needs of it
         self._scatter = torch.stack([s.T @ s for s in (seen[self._y == i] for i in range(len(self.classes)))])
+        self._whole = self._scatter.sum(dim=0)
+        self._last: tuple[tuple[int, ...], dict[str, float]] | None = None
 
     def ask(self, question: Question | None = None, **changed: object) -> Answer:
         """Answer one question, given whole or by its fields.
@@ -115,7 +118,7 @@ class WhatIf:
         """
         q = replace(question or Question(), **changed)  # type: ignore[arg-type]
         keep = self._kept_rows(q)
-        weight, bias, logits = self._head(q)
+        weight, _, logits = self._head(q)
         logits = logits[:, keep] / q.temperature
         image = torch.isin(self.rows, keep)
         logits, truth = logits[image], torch.searchsorted(keep, self.rows[image])
@@ -130,7 +133,7 @@ class WhatIf:
             old_accuracy=_mean(right[~new]),
             new_accuracy=_mean(right[new]),
             confidence=_mean(1 / (logits - logits.amax(dim=1, keepdim=True)).exp().sum(dim=1)),
-            **self._collapse(keep),
+            **self._means_only(tuple(keep.tolist())),
             nc3_distance=duality.distance,
             nc3_cosine=duality.mean_cosine,
             nc3_uniformity=duality.uniformity,
@@ -189,6 +192,12 @@ class WhatIf:
         scores = self.features @ weight.T
         return weight, bias, scores if bias is None else scores + bias
 
+    def _means_only(self, kept: tuple[int, ...]) -> dict[str, float]:
+        """NC1 and NC2, which no head can change: remembered for the classes asked for last."""
+        if self._last is None or self._last[0] != kept:
+            self._last = kept, self._collapse(torch.tensor(kept, device=self.features.device))
+        return self._last[1]
+
     def _collapse(self, keep: Int[Tensor, " cls"]) -> dict[str, float]:
         """NC1 and NC2 of the classes kept, from K x K matrices: the same numbers as `collapse`."""
         k, counts, variances = len(keep), self.counts[keep], self._variances[keep]
@@ -196,7 +205,12 @@ class WhatIf:
         squared = self._gram.diagonal()[keep]
         distances = (squared[:, None] + squared - 2 * self._gram[keep][:, keep]).clamp(min=0)
         off = ~torch.eye(k, dtype=torch.bool, device=gram.device)
-        within = _doubly_centred(self._scatter[keep][:, keep][:, :, keep].sum(dim=0)) / counts.sum()
+        # Fewer classes are dropped than kept: subtract their scatter from the sum of all.
+        gone = torch.ones(len(self.classes), dtype=torch.bool, device=keep.device).index_fill_(0, keep, False)
+        scatter = (
+            self._whole - self._scatter[gone].sum(dim=0) if 2 * k > len(self.classes) else self._scatter[keep].sum(0)
+        )
+        within = _doubly_centred(scatter[keep][:, keep]) / counts.sum()
         values, vectors = torch.linalg.eigh(gram)
         values, vectors = values.flip(0)[: k - 1], vectors.flip(1)[:, : k - 1]
         found = values > nc1.CUTOFF * values[0]

@@ -15,7 +15,7 @@ from cillab.explain.overlap import as_seen, energy_inside, pointing_game
 from cillab.geometry.collapse import Collapse
 from cillab.geometry.nc3 import nearest_mean
 from cillab.geometry.predictions import calibration_by_age, task_decomposition
-from cillab.geometry.retention import ridge_probe
+from cillab.geometry.retention import Probe, ridge_probe
 
 Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
 Found = tuple[dict[str, np.ndarray], dict[str, float]]
@@ -44,19 +44,27 @@ def collapse_detail(found: Collapse, seen: Sequence[int]) -> dict[str, np.ndarra
 
 
 def fresh_heads(tests: list[Taken], trains: list[Taken], means: Float[Tensor, "cls feature"], seen: tuple) -> Found:
-    """Accuracy of two heads that the learner does not have: nearest mean of now, and a ridge fitted now.
+    """Accuracy of heads that the learner does not have: nearest mean of now, and a ridge fitted now.
 
-    Both are oracles: they use training images of all classes seen. What they still get right, the features still hold.
+    They are oracles: they use training images of all classes seen. `accuracy/fresh` chooses among all classes seen;
+    `accuracy/fresh_then`, for the images of a task, only among the classes that were there when the task had just been
+    learnt: it can fall only if the features lost something, not because there is more to choose from.
     """
     ids = torch.tensor(seen, device=means.device)
     rows = [(ids[nearest_mean(f, means)] == y.to(ids.device)).double() for f, _, y in tests]
     found = {"accuracy/nme": rows}
     features, labels = torch.cat([f for f, _, _ in trains]), torch.cat([y for _, _, y in trains])
-    if len(seen) > 1 and bool((features.std(dim=0) > 0).any()):
-        probe = ridge_probe(features, labels)
-        found["accuracy/fresh"] = [(probe.predict(f) == y.to(f.device)).double() for f, _, y in tests]
+    if len(trains[0][2].unique()) > 1 and bool((trains[0][0].std(dim=0) > 0).any()):
+        ends = np.cumsum([len(y) for _, _, y in trains]).tolist()
+        probes = [ridge_probe(features[:end], labels[:end]) for end in ends]
+        found["accuracy/fresh"] = [_right(probes[-1], f, y) for f, _, y in tests]
+        found["accuracy/fresh_then"] = [_right(p, f, y) for p, (f, _, y) in zip(probes, tests, strict=True)]
     arrays = {name: np.array([r.mean().item() for r in rows]) for name, rows in found.items()}
     return arrays, {name: torch.cat(rows).mean().item() for name, rows in found.items()}
+
+
+def _right(probe: Probe, features: Tensor, labels: Tensor) -> Float[Tensor, " image"]:
+    return (probe.predict(features) == labels.to(features.device)).double()
 
 
 def decisions(tests: list[Taken], seen: tuple, tasks: Mapping[int, int], newest: int) -> Found:

@@ -65,7 +65,7 @@ def _local(specs: list[RunSpec]) -> Iterator[Outcome]:
 
 def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
     try:
-        import ray  # noqa: PLC0415 - an extra
+        import ray  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CillabError("--engine ray needs Ray: pip install 'cillab[ray]'. --engine local needs nothing.") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)

@@ -168,7 +168,8 @@ def evaluation_changes_nothing(bench: Bench) -> None:
     for _ in range(2):
         logits(watched, bench.images)
         watched.features(bench.images[:2])
-        watched.internals(), watched.head()
+        watched.internals()
+        watched.head()
     assert same_states(watched, blind), "evaluation changed the state"
     learn(watched, bench.tasks[1])
     learn(blind, bench.tasks[1])
@@ -206,7 +207,7 @@ def closing_early_changes_nothing(bench: Bench) -> None:
     learner, untouched = bench.taught(1), bench.taught(1)
     steps = sum(1 for _ in bench.taught(1).observe(bench.tasks[1]))
     for stop in sorted({1, steps // 2, steps - 1} - {0}):
-        running = learner.observe(bench.tasks[1])
+        running: Any = learner.observe(bench.tasks[1])
         for _ in range(stop):
             next(running)
         running.close()

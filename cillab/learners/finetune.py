@@ -19,7 +19,7 @@ from cillab.parts.heads import LinearHead
 from cillab.parts.losses import Competitors, cross_entropy
 
 
-class Params(FitParams):
+class FinetuneParams(FitParams):
     """Hyper-parameters of sequential fine-tuning."""
 
     lr: PositiveFloat = 0.01
@@ -32,7 +32,7 @@ class Params(FitParams):
 
 @learners.register("finetune")
 @final
-class Finetune(Learner[Params]):
+class Finetune(Learner[FinetuneParams]):
     """Minimise cross-entropy on the current task over all weights of the backbone and a linear head.
 
         logits = f_theta(x) W^T + b;    theta, W, b  <-  SGD on CE(logits, y) over the task's classes     (1)
@@ -43,15 +43,15 @@ class Finetune(Learner[Params]):
     """
 
     name: ClassVar[str] = "finetune"
-    Params: ClassVar[type[HyperParams]] = Params
+    Params: ClassVar[type[HyperParams]] = FinetuneParams
     capabilities: ClassVar[Capabilities] = Capabilities(
         summary="all weights train on the newest task: the lower bound that forgets",
         paper="Sun et al., PILOT, arXiv:2309.07117",
         evidence="reproduction",
     )
 
-    def __init__(self, backbone: Backbone, params: Params | None = None, *, seed: int = 1993) -> None:
-        self.backbone, self.params, self.seed = backbone, params or Params(), seed
+    def __init__(self, backbone: Backbone, params: FinetuneParams | None = None, *, seed: int = 1993) -> None:
+        self.backbone, self.params, self.seed = backbone, params or FinetuneParams(), seed
         self.theta = Overlay(backbone, "*")
         self.linear = LinearHead(backbone.feature_dim).to(backbone.device)
 

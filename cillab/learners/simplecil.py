@@ -18,7 +18,7 @@ from cillab.parts.fitting import sweep
 from cillab.parts.heads import ClassMeans
 
 
-class Params(HyperParams):
+class SimpleCILParams(HyperParams):
     """Hyper-parameters of SimpleCIL: none of them is trained."""
 
     similarity: Literal["cosine", "euclidean"] = "cosine"
@@ -31,7 +31,7 @@ class Params(HyperParams):
 
 @learners.register("simplecil")
 @final
-class SimpleCIL(Learner[Params]):
+class SimpleCIL(Learner[SimpleCILParams]):
     """Nearest class mean on frozen features. No gradient step, no stored image.
 
         mu_c       = (1 / n_c) sum of f(x_i) over the images i of class c                              (1)
@@ -45,15 +45,15 @@ class SimpleCIL(Learner[Params]):
     """
 
     name: ClassVar[str] = "simplecil"
-    Params: ClassVar[type[HyperParams]] = Params
+    Params: ClassVar[type[HyperParams]] = SimpleCILParams
     capabilities: ClassVar[Capabilities] = Capabilities(
         summary="nearest class mean on frozen features: no training at all",
         paper="Zhou et al., IJCV 2024, arXiv:2303.07338",
         evidence="reproduction",
     )
 
-    def __init__(self, backbone: Backbone, params: Params | None = None, *, seed: int = 1993) -> None:
-        self.backbone, self.params, self.seed = backbone, params or Params(), seed
+    def __init__(self, backbone: Backbone, params: SimpleCILParams | None = None, *, seed: int = 1993) -> None:
+        self.backbone, self.params, self.seed = backbone, params or SimpleCILParams(), seed
         self.stats = ClassMeans(backbone.feature_dim, backbone.device)
 
     @property

@@ -192,9 +192,14 @@ def test_a_damaged_file_is_ignored_and_written_again(tmp_path, damage: str) -> N
     first.recall(KEY, names(1, 2), rows(1, 2))
     first.flush()
     (path,) = tmp_path.rglob("*.safetensors")
-    data = path.read_bytes()
+    data = path.read_bytes()  # ends with the features and then 2 digests of 16 bytes
     path.write_bytes(
-        {"cut": data[:-3], "flip": data[:-1] + bytes([data[-1] ^ 1]), "empty": b"", "text": b"no tensors"}[damage]
+        {
+            "cut": data[:-3],
+            "flip": data[:-33] + bytes([data[-33] ^ 1]) + data[-32:],
+            "empty": b"",
+            "text": b"no tensors",
+        }[damage]
     )
     second = FeatureMemory(tmp_path)
     assert second.recall(KEY, names(1, 2), rows(1, 2)).flatten().tolist() == [1, 2]

@@ -1,8 +1,9 @@
-"""Golden numbers on real images with real weights: nearest class mean on frozen DeiT-tiny at 224 px.
+"""Golden numbers on real images with real weights: nearest class mean (cosine) on frozen DeiT-tiny at 224 px.
 
-Reference 89.3 % on Caltech-71 (all images) and 62.7 % on CIFAR-100 (the first 20 train and 10 test images a class),
-measured with timm's own transform on PIL images in fp32. Tolerance half a point: 4 of 710 and 5 of 1000 images, the
-effect of resampling on the device and of bf16 where the CPU has it.
+90.0 % on Caltech-71 (all images) is what timm's own model and transform give on PIL images in fp32 with the same rule;
+the round figure of 89.3 % that goes with the data set lies between its Euclidean variants (89.0 % and 89.7 %).
+62.7 % on CIFAR-100 (the first 20 train and 10 test images a class) goes with the data set. Tolerance half a point:
+3 of 710 and 5 of 1000 images, the effect of bf16 where the CPU has it (measured: 1 image of 710).
 """
 
 import io
@@ -69,7 +70,7 @@ def test_nearest_mean_on_caltech(deit: FrozenBackbone) -> None:
     side = deit.preprocessing.resize
     assert side == 248
     train, test = (read(FOLDER / "caltech101_71" / f"{split}.parquet", None, side) for split in ("train", "test"))
-    assert nearest_mean(deit, train, test) == pytest.approx(0.893, abs=0.005)
+    assert nearest_mean(deit, train, test) == pytest.approx(0.900, abs=0.005)
 
 
 def test_nearest_mean_on_cifar(deit: FrozenBackbone) -> None:

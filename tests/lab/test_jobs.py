@@ -12,7 +12,7 @@ from cillab.runs import Run
 
 pytestmark = pytest.mark.slow
 SMALL = RunSpec(
-    data="digits", split="B0-Inc2", learner="finetune", params={"epochs": 40}, probe_points=10, train_per_class=10,
+    data="digits", split="B0-Inc5", learner="finetune", params={"epochs": 100}, probe_points=10, train_per_class=5,
     test_per_class=5, train_probe_per_class=2,
 )  # fmt: skip
 

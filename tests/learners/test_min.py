@@ -8,7 +8,7 @@ from torch import Tensor
 from cillab.core.state import pack, restore, snapshot, unpack
 from cillab.learners import make_learner
 from cillab.learners.checks import learn
-from cillab.learners.min import VARIANTS, MiN, Params
+from cillab.learners.min import VARIANTS, MiN, MiNParams
 from cillab.parts.heads import LinearHead
 from tests.learners import tiny
 
@@ -143,8 +143,8 @@ def test_predictions_do_not_depend_on_how_classes_are_numbered() -> None:
 def test_variants_name_every_field_and_a_given_value_wins() -> None:
     assert set(VARIANTS["paper"]) == set(VARIANTS["released"])
     assert all(VARIANTS["paper"][name] != VARIANTS["released"][name] for name in VARIANTS["paper"])
-    assert Params().tau == 2.0 and Params(variant="released").tau == 1.0
-    assert Params(variant="released", tau=3.0).tau == 3.0
+    assert MiNParams().tau == 2.0 and MiNParams(variant="released").tau == 1.0
+    assert MiNParams(variant="released", tau=3.0).tau == 3.0
 
 
 def test_sampled_noise_is_drawn_from_a_named_stream() -> None:

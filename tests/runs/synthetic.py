@@ -14,7 +14,7 @@ from cillab.runs import Abilities, Protocol, RunInfo, RunWriter, step_id
 _HUES = np.array([[214, 72, 58], [44, 110, 180], [240, 190, 60], [60, 150, 90], [130, 80, 160], [230, 230, 225]])
 
 
-def write_synthetic_run(  # noqa: PLR0917 - a test helper that many call by position
+def write_synthetic_run(
     path,
     tasks: int = 5,
     classes_per_task: int = 4,
@@ -181,7 +181,7 @@ class _World:
             if f"calibration/{age}" in arrays:
                 says, right, count = arrays[f"calibration/{age}"]
                 scalars[f"calibration/{age}"] = float(np.nansum(count * np.abs(says - right)) / count.sum())
-        for name in ("nme", "fresh", "task_id", "within_task"):
+        for name in ("nme", "fresh", "fresh_then", "task_id", "within_task"):
             scalars[f"accuracy/{name}"] = float(arrays[f"accuracy/{name}"].mean())
         for side, points in (("train", train[seen]), ("test", test[seen])):
             scalars |= {f"nc/{side}/{name}": value for name, value in _collapse(points, weight, bias).items()}
@@ -200,6 +200,14 @@ def _decisions(
     x = np.c_[train.reshape(-1, dim), np.ones(train.shape[0] * train.shape[1])]
     ridge = np.linalg.solve(x.T @ x + 0.1 * np.eye(dim + 1), x.T @ np.repeat(np.eye(k), train.shape[1], axis=0))
     fresh = (np.c_[flat, np.ones(len(flat))] @ ridge).argmax(axis=1)
+    then = np.zeros(len(flat), int)  # for each image, among the classes there were when its task had been learnt
+    for t in range(task + 1):
+        few, own_classes = train[tasks <= t].reshape(-1, dim), int((tasks <= t).sum())
+        z = np.c_[few, np.ones(len(few))]
+        y = np.repeat(np.eye(own_classes), train.shape[1], axis=0)
+        head = np.linalg.solve(z.T @ z + 0.1 * np.eye(dim + 1), z.T @ y)
+        mine = tasks[truth] == t
+        then[mine] = (np.c_[flat[mine], np.ones(mine.sum())] @ head).argmax(axis=1)
     own = np.where(tasks[None] == tasks[truth][:, None], logits, -np.inf).argmax(axis=1)
     guess, seen_by = logits.argmax(axis=1), train.reshape(-1, dim)
     agree = (seen_by @ weight.T + bias).argmax(axis=1) == (
@@ -213,6 +221,7 @@ def _decisions(
     out = {
         "accuracy/nme": row(near == truth),
         "accuracy/fresh": row(fresh == truth),
+        "accuracy/fresh_then": row(then == truth),
         "accuracy/task_id": row(tasks[guess] == tasks[truth]),
         "accuracy/within_task": row(own == truth),
         "nc/nc4": agree.reshape(k, -1).mean(axis=1).astype(np.float64),

@@ -42,7 +42,7 @@ def polygon(x: Grid, y: Grid, corners: Sequence[Point]) -> Grid:
     return np.where(inside, -1, 1).astype(np.float32) * np.sqrt(nearest)
 
 
-def box(x: Grid, y: Grid, left: Real, bottom: Real, right: Real, top: Real) -> Grid:  # noqa: PLR0917 - its sides
+def box(x: Grid, y: Grid, left: Real, bottom: Real, right: Real, top: Real) -> Grid:
     """An upright rectangle."""
     return np.maximum(np.maximum(left - x, x - right), np.maximum(bottom - y, y - top))
 

@@ -235,7 +235,7 @@ class _Scene:
         c += (d - c) * right
         return np.moveaxis(a + (c - a) * up, -1, 0)
 
-    def _enamel(  # noqa: PLR0917 - the fields of one look-up
+    def _enamel(
         self, place: _Place, edge: Pixels, charge: Pixels, u: Pixels, v: Pixels, soft: Pixels
     ) -> tuple[Pixels, Pixels, Pixels]:
         """Colours, height and the share of enamel that is gone."""

@@ -1,0 +1,10 @@
+"""Recorded runs that ship with the package, so that there is something real to see before anything is trained."""
+
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def demo_runs() -> dict[str, Path]:
+    """Folders of the recorded runs by name. They are complete run folders with slimmed checkpoints."""
+    return {path.parent.name: path.parent for path in sorted(HERE.glob("[!.]*/run.json"))}

@@ -1,0 +1,200 @@
+"""Joint UMAP of a run as a job of its own: `python -m cillab.explain.joint RUN`. Its folder is all that connects them.
+
+Writes `projections/<key>.safetensors` (int16 coordinates of every probe point at every step, and how far to trust
+them) and, while it works, `projections/<key>.json` with the stage and the share done. The key names everything that the
+layout depends on, so a run that went on gets a new one.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int16
+
+from cillab.core.errors import CillabError, RunError, one_line
+from cillab.explain.projection import displacement_of_unmoved, joint_umap, quality
+from cillab.runs import Run
+from cillab.runs.files import damaged, read_json, write_json
+from cillab.runs.writer import store_derived
+
+_INT16 = 32767
+_NEIGHBOURS = 10  # for the quality, apart from those of the layout
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the layout depends on, besides the run."""
+
+    neighbours: int = 15
+    min_dist: float = 0.1
+    seed: int = 1993
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Every probe point at every step in one picture, and how far it can be trusted."""
+
+    steps: tuple[str, ...]
+    whole: Int16[np.ndarray, "step point 2"]  # -32767 = low end of `ranges`, 32767 = high end
+    ranges: Float64[np.ndarray, "2 2"]
+    trustworthiness: Float64[np.ndarray, " step"]
+    neighbour_overlap: Float64[np.ndarray, " step"]
+    displacement: Float64[np.ndarray, " step"]  # of points that hardly moved since the step before; NaN for the first
+
+    @property
+    def points(self) -> Float32[np.ndarray, "step point 2"]:
+        """Coordinates, to 1/65534 of the range."""
+        low, high = self.ranges[:, 0], self.ranges[:, 1]
+        return ((self.whole / _INT16 + 1) / 2 * (high - low) + low).astype(np.float32)
+
+    @property
+    def sentence(self) -> str:
+        """The quality in words, to be printed with every picture of it."""
+        text = f"Joint UMAP of {len(self.steps)} steps: trustworthiness {self.trustworthiness.mean():.2f},"
+        text += f" {100 * self.neighbour_overlap.mean():.0f} % of the {_NEIGHBOURS} nearest neighbours are kept"
+        if np.isfinite(self.displacement).any():
+            text += f"; points whose features hardly moved are shifted by {np.nanmean(self.displacement):.2f} of the"
+            text += " picture's spread from step to step"
+        return text + "."
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the job is."""
+
+    stage: str
+    share: float  # of the whole, in [0, 1]
+    error: str | None = None
+
+
+def key_of(run: Run, settings: Settings | None = None) -> str:
+    """Names the layout: settings, steps, and the size and time of each snapshot."""
+    files = [(run.path / "steps" / f"{step}.safetensors").stat() for step in run.steps]
+    stated = [asdict(settings or Settings()), run.steps, [(f.st_size, f.st_mtime_ns) for f in files]]
+    return f"umap-{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:12]}"
+
+
+def read(run: Run, settings: Settings | None = None) -> Layout | None:
+    """The finished layout, or None.
+
+    Raises:
+        RunError: its file is damaged.
+    """
+    arrays = run.derived("projections", key_of(run, settings))
+    if arrays is None:
+        return None
+    try:
+        numbers = (arrays[n] for n in ("whole", "ranges", "trustworthiness", "neighbour_overlap", "displacement"))
+        return Layout(run.steps, *numbers)
+    except KeyError as error:
+        raise damaged(arrays.path, f"it lacks {error}") from error
+
+
+def state(run: Run, settings: Settings | None = None) -> State | None:
+    """What the job said last, or None if none was started."""
+    path = _state_path(run, settings)
+    return State(**read_json(path)) if path.is_file() else None
+
+
+def start(run: Run, settings: Settings | None = None) -> subprocess.Popen[bytes]:
+    """Compute the layout in a new process; watch it with `state`, read it with `read`.
+
+    Raises:
+        RunError: the run has no step yet.
+    """
+    if not run.steps:
+        raise RunError(f"{run.path} has no step yet.")
+    given = settings or Settings()
+    write_json(_state_path(run, given), asdict(State("starting", 0.0)))
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(given).items()]
+    command = [sys.executable, "-m", "cillab.explain.joint", str(run.path), *options]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+
+
+def compute(
+    run: Run, settings: Settings | None = None, progress: Callable[[str, float], None] = lambda stage, share: None
+) -> Layout:
+    """Lay out all steps together, measure the quality of each step, and store it.
+
+    Raises:
+        RunError: no step yet, or steps of different feature widths.
+        InvalidRequestError: umap-learn is not installed.
+    """
+    steps, given = run.steps, settings or Settings()
+    features = [np.asarray(run.snapshot(step)["features"], np.float32) for step in steps]
+    if not steps or len({x.shape for x in features}) > 1:
+        raise RunError(f"{run.path} needs steps of one feature width, got {sorted({x.shape for x in features})}.")
+    layouts = joint_umap(
+        features,
+        neighbours=given.neighbours,
+        min_dist=given.min_dist,
+        seed=given.seed,
+        progress=lambda stage, share: progress(stage, 0.9 * share),
+    )
+    progress("measuring the quality", 0.9)
+    layout = _measured(steps, features, layouts)
+    names = ("whole", "ranges", "trustworthiness", "neighbour_overlap", "displacement")
+    store_derived(run.path, "projections", key_of(run, given), {name: getattr(layout, name) for name in names})
+    progress("done", 1.0)
+    return layout
+
+
+def _measured(steps: Sequence[str], features: list[np.ndarray], layouts: list[np.ndarray]) -> Layout:
+    points = np.stack(layouts).astype(np.float64)
+    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    margin = 0.05 * np.maximum(high - low, 1e-6)
+    ranges = np.stack([low - margin, high + margin], axis=1)
+    unit = 2 * (points - ranges[:, 0]) / (ranges[:, 1] - ranges[:, 0]) - 1
+    near = min(_NEIGHBOURS, (len(features[0]) - 1) // 2)
+    found = [quality(x, y, near) for x, y in zip(features, layouts, strict=True)]
+    shifts = [np.nan]
+    for index in range(1, len(steps)):
+        was, now = index - 1, index
+        shifts.append(displacement_of_unmoved(features[was], features[now], layouts[was], layouts[now]))
+    return Layout(
+        tuple(steps),
+        np.round(unit * _INT16).astype(np.int16),
+        ranges,
+        np.array([q.trustworthiness for q in found]),
+        np.array([q.neighbour_overlap for q in found]),
+        np.array(shifts),
+    )
+
+
+def _state_path(run: Run, settings: Settings | None) -> Path:
+    return run.path / "projections" / f"{key_of(run, settings)}.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The job: everything it has to say goes into its state file."""
+    parser = argparse.ArgumentParser(description="Joint UMAP of all steps of a run.")
+    parser.add_argument("run", type=Path)
+    for name, value in asdict(Settings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    options = parser.parse_args(arguments)
+    run, settings = Run(options.run), Settings(options.neighbours, options.min_dist, options.seed)
+    path, said = _state_path(run, settings), State("starting", 0.0)
+
+    def say(stage: str, share: float) -> None:
+        nonlocal said
+        if stage != said.stage or share - said.share >= 0.01:
+            said = State(stage, share)
+            write_json(path, asdict(said))
+
+    try:
+        compute(run, settings, say)
+    except (CillabError, ValueError, MemoryError) as error:
+        write_json(path, asdict(State("failed", said.share, one_line(error) or type(error).__name__)))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

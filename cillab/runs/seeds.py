@@ -1,0 +1,71 @@
+"""Several seeds of one experiment: intervals of a learner, and two learners compared seed by seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cillab.core.errors import InvalidRequestError, unknown_name
+from cillab.geometry.seeds import Interval, PairedDifference, paired_difference, t_interval
+from cillab.runs.schema import PROTOCOL_KEY
+
+NUMBERS = ("a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem")
+_OF_A_SEED = ("seed", "split_digest")  # what may differ between runs of one experiment
+ENOUGH = 3  # class orders, below which an interval says little
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed; `interval` is Student's, over seeds."""
+
+    learner: str
+    params: str
+    protocol: tuple[Any, ...]  # what these runs share, in the order of PROTOCOL_KEY
+    values: dict[int, float]  # by seed
+    interval: Interval
+
+    @property
+    def sentence(self) -> str:
+        """The result in words, in percent, with what it does not cover."""
+        i, count = self.interval, len(self.values)
+        if count < 2:
+            return f"{self.learner}: {100 * i.mean:.2f} % from one seed; its spread is unknown."
+        text = f"{self.learner}: {100 * i.mean:.2f} +- {100 * i.half_width:.2f} % over {count} seeds"
+        return f"{text} ({100 * i.level:.0f} % t-interval)" + ("." if count >= ENOUGH else "; take at least 3.")
+
+
+def over_seeds(rows: Sequence[dict[str, Any]], by: str = "a_last", level: float = 0.95) -> list[Group]:
+    """Rows of a table (`Table.rows`), grouped by everything but the seed, best mean first.
+
+    Of several runs of one seed the newest counts.
+
+    Raises:
+        UnknownNameError: a number that no row has.
+    """
+    if by not in NUMBERS:
+        raise unknown_name("number", by, NUMBERS)
+    found: dict[tuple[str, str, tuple[Any, ...]], dict[int, float]] = {}
+    for row in sorted(rows, key=lambda r: str(r["created"])):
+        if row[by] is not None and row["seed"] is not None:
+            shared = tuple(row[name] for name in PROTOCOL_KEY if name not in _OF_A_SEED)
+            found.setdefault((row["learner"], row["params"], shared), {})[int(row["seed"])] = float(row[by])
+    groups = [
+        Group(learner, params, shared, values, t_interval(list(values.values()), level))
+        for (learner, params, shared), values in found.items()
+    ]
+    return sorted(groups, key=lambda group: group.interval.mean, reverse=not by.startswith("forgetting"))
+
+
+def compare(a: Group, b: Group, level: float = 0.95) -> PairedDifference:
+    """A - b over the seeds that both have: pairing takes out what a class order does to every learner.
+
+    Raises:
+        InvalidRequestError: different protocols, or no seed in common.
+    """
+    if a.protocol != b.protocol:
+        raise InvalidRequestError(f"{a.learner} and {b.learner} were not run under the same protocol.")
+    common = sorted(a.values.keys() & b.values.keys())
+    if not common:
+        raise InvalidRequestError(
+            f"{a.learner} and {b.learner} share no seed: {sorted(a.values)} and {sorted(b.values)}."
+        )
+    return paired_difference([a.values[s] for s in common], [b.values[s] for s in common], level)

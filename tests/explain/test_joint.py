@@ -1,0 +1,98 @@
+"""The UMAP job: what it stores, how it reports, what it refuses. The layout itself is a double but in the slow test."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cillab.core.errors import RunError
+from cillab.explain import joint
+from cillab.explain.projection import pca, quality
+from cillab.runs import Run, RunInfo, RunWriter
+from tests.runs.synthetic import write_synthetic_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(write_synthetic_run(tmp_path / "run", tasks=3, classes_per_task=2, probe=60, dim=6, noise=False))
+
+
+@pytest.fixture
+def flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PCA of the pooled steps stands in for UMAP: exact, at once."""
+
+    def layout(steps, *, progress, **_):
+        progress("laying out", 0.5)
+        fitted = pca(np.concatenate(steps))
+        return [fitted(step) for step in steps]
+
+    monkeypatch.setattr(joint, "joint_umap", layout)
+
+
+@pytest.mark.usefixtures("flat")
+def test_layout_is_stored_quantised_with_its_quality(run: Run) -> None:
+    assert joint.read(run) is None
+    heard: list[tuple[str, float]] = []
+    made = joint.compute(run, progress=lambda stage, share: heard.append((stage, share)))
+    read = joint.read(run)
+    assert read is not None
+    assert read.whole.dtype == np.int16
+    np.testing.assert_array_equal(read.whole, made.whole)
+    features = [run.snapshot(s)["features"].astype(np.float32) for s in run.steps]
+    exact = np.stack([pca(np.concatenate(features))(x) for x in features])
+    step = (read.ranges[:, 1] - read.ranges[:, 0]) / 65534
+    assert (np.abs(read.points - exact) <= 0.51 * step + 1e-5).all()
+    assert read.trustworthiness[1] == pytest.approx(quality(features[1], exact[1], 10).trustworthiness)
+    assert np.isnan(read.displacement[0])
+    assert (read.displacement[1:] > 0).all()
+    assert [share for _, share in heard] == sorted(share for _, share in heard)
+    assert heard[-1] == ("done", 1.0)
+    assert "nearest neighbours are kept" in read.sentence
+
+
+@pytest.mark.usefixtures("flat")
+def test_key_changes_with_settings_and_steps(run: Run) -> None:
+    joint.compute(run)
+    assert joint.read(run, joint.Settings(neighbours=5)) is None
+    assert joint.read(Run(run.path)) is not None
+    RunWriter.resume(run.path).snapshot("t01e000", dict(run.snapshot("t01")))
+    assert joint.read(Run(run.path)) is None
+
+
+@pytest.mark.usefixtures("flat")
+def test_the_job_reports_and_fails_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert joint.state(run) is None
+    assert joint.main([str(run.path)]) == 0
+    assert joint.state(run) == joint.State("done", 1.0)
+
+    def broken(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(joint, "joint_umap", broken)
+    assert joint.main([str(run.path)]) == 2
+    failed = joint.state(run)
+    assert failed is not None
+    assert (failed.stage, failed.error) == ("failed", "no room")
+
+
+def test_a_run_without_steps_is_refused(tmp_path: Path) -> None:
+    RunWriter.create(tmp_path / "fresh", RunInfo(tasks=[[1], [2]]))
+    with pytest.raises(RunError, match="has no step yet"):
+        joint.start(Run(tmp_path / "fresh"))
+
+
+@pytest.mark.slow
+def test_a_real_job_in_its_own_process(run: Run) -> None:
+    pytest.importorskip("umap", reason="the umap extra is not installed")
+    process = joint.start(run)
+    shares = set()
+    while process.poll() is None:
+        if said := joint.state(run):
+            shares.add(said.share)
+        time.sleep(0.02)
+    assert process.returncode == 0
+    layout = joint.read(run)
+    assert layout is not None
+    assert layout.trustworthiness.min() > 0.7
+    assert len(shares) > 3  # it was heard on the way

@@ -1,0 +1,78 @@
+"""What the probe reads beyond accuracy and collapse: against loops, and against hand-made maps and masks."""
+
+import numpy as np
+import pytest
+import torch
+
+from cillab.core.pixels import Preprocessing
+from cillab.geometry.retention import ridge_probe
+from cillab.lab import measures
+
+SEEN = (5, 2, 9, 7)
+TASKS = {5: 0, 2: 0, 9: 1, 7: 1}
+
+
+def taken(seed: int, ids: tuple[int, ...], n: int = 12) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.tensor(ids).repeat(n)
+    centres = 2 * torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
+    features = centres[labels] + torch.randn(len(labels), 6, generator=g)
+    return features, torch.randn(len(labels), 4, generator=g) + 2 * (labels[:, None] == torch.tensor(SEEN)), labels
+
+
+def test_fresh_heads_by_a_loop() -> None:
+    tests, trains = [taken(1, (5, 2)), taken(2, (9, 7))], [taken(3, (5, 2)), taken(4, (9, 7))]
+    x, y = torch.cat([t[0] for t in trains]), torch.cat([t[2] for t in trains])
+    means = torch.stack([x[y == c].mean(dim=0) for c in SEEN])
+    arrays, scalars = measures.fresh_heads(tests, trains, means.double(), SEEN)
+    probe = ridge_probe(x, y)
+    for row, (features, _, labels) in enumerate(tests):
+        nearest = [SEEN[int(((means - f) ** 2).sum(dim=1).argmin())] for f in features]
+        assert arrays["accuracy/nme"][row] == pytest.approx(np.mean(np.array(nearest) == labels.numpy()))
+        assert arrays["accuracy/fresh"][row] == pytest.approx(
+            float((probe.predict(features) == labels).double().mean())
+        )
+    first = ridge_probe(*[trains[0][0], trains[0][2]])
+    then = arrays["accuracy/fresh_then"]
+    assert then[0] == pytest.approx(float((first.predict(tests[0][0]) == tests[0][2]).double().mean()))
+    assert then[1] == arrays["accuracy/fresh"][1]  # the newest task: nothing has come since
+    alone, _ = measures.fresh_heads(tests[:1], trains[:1], means[:2].double(), SEEN[:2])
+    assert alone["accuracy/fresh_then"][0] == then[0]  # features that do not change forget nothing
+    assert scalars["accuracy/nme"] == pytest.approx(arrays["accuracy/nme"].mean())
+
+
+def test_constant_features_leave_the_fresh_head_out() -> None:
+    still = [(torch.ones(4, 3), torch.zeros(4, 2), torch.tensor([1, 2, 1, 2]))]
+    arrays, _ = measures.fresh_heads(still, still, torch.ones(2, 3, dtype=torch.float64), (1, 2))
+    assert set(arrays) == {"accuracy/nme"}
+
+
+def test_decisions_multiply_and_bins_hold_every_image() -> None:
+    tests = [taken(1, (5, 2)), taken(2, (9, 7))]
+    arrays, scalars = measures.decisions(tests, SEEN, TASKS, newest=1)
+    logits, labels = torch.cat([t[1] for t in tests]), torch.cat([t[2] for t in tests])
+    guess = np.array(SEEN)[logits.argmax(dim=1).numpy()]
+    right_task = np.array([TASKS[int(a)] == TASKS[int(b)] for a, b in zip(guess, labels, strict=True)])
+    assert scalars["accuracy/task_id"] == pytest.approx(right_task.mean())
+    assert arrays["accuracy/task_id"][1] == pytest.approx(right_task[24:].mean())
+    assert arrays["calibration/old"][2].sum() == arrays["calibration/new"][2].sum() == 24
+    confidence = logits.double().softmax(dim=1).amax(dim=1)[:24]
+    assert np.nansum(arrays["calibration/old"][0] * arrays["calibration/old"][2]) == pytest.approx(
+        float(confidence.sum())
+    )
+    first, _ = measures.decisions(tests[:1], SEEN, TASKS, newest=0)
+    assert "calibration/old" not in first
+
+
+def test_maps_on_and_off_the_object_and_no_map_at_all() -> None:
+    masks = torch.zeros(3, 8, 8, dtype=torch.bool)
+    masks[:, :4, :4] = True
+    maps = torch.zeros(3, 2, 2)
+    maps[0, 0, 0], maps[1, 1, 1], maps[2] = 3.0, 2.0, torch.nan
+    flat = (0.5, 0.5, 0.5)
+    found = measures.on_object({"true": maps}, masks, Preprocessing(8, 1.0, "bicubic", flat, flat))
+    np.testing.assert_allclose(found["cam_energy/true"], [1, 0, np.nan], atol=1e-6)
+    np.testing.assert_array_equal(found["cam_pointing/true"], [1, 0, np.nan])
+    np.testing.assert_allclose(found["cam_mask"], 0.25, atol=0.05)
+    assert measures.on_object_means(found)["cam/energy/true"] == pytest.approx(0.5)
+    assert measures.on_object_means({"cam_energy/true": np.full(2, np.nan)}) == {}
