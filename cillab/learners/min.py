@@ -111,8 +111,8 @@ class MiN(Learner[MiNParams]):
         noise learning         min CE(phi W_aux + stopgrad(phi W), y) over generator t, W_aux (and w)   (14)
 
     p_i is the mean feature of task i, z the feature of the noisy backbone. Source: MiN, NeurIPS 2025,
-    arXiv:2509.16738 v3 (equation numbers) and the authors' code; where they disagree see `VARIANTS` and `MiNParams`. Not
-    reproduced: the code loses W_down when saving. Keeps 2 (d2^2 + d2) numbers per layer and task, D^2 for learning,
+    arXiv:2509.16738 v3 (equation numbers) and the authors' code; where they disagree see `VARIANTS` and `MiNParams`.
+    Not reproduced: the code loses W_down when saving. Keeps 2 (d2^2 + d2) numbers per layer and task, D^2 for learning,
     D K for classifying. One forward pass per image; the mixture folds into one d2 x d2 matrix per layer, so the cost
     does not grow with tasks.
     """
