@@ -132,7 +132,7 @@ def _two_passes(
     One matrix per image, or one for all. The channels of an image stand in one matrix: each pass is one product.
     """
     count, channels, height, width = images.shape
-    wide = images.float().view(count, channels * height, width) @ columns.transpose(1, 2)
+    wide = images.float().reshape(count, channels * height, width) @ columns.transpose(1, 2)
     bytes_ = wide.round_().clamp_(0, 255).view(count, channels, height, -1).transpose(1, 2).reshape(count, height, -1)
     tall = (rows @ bytes_).round_().clamp_(0, 255).to(torch.uint8)
     return tall.view(count, rows.shape[1], channels, -1).transpose(1, 2).contiguous()

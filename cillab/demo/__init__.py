@@ -6,5 +6,7 @@ HERE = Path(__file__).parent
 
 
 def demo_runs() -> dict[str, Path]:
-    """Folders of the recorded runs by name. They are complete run folders with slimmed checkpoints."""
-    return {path.parent.name: path.parent for path in sorted(HERE.glob("[!.]*/run.json"))}
+    """Folders of the recorded runs by name, the one to see first in front. Complete run folders, slim checkpoints."""
+    return {
+        path.parent.name: path.parent for path in sorted(HERE.glob("[!.]*/run.json"), reverse=True)
+    }  # min, finetune

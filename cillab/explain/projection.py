@@ -116,7 +116,7 @@ def joint_umap(
         InvalidRequestError: umap-learn is not installed.
     """
     try:
-        from umap import UMAP  # noqa: PLC0415 (an extra, and slow to import)
+        from umap import UMAP  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InvalidRequestError("UMAP needs umap-learn: pip install 'cillab[umap]'.") from error
     pooled = np.concatenate(steps)
