@@ -7,6 +7,5 @@ HERE = Path(__file__).parent
 
 def demo_runs() -> dict[str, Path]:
     """Folders of the recorded runs by name, the one to see first in front. Complete run folders, slim checkpoints."""
-    return {
-        path.parent.name: path.parent for path in sorted(HERE.glob("[!.]*/run.json"), reverse=True)
-    }  # min, finetune
+    found = sorted(HERE.glob("[!.]*/run.json"), reverse=True)  # min before finetune
+    return {path.parent.name: path.parent for path in found}
