@@ -61,6 +61,7 @@ class FrozenBackbone(Backbone):
         self._tensor_digests = TensorDigests()
         self._worn: list[Delta] = []
         self._taps: list[_Tap] = []
+        self._scratch: Tensor | None = None  # pixels of one chunk, while no gradient can look back at them
 
     @property
     def device(self) -> torch.device:
@@ -173,7 +174,17 @@ class FrozenBackbone(Backbone):
             padded = images.repeat(-(-SMALLEST_BF16_BATCH // count), 1, 1, 1)[:SMALLEST_BF16_BATCH]
             return self.embed(self.pixels(padded))[:count]
         chunks = torch.tensor_split(images, -(-count // CHUNK))
-        return torch.cat([self.embed(self.pixels(chunk)) for chunk in chunks])
+        return torch.cat([self.embed(self._pixels_of(chunk)) for chunk in chunks])
+
+    def _pixels_of(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 size size"]:
+        """As `pixels`, but in the same memory again and again: fresh pages made the forward pass 5 % slower on a CPU."""
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or self._device.type != "cpu":
+            return self.pixels(images)
+        size = self.preprocessing.size
+        if self._scratch is None or self._scratch.shape[-1] != size:
+            self._scratch = torch.empty(CHUNK, 3, size, size)
+        cropped = evaluation_crop(images.to(self._device), self.preprocessing)
+        return normalise(cropped, self.preprocessing.mean, self.preprocessing.std, out=self._scratch[: len(images)])
 
     def feature_key(self) -> FeatureKey:
         """All that features depend on, except the image."""

@@ -159,9 +159,13 @@ def evaluation_crop(
 
 
 def normalise(
-    images: UInt8[Tensor, "image 3 height width"], mean: Triple, std: Triple
+    images: UInt8[Tensor, "image 3 height width"],
+    mean: Triple,
+    std: Triple,
+    out: Float[Tensor, "image 3 height width"] | None = None,
 ) -> Float[Tensor, "image 3 height width"]:
-    """`(images / 255 - mean) / std` per channel, in float32."""
+    """`(images / 255 - mean) / std` per channel, in float32; written to `out` where given."""
     scale = 1 / (255 * torch.tensor(std, device=images.device)).view(3, 1, 1)
     shift = (torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)).view(3, 1, 1)
-    return images.float().mul_(scale).sub_(shift)  # in place: a third of the time of three new tensors
+    pixels = images.float() if out is None else out.copy_(images)
+    return pixels.mul_(scale).sub_(shift)  # in place: a third of the time of three new tensors
