@@ -177,7 +177,7 @@ class FrozenBackbone(Backbone):
         return torch.cat([self.embed(self._pixels_of(chunk)) for chunk in chunks])
 
     def _pixels_of(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 size size"]:
-        """As `pixels`, but in the same memory again and again: fresh pages made the forward pass 5 % slower on a CPU."""
+        """As `pixels`, but in the same memory every time: fresh pages made the forward pass 5 % slower on a CPU."""
         if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or self._device.type != "cpu":
             return self.pixels(images)
         size = self.preprocessing.size
