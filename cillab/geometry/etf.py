@@ -99,6 +99,28 @@ def etf_from_basis(basis: Float[Tensor, "feature cls"]) -> Float[Tensor, "cls fe
     return math.sqrt(classes / (classes - 1)) * (u.T - u.T.mean(dim=0))
 
 
+def basis_of(vertices: Float[Tensor, "cls feature"], generator: Generator) -> Float[Tensor, "feature cls"]:
+    """Orthonormal columns that make these vertices: the inverse of `etf_from_basis`.
+
+        U = sqrt((K - 1) / K) M^T + u 1^T / sqrt(K),    u a random unit vector orthogonal to every vertex
+
+    The simplex leaves one direction of U free, hence the random u. Use it to grow an ETF that was placed by
+    `nearest_etf`, as ProNC does (arXiv:2505.24254) with a pseudo-inverse.
+
+    Raises:
+        ValueError: fewer than 2 vertices, as many classes as dimensions plus one, or no simplex ETF of unit vertices.
+    """
+    classes, dim = vertices.shape
+    if classes > dim:
+        raise ValueError(f"{classes} vertices in {dim} dimensions leave no direction free: at most {dim}.")
+    if not gram_error(vertices) < 1e-5:  # float32 vertices have 1e-6
+        raise ValueError(f"The vertices are no simplex ETF: their Gram matrix is off by {gram_error(vertices):.2g}.")
+    m = vertices.double()
+    span, _, _ = torch.linalg.svd(m.T, full_matrices=False)
+    free = extend_basis(span[:, : classes - 1].to(generator.device), 1, generator)[:, -1].to(m)
+    return math.sqrt((classes - 1) / classes) * m.T + free[:, None] / math.sqrt(classes)
+
+
 def simplex_etf(classes: int, dim: int, generator: Generator) -> Float[Tensor, "cls feature"]:
     """A simplex ETF in random orientation, one unit vertex per row; K - 1 dimensions suffice.
 

@@ -82,31 +82,68 @@ def fit(
     Raises:
         InvalidRequestError: the loss is not finite any more.
     """
+    augment = augmentation(how)
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return augmented(task, backbone, augment, how.batch_size, seed, stage, epoch)
+
+    steps = math.ceil(len(task) / how.batch_size)
+    return descend(
+        batches,
+        steps,
+        parameters,
+        loss,
+        how,
+        stage=stage,
+        total=how.epochs * len(task),
+        under=lambda: attention_for(backbone),
+    )
+
+
+def descend(
+    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]],
+    steps_per_epoch: int,
+    parameters: Iterable[nn.Parameter] | Iterable[dict],
+    loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
+    how: FitParams,
+    *,
+    stage: str,
+    total: int,
+    epochs: int | None = None,
+    under: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[Progress]:
+    """Gradient descent on `loss(x, labels)` over `batches(epoch)`: images, or features that were computed before.
+
+    `epochs` replaces `how.epochs` where a stage has its own number. Parameters require grad only inside.
+
+    Raises:
+        InvalidRequestError: the loss is not finite any more.
+    """
     groups = [g if isinstance(g, dict) else {"params": [g]} for g in parameters]
     groups = [{**g, "params": list(g["params"])} for g in groups]
     trained = [p for g in groups for p in g["params"]]
     optimiser = _optimiser(groups, how)
     rates = [g["lr"] for g in optimiser.param_groups]
-    steps = how.epochs * math.ceil(len(task) / how.batch_size)
-    augment = augmentation(how)
+    epochs = how.epochs if epochs is None else epochs
+    steps = epochs * steps_per_epoch
     done, step, started, value = 0, 0, time.perf_counter(), None
     _require_grad(trained, True)
     try:
-        for epoch in range(how.epochs):
-            for pixels, labels in augmented(task, backbone, augment, how.batch_size, seed, stage, epoch):
+        for epoch in range(epochs):
+            for x, labels in batches(epoch):
                 factor = 0.5 * (1 + math.cos(math.pi * step / steps)) if how.schedule == "cosine" else 1.0
                 for group, rate in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
-                with torch.enable_grad(), attention_for(backbone):
-                    current = loss(pixels, labels)
+                with torch.enable_grad(), under():
+                    current = loss(x, labels)
                     optimiser.zero_grad(set_to_none=True)
                     current.backward()
                 optimiser.step()
                 step, done = step + 1, done + len(labels)
                 if step % LOSS_EVERY == 1 or step == steps:
-                    value = _finite(float(current.detach()), stage, epoch, how.lr)
+                    value = _finite(float(current.detach()), stage, epoch, max(rates))
                 speed = done / (time.perf_counter() - started)
-                yield Progress(stage, done, how.epochs * len(task), epoch, how.epochs, step, value, speed)
+                yield Progress(stage, done, total, epoch, epochs, step, value, speed)
     finally:
         _require_grad(trained, False)
 

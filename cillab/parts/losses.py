@@ -27,3 +27,23 @@ def cross_entropy(
         kept = [classes.index(c) for c in task_classes]
         return F.cross_entropy(logits[:, kept], columns_of(labels, tuple(classes[i] for i in kept)))
     return F.cross_entropy(logits, columns_of(labels, classes))
+
+
+def pull_push(
+    features: Float[Tensor, "image feature"], vertices: Float[Tensor, "cls feature"], columns: Int64[Tensor, " image"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Pull a unit feature to its own vertex of a simplex ETF, push it from the others until the ETF's angle is reached.
+
+        pull = 1/2 (<m_y, z> - 1)^2
+        push = 1/(K - 1) sum over k != y of 1/2 max(0, <m_k, z> + 1/(K - 1))^2
+
+    Means over images. Both are 0 with zero gradient exactly at z = m_y: there every other cosine is -1/(K - 1), so no
+    hinge is open and the push does not fight the pull. Ranges [0, 2] and [0, ~1/2]. The pull is the dot-regression loss
+    of NC-FSCIL (Yang et al., ICLR 2023, arXiv:2302.03004); the hinge is our reading of "pull-and-push" (NCPTM-CIL,
+    arXiv:2504.18437, whose equations we could not read).
+    """
+    cosines, others = features @ vertices.T, len(vertices) - 1
+    own = F.one_hot(columns, len(vertices)).bool()
+    pull = 0.5 * (cosines[own] - 1).square().mean()
+    open_hinge = F.relu(cosines + 1 / others).masked_fill(own, 0)
+    return pull, 0.5 * open_hinge.square().sum(dim=1).mean() / others

@@ -132,3 +132,18 @@ def test_nearest_etf_of_degenerate_means_is_still_an_etf() -> None:  # rank 1, d
 def test_errors_say_what_was_given(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("classes", "dim"), [(2, 2), (5, 5), (5, 9), (20, 64)])
+def test_a_basis_makes_its_vertices_again_and_can_grow(classes, dim) -> None:
+    vertices = etf.simplex_etf(classes, dim, gen(0))
+    basis = etf.basis_of(vertices, gen(1))
+    torch.testing.assert_close(basis.T @ basis, torch.eye(classes, dtype=torch.float64))
+    torch.testing.assert_close(etf.etf_from_basis(basis), vertices)
+
+
+def test_no_basis_for_what_is_no_etf_or_leaves_no_room() -> None:
+    with pytest.raises(ValueError, match="no simplex ETF"):
+        etf.basis_of(torch.eye(3, 5), gen(0))
+    with pytest.raises(ValueError, match="at most 3"):
+        etf.basis_of(etf.simplex_etf(4, 3, gen(0)), gen(0))

@@ -1,0 +1,44 @@
+"""A small residual network on top of frozen features: brings them where a classifier's geometry wants them."""
+
+import math
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cillab.core.contract import Part, State
+
+
+@final
+class Alignment(nn.Module, Part):
+    """g(x) = x + W2 phi(W1 x + b1) + b2, the identity at the start: W2 = b2 = 0.
+
+    W1 is drawn from `rng` (Kaiming-uniform, a = sqrt 5), phi is a leaky ReLU (slope 0.1) or GELU. 2 d^2 + 2 d numbers.
+    """
+
+    def __init__(self, dim: int, activation: Literal["leaky_relu", "gelu"], rng: torch.Generator) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(dim)
+        self.activation = activation
+        drawn = torch.empty(dim, dim).uniform_(-bound, bound, generator=rng)
+        self.w1, self.b1 = nn.Parameter(drawn, requires_grad=False), nn.Parameter(torch.zeros(dim), requires_grad=False)
+        self.w2 = nn.Parameter(torch.zeros(dim, dim), requires_grad=False)
+        self.b2 = nn.Parameter(torch.zeros(dim), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
+        """g(x)."""
+        hidden = F.linear(x, self.w1, self.b1)
+        hidden = F.gelu(hidden) if self.activation == "gelu" else F.leaky_relu(hidden, 0.1)
+        return x + F.linear(hidden, self.w2, self.b2)
+
+    def state(self) -> State:
+        """The two layers."""
+        return State(dict(self.named_parameters()))
+
+    def load(self, state: State) -> None:
+        """Take over the two layers."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(state.tensors[name])

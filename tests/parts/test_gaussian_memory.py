@@ -1,0 +1,110 @@
+"""The memory of class Gaussians against NumPy, the law it samples from, and what a linear map does to moments."""
+
+import numpy as np
+import pytest
+import torch
+
+from cillab.core.errors import DataError, NotObservedError
+from cillab.core.state import pack, unpack
+from cillab.parts.gaussian_memory import GaussianMemory
+
+DIM = 6
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def cloud(seed: int = 0, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
+    mix = torch.randn(DIM, DIM, generator=rng(7))
+    h = torch.randn(count, DIM, generator=rng(seed)) @ mix + 5
+    labels = torch.tensor([401, 7, 33])[torch.arange(count) % 3]
+    return h + labels[:, None] / 100, labels
+
+
+def filled(kind: str = "full", parts: int = 1) -> GaussianMemory:
+    memory = GaussianMemory(DIM, kind)  # type: ignore[arg-type]
+    h, labels = cloud()
+    for chosen in torch.arange(len(h)).chunk(parts):
+        memory.add(h[chosen], labels[chosen])
+    return memory
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7, 60])
+def test_moments_are_numpys_whatever_the_batches(parts) -> None:
+    full, diagonal = filled("full", parts), filled("diagonal", parts)
+    h, labels = cloud()
+    assert full.classes == (401, 7, 33)
+    for row, c in enumerate(full.classes):
+        mine = h[labels == c].double().numpy()
+        covariance = np.cov(mine.T, bias=True)
+        np.testing.assert_allclose(full.means[row], mine.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(full.covariances[row], covariance, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(diagonal.covariances[row], np.diag(covariance), rtol=1e-4, atol=1e-4)
+        assert int(full.counts[row]) == len(mine)
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal"])
+def test_samples_have_the_moments_within_the_error_of_their_number(kind) -> None:
+    memory, count = filled(kind), 20_000
+    drawn, labels = memory.sample(count, rng(1), floor=0.0)
+    for row, c in enumerate(memory.classes):
+        mine = drawn[labels == c]
+        sigma = mine.std(dim=0)
+        assert len(mine) == count
+        assert ((mine.mean(dim=0) - memory.means[row]).abs() < 5 * sigma / count**0.5).all()
+        found = mine.T.cov(correction=0) if kind == "full" else mine.var(dim=0, correction=0)
+        assert float((found - memory.covariances[row]).norm() / memory.covariances[row].norm()) < 0.05
+
+
+def test_only_some_classes_in_the_order_asked_for() -> None:
+    memory = filled()
+    drawn, labels = memory.sample(4, rng(), classes=(33, 401))
+    assert labels.tolist() == [33] * 4 + [401] * 4 and drawn.shape == (8, DIM)
+    some = memory.only((33, 401))
+    assert some.classes == (33, 401) and torch.equal(some.means[1], memory.means[0])
+
+
+def test_mapped_samples_have_the_mapped_moments() -> None:
+    memory = filled()
+    a, b = torch.randn(DIM, DIM, generator=rng(3)), torch.randn(DIM, generator=rng(4))
+    h, labels = cloud()
+    again = GaussianMemory(DIM)
+    again.add(h @ a.T + b, labels)
+    moved = memory.moved(a, b)
+    torch.testing.assert_close(moved.means, again.means, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(moved.covariances, again.covariances, rtol=1e-3, atol=1e-3)
+    assert torch.equal(moved.covariances, moved.covariances.mT)
+
+
+def test_factor_gives_the_covariance_back() -> None:
+    memory = filled()
+    f = memory.factor(DIM)
+    torch.testing.assert_close(f.mT @ f, memory.covariances, rtol=1e-3, atol=1e-3)
+    top = torch.linalg.eigvalsh(memory.covariances)[:, -1]
+    torch.testing.assert_close(memory.factor(1)[:, 0].square().sum(dim=1), top, rtol=1e-3, atol=1e-3)
+
+
+def test_one_image_gives_a_point_that_can_be_sampled() -> None:
+    memory = GaussianMemory(DIM)
+    memory.add(torch.ones(1, DIM), torch.tensor([3]))
+    drawn, _ = memory.sample(5, rng())
+    torch.testing.assert_close(drawn, torch.ones(5, DIM), atol=1e-4, rtol=0)
+
+
+def test_state_goes_round_and_a_slim_one_is_empty() -> None:
+    memory = filled("diagonal")
+    tensors, meta = pack({"memory": memory.state()})
+    other = GaussianMemory(DIM)
+    other.load(unpack(tensors, meta)["memory"])
+    assert other.kind == "diagonal" and other.classes == memory.classes
+    assert torch.equal(other.sample(3, rng(5))[0], memory.sample(3, rng(5))[0])
+    tensors, meta = pack({"memory": memory.state()}, slim=True)
+    other.load(unpack(tensors, meta)["memory"])
+    with pytest.raises(NotObservedError, match="no class"):
+        other.sample(1, rng())
+
+
+def test_an_unknown_class_is_refused() -> None:
+    with pytest.raises(DataError):
+        filled().only((5,))
