@@ -1,5 +1,6 @@
 """The command line: thin. Every command turns words into one call of the library and its answer into lines."""
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import cillab
 from cillab.core.errors import CancelledError, CillabError, nearest, one_line, unknown_name
 from cillab.lab.spec import RunSpec, parse_setting
 from cillab.runs import Run
+from cillab.runs.schema import plain
 
 REFUSED, CANCELLED = 2, 130  # exit codes: a request that cannot be carried out; Ctrl-C, as shells count it
 
@@ -45,6 +47,9 @@ def run(
     data: Annotated[str | None, _option("data")] = None,
     split: Annotated[str | None, _option("split")] = None,
     order: Annotated[str | None, _option("order")] = None,
+    scenario: Annotated[str | None, _option("scenario")] = None,
+    shots: Annotated[int | None, _option("shots")] = None,
+    imbalance: Annotated[float | None, _option("imbalance")] = None,
     seed: Annotated[int | None, _option("seed")] = None,
     backbone: Annotated[str | None, _option("backbone")] = None,
     weights: Annotated[str | None, _option("weights")] = None,
@@ -67,6 +72,10 @@ def run(
     given = {name: value for name, value in locals().items() if name in RunSpec.model_fields and value is not None}
     base = RunSpec.read(spec).model_dump() if spec is not None else {}
     params = {**base.get("params", {}), **dict(parse_setting(text) for text in settings or [])}
+    if given.get("scenario", base.get("scenario")) != base.get("scenario"):
+        base = {
+            name: value for name, value in base.items() if name not in ("split", "order", "shots")
+        }  # of another one
     if "learner" in given and given["learner"] != base.get("learner", given["learner"]):
         params = dict(parse_setting(text) for text in settings or [])  # of another learner, so not those of the file
     request = RunSpec.of({**base, **given, "params": params})
@@ -89,17 +98,37 @@ def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
 
 
 @app.command()
+def estimate(
+    spec: Annotated[Path, typer.Argument(help="YAML file of a run, as for `cillab run`.")],
+    format: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
+    """Minutes that a run would take, from a few batches. Writes nothing; refuses what the run would refuse."""
+    if format not in ("text", "json"):
+        raise unknown_name("format", format, ("text", "json"))
+    request = RunSpec.read(spec)
+    from cillab.lab.estimate import estimate as estimate_of  # noqa: PLC0415
+    from cillab.screen import estimate_line  # noqa: PLC0415
+
+    found = estimate_of(request)
+    typer.echo(json.dumps(plain(found.as_json())) if format == "json" else estimate_line(found))
+
+
+@app.command()
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="YAML: a run's fields, and under `grid` lists of values.")],
+    spec: Annotated[str, typer.Argument(help="YAML with `grid` or `rows`, or preset:NAME (`cillab list presets`).")],
     engine: Annotated[str, typer.Option(help="local: one process after the other. ray: any Ray cluster.")] = "local",
+    table: Annotated[Path | None, typer.Option(help="Write means and intervals over seeds to this file.")] = None,
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
-    from cillab.lab.sweep import read_grid, sweep as sweep_runs  # noqa: PLC0415
+    from cillab.lab.results import write_results  # noqa: PLC0415
+    from cillab.lab.sweep import read_plan, sweep as sweep_runs  # noqa: PLC0415
 
-    failed = 0
-    for outcome in sweep_runs(read_grid(spec), engine):
+    plan, failed = read_plan(spec), 0
+    for outcome in sweep_runs(plan.specs, engine):
         failed += outcome.state != "finished"
         _console().print(f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True)
+        if table is not None and outcome.state == "finished":
+            write_results(plan, table)
     if failed:
         raise CillabError(f"{failed} run(s) did not finish; the same command tries them again.")
 
@@ -109,13 +138,17 @@ def table(
     runs: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs"),
     format: Annotated[str, typer.Option(help="md, csv or json.")] = "md",
     by: Annotated[str, typer.Option(help="The number to rank by.")] = "a_last",
+    seeds: Annotated[
+        bool, typer.Option("--seeds", help="Means over seeds with intervals, and paired differences.")
+    ] = False,
 ) -> None:
     """Results of all runs in a folder, with the protocol that each number belongs to."""
     if format not in ("md", "csv", "json"):
         raise unknown_name("format", format, ("md", "csv", "json"))
+    from cillab.runs.seeds import seeds_text  # noqa: PLC0415
     from cillab.runs.table import table as table_of  # noqa: PLC0415
 
-    typer.echo(table_of(runs, by).text(format))
+    typer.echo(seeds_text(table_of(runs).rows, by) if seeds else table_of(runs, by).text(format))
 
 
 @app.command()
@@ -128,6 +161,14 @@ def report(
 
     size = write_report(directory, out)
     typer.echo(f"{out}  {size / 1e6:.1f} MB")
+
+
+@app.command(hidden=True)
+def work(root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of runs.")]) -> None:
+    """Work through the queue of a folder of runs, one run at a time."""
+    from cillab.lab.queue import work as work_through  # noqa: PLC0415
+
+    work_through(root)
 
 
 @app.command()
@@ -180,8 +221,25 @@ def list_backbones() -> None:
         typer.echo(f"{name:<24} {line}")
 
 
+@lists.command("schema")
+def list_schema() -> None:
+    """Everything that can be asked for, as JSON: what a form is drawn from."""
+    from cillab.lab.catalogue import catalogue  # noqa: PLC0415
+
+    typer.echo(json.dumps(catalogue()))
+
+
 @lists.command("presets")
 def list_presets() -> None:
+    """Experiments that ship with the package: `cillab sweep preset:NAME`."""
+    from cillab.lab.sweep import presets  # noqa: PLC0415
+
+    for name, title in presets().items():
+        typer.echo(f"{name:<24} {title}")
+
+
+@lists.command("transforms")
+def list_transforms() -> None:
     """Evaluation transforms."""
     for name, line in (
         ("tag", "shortest side to the weights' size / crop fraction, centre crop, the weights' mean and std"),

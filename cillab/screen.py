@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextC
 if TYPE_CHECKING:
     from cillab.core.contract import Progress
     from cillab.lab.engine import Lab, Step
+    from cillab.lab.estimate import Estimate
 
 _LINE_S = 15.0  # between two lines inside a long stage, when there are no bars
 
@@ -36,6 +37,14 @@ def step_line(step: "Step", tasks: int) -> str:
 def percent(fraction: float | None) -> str:
     """`87.3 %`, or a dash."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def estimate_line(found: "Estimate") -> str:
+    """What a run would take, in one line."""
+    return (
+        f"about {found.total_s / 60:.1f} min ({found.learn_s / 60:.1f} learning, {found.look_s / 60:.1f} looking): "
+        f"{found.tasks} tasks, {found.classes} classes, {found.train_images} training images on {found.device}"
+    )
 
 
 def result_lines(lab: "Lab") -> Iterable[str]:

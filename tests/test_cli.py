@@ -38,6 +38,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words:
         (("run", "--backbone", "bundled:vti"), "Did you mean"),
         (("run", "--data", "digit"), "Did you mean 'digits'"),
         (("run", "--data", "digits", "--split", "B0-Inc11"), "split"),
+        (("run", "--scenario", "base-to-now"), "Did you mean 'base-to-new'"),
+        (("run", "--imbalanse", "0.1"), "--imbalance"),
+        (("run", "--scenario", "few-shot", "--imbalance", "0"), "imbalance = 0.0"),
+        (("run", "--scenario", "base-to-new", "--learner", "simplecil"), "by name alone"),
         (("run", "--weights", "none.safetensors"), "none.safetensors"),
     ],
 )

@@ -14,7 +14,7 @@ from cillab.core.params import HyperParams
 from cillab.core.pixels import Preprocessing
 
 Need = Literal["vit", "clip", "class-names"]
-Show = Literal["noise", "etf", "text", "prompts"]
+Show = Literal["noise", "etf", "text", "prompts", "transport"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Capabilities:
     evidence: str  # "reproduction", "reconstruction after the abstract", ...
     needs: frozenset[Need] = field(default_factory=frozenset)
     shows: frozenset[Show] = field(default_factory=frozenset)
+    learns_names: bool = False  # does a class's name suffice, without a training image?
+    exemplars: bool = False  # does it store training images?
+    simplex: bool = False  # one vertex of a simplex per class: at most feature_dim + 1 classes
 
 
 class Head(NamedTuple):
@@ -79,7 +82,7 @@ class Task(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of training images."""
+        """Number of training images; 0 where classes come by name alone (only for learners that learn names)."""
 
     @abstractmethod
     def batches(

@@ -13,7 +13,7 @@ from cillab.geometry.collapse import Collapse
 from cillab.lab import checkpoints
 from cillab.lab.costs import Trainable
 from cillab.lab.fork import continued, copied
-from cillab.lab.prepare import backbone_of, info_of, prepare, spec_of
+from cillab.lab.prepare import backbone_of, check_scenario, info_of, prepare, spec_of
 from cillab.lab.probe import Accuracy, Probe
 from cillab.lab.result import result_of
 from cillab.lab.spec import RunSpec
@@ -67,6 +67,7 @@ class Lab:
             RunError: the folder is not empty. InvalidRequestError: an option that RunSpec does not have.
         """
         _must_be_free(Path(out))
+        check_scenario(stream.scenario.name, type(learner))
         given = spec if spec is not None else spec_of(stream, learner)
         self._prepare(given.with_(**options, out=str(out)), stream, learner)
 

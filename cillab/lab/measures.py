@@ -11,8 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cillab.core.pixels import Preprocessing
+from cillab.core.scenario import THIRDS
 from cillab.explain.overlap import as_seen, energy_inside, pointing_game
+from cillab.geometry.accuracy import harmonic
 from cillab.geometry.collapse import Collapse
+from cillab.geometry.moments import Moments
 from cillab.geometry.nc3 import nearest_mean
 from cillab.geometry.predictions import calibration_by_age, task_decomposition
 from cillab.geometry.retention import Probe, ridge_probe
@@ -41,6 +44,15 @@ def collapse_detail(found: Collapse, seen: Sequence[int]) -> dict[str, np.ndarra
     if found.within_spectrum is not None:
         arrays["nc/spectrum_within"] = found.within_spectrum.eigenvalues.float().cpu().numpy()
     return arrays
+
+
+def within_axes(moments: Moments, most: int = 128) -> dict[str, np.ndarray]:
+    """The leading directions of the within-class covariance: with its spectrum, enough to work out a head anew."""
+    covariance = moments.pooled_within()
+    if not bool(covariance.isfinite().all()):
+        return {}
+    _, vectors = torch.linalg.eigh(covariance)
+    return {"nc/axes_within": vectors.flip(1)[:, :most].T.contiguous().half().cpu().numpy()}
 
 
 def fresh_heads(tests: list[Taken], trains: list[Taken], means: Float[Tensor, "cls feature"], seen: tuple) -> Found:
@@ -82,6 +94,49 @@ def decisions(tests: list[Taken], seen: tuple, tasks: Mapping[int, int], newest:
             )
             scalars[f"calibration/{name}"] = found.value
     return arrays, scalars
+
+
+def by_rarity(
+    tests: list[Taken], seen: tuple, thirds: Mapping[int, str], tasks: Mapping[int, int] | None = None
+) -> dict[str, float]:
+    """Accuracy of the test images of head, medium and tail classes, those of them that are seen.
+
+    All seen classes compete; with `tasks`, only those of the image's own task.
+    """
+    hits, labels = _right_classes(tests, seen, tasks)
+    found = {}
+    for name in THIRDS:
+        mine = np.isin(labels, [c for c in seen if thirds.get(c) == name])
+        if mine.any():
+            found[f"accuracy/{name}"] = float(hits[mine].mean())
+    return found
+
+
+def base_and_new(tests: list[Taken], seen: tuple, tasks: Mapping[int, int]) -> dict[str, float]:
+    """Base classes among themselves, new classes among themselves, and the harmonic mean of the two.
+
+        H = 2 b n / (b + n)
+
+    The base-to-new protocol: the two halves never compete. Source: CoCoOp, Zhou et al., CVPR 2022, arXiv:2203.05557.
+    Before the new classes are named there is only b.
+    """
+    hits, labels = _right_classes(tests, seen, tasks)
+    of_image = np.array([tasks[c] for c in labels.tolist()])
+    halves = [float(hits[of_image == task].mean()) for task in sorted(set(of_image.tolist()))]
+    found = dict(zip(("accuracy/base_within", "accuracy/new_within"), halves, strict=False))
+    return {**found, "accuracy/harmonic": harmonic(*halves)} if len(halves) == len(found) == 2 else found
+
+
+def _right_classes(
+    tests: list[Taken], seen: tuple, tasks: Mapping[int, int] | None
+) -> tuple[Float[np.ndarray, " image"], np.ndarray]:
+    """Which test images are right, and their labels; with `tasks`, only classes of the image's own task compete."""
+    logits = torch.cat([z for _, z, _ in tests]).double().cpu().numpy()
+    labels = torch.cat([y for _, _, y in tests]).cpu().numpy()
+    if tasks is not None:
+        task_of_column, task = np.array([tasks[c] for c in seen]), np.array([tasks[c] for c in labels.tolist()])
+        logits = np.where(task_of_column[None] == task[:, None], logits, -np.inf)
+    return (np.array(seen)[logits.argmax(axis=1)] == labels).astype(np.float64), labels
 
 
 def on_object(

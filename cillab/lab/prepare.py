@@ -45,6 +45,7 @@ def prepare(spec: RunSpec) -> Ready:
     build(method.Params, spec.params, f"Learner {spec.learner!r}")
     card = describe(spec.backbone)
     check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
+    check_scenario(spec.scenario, method)
     if spec.weights is not None and not Path(spec.weights).is_file():
         raise InvalidRequestError(f"weights = {spec.weights!r}: there is no such file.")
     stream = make_stream(
@@ -52,10 +53,14 @@ def prepare(spec: RunSpec) -> Ready:
         split=spec.split,
         order=spec.order,
         seed=spec.seed,
+        scenario=spec.scenario,
+        shots=spec.shots,
+        imbalance=spec.imbalance,
         train_per_class=spec.train_per_class,
         test_per_class=spec.test_per_class,
     )
     check_names(method.capabilities.needs, spec.learner, stream)
+    check_room(spec.backbone, method, len(stream.order))
     backbone = make_backbone(
         spec.backbone,
         weights=spec.weights,
@@ -78,6 +83,38 @@ def make_learner_of(spec: RunSpec, backbone: Backbone) -> Learner[Any]:
 def resolved(spec: RunSpec, learner: Learner[Any]) -> RunSpec:
     """`spec` with every hyper-parameter spelt out: it means the same after a default has changed."""
     return spec.with_(params=learner.params.model_dump(mode="json"))
+
+
+def check_scenario(scenario: str, method: type[Learner[Any]]) -> None:
+    """Refuse a learner that cannot take classes by name alone where the scenario brings such classes.
+
+    Raises:
+        IncompatibleError: with the learners that can.
+    """
+    from cillab.core.registry import learners  # noqa: PLC0415 - as filled by whoever made `method`
+
+    if scenario != "base-to-new" or method.capabilities.learns_names:
+        return
+    able = ", ".join(name for name in learners if learners[name].capabilities.learns_names) or "(none)"
+    raise IncompatibleError(
+        f"Learner {method.name!r} needs images of every class; in base-to-new the new classes come by name alone. "
+        f"Learners that can: {able}."
+    )
+
+
+def check_room(backbone: str, method: type[Learner[Any]], classes: int) -> None:
+    """Refuse a learner that gives every class a vertex of a simplex where there are too few dimensions for it.
+
+    Raises:
+        IncompatibleError: with the numbers, and what would work.
+    """
+    from cillab.backbones import feature_dim_of  # noqa: PLC0415
+
+    if method.capabilities.simplex and classes > (dim := feature_dim_of(backbone)) + 1:
+        raise IncompatibleError(
+            f"Learner {method.name!r} gives every class a vertex of a simplex: {backbone} has {dim} features, room for "
+            f"{dim + 1} classes, and these data have {classes}. Take a wider backbone, or fewer classes with --order."
+        )
 
 
 def check_names(needs: frozenset[str], learner: str, stream: Stream) -> None:
@@ -114,6 +151,9 @@ def spec_of(stream: Stream, learner: Learner[Any]) -> RunSpec:
         split=stream.split,
         order=stream.order_rule if stream.order_rule in ("pilot", "natural") else list(stream.order),  # type: ignore[arg-type]
         seed=stream.seed,
+        scenario=stream.scenario.name,  # type: ignore[arg-type]
+        shots=stream.scenario.shots,
+        imbalance=stream.scenario.imbalance,
         train_per_class=stream.per_class["train"],
         test_per_class=stream.per_class["test"],
         backbone=backbone.tag,
@@ -136,6 +176,9 @@ def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
         split_digest=stream.digest,
         order=spec.order,
         seed=spec.seed,
+        scenario=spec.scenario,
+        shots=spec.shots,
+        imbalance=spec.imbalance,
         train_per_class=spec.train_per_class,
         test_per_class=spec.test_per_class,
         backbone=spec.backbone,
@@ -146,7 +189,7 @@ def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
         params=spec.params,
         params_digest=RunSpec(learner=spec.learner, params=spec.params).digest(),
         spec_digest=spec.digest(),
-        exemplars=False,
+        exemplars=can.exemplars,
         class_names="class-names" in can.needs,
         precision=backbone.precision,
         device=str(backbone.device),

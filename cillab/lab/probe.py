@@ -20,6 +20,7 @@ from cillab.geometry.collapse import Collapse, collapse
 from cillab.geometry.drift import cosine_drift, relative_drift
 from cillab.geometry.moments import Moments
 from cillab.lab import measures
+from cillab.lab.stored import stored_gaussians
 from cillab.streams.images import ImageSet
 from cillab.streams.stream import Stream
 
@@ -108,6 +109,7 @@ class Probe:
     def look(self, learner: Learner, task_index: int, *, cams: bool = False) -> Generator[Progress, None, Look]:
         """Look at `learner` after task `task_index`, one batch per step; the generator returns the Look."""
         fixed, tests, trains = self.points, self._tests(task_index), self._trains(task_index)
+        trains = [pair for pair in trains if len(pair[1])]  # classes that came by name alone have none
         total = len(fixed) + sum(len(labels) for _, labels in (*tests, *trains))
         eye = _Eye(learner, total)
         yield from eye.over(fixed.images)
@@ -166,10 +168,12 @@ class Probe:
             "means/now": now,
             "means/test": test_moments.means().float().cpu().numpy(),
             "nc/within": within.astype(np.float64),
+            "train_images": np.array([self.stream.train_images[c] for c in seen], dtype=np.int32),
             "confusion": sum(matrix for _, matrix in rows),
             "accuracy/row": np.array(accuracy.row, dtype=np.float64),
             "cosine": _cosine(train, seen),
             **measures.collapse_detail(train, seen),
+            **measures.within_axes(train_moments),
             **_head(learner),
             **{f"internals/{name}": _plain(value) for name, value in learner.internals().items()},
         }
@@ -180,14 +184,23 @@ class Probe:
             **{f"nc/train/{name}": getattr(train, source) for name, source in METRICS.items()},
             **{f"nc/test/{name}": getattr(test, source) for name, source in METRICS.items()},
             **self._drift(stored, now, [row for row, c in enumerate(seen) if c not in classes], seen),
+            **self._of_scenario(tests, seen, tasks),
         }
+        fresh = len(trains) == len(tests)  # heads fitted on images need images of every class
         for more_arrays, more_scalars in (
-            measures.fresh_heads(tests, trains, train_moments.means(), seen),
+            measures.fresh_heads(tests, trains, train_moments.means(), seen) if fresh else ({}, {}),
             measures.decisions(tests, seen, tasks, max(tasks.values())),
+            stored_gaussians(learner, learner.parts(), trains, tasks, max(tasks.values())),
         ):
             arrays.update(more_arrays)
             scalars.update(more_scalars)
         return Look(accuracy, train, test, arrays, scalars, {"train": train.notes, "test": test.notes})
+
+    def _of_scenario(self, tests: list[Taken], seen: tuple[int, ...], tasks: Mapping[int, int]) -> dict[str, float]:
+        """Accuracy by rarity where the number of images falls; base and new classes where the new come by name."""
+        halves = self.stream.scenario.names_only_at_the_end
+        found = measures.base_and_new(tests, seen, tasks) if halves else {}
+        return {**found, **measures.by_rarity(tests, seen, self.stream.thirds, tasks if halves else None)}
 
     def _drift(self, stored: np.ndarray, now: np.ndarray, old: list[int], seen: tuple[int, ...]) -> dict[str, float]:
         """How far the means of old classes moved since they were learnt: 0 when the features are frozen."""

@@ -12,6 +12,14 @@ from cillab.lab.costs import passes_per_image, peak_memory_bytes, stored_numbers
 from cillab.lab.prepare import backbone_of
 from cillab.runs import Run
 
+# Numbers of a scenario <- scalars of the last step; absent where the scenario does not define them.
+_SCENARIO = {
+    **{f"accuracy_{name}": name for name in ("head", "medium", "tail")},
+    "accuracy_base": "base_within",
+    "accuracy_new": "new_within",
+    "harmonic": "harmonic",
+}
+
 
 def result_of(run: Run, learner: Learner[Any], images: Tensor) -> dict[str, Any]:
     """Everything that `runs.schema.Result` holds but the protocol; what is undefined is None.
@@ -20,6 +28,7 @@ def result_of(run: Run, learner: Learner[Any], images: Tensor) -> dict[str, Any]
     """
     matrix, metrics, steps = run.accuracy_matrix(), run.metrics(), run.task_steps
     seen = metrics.over("accuracy/seen", steps)
+    last = metrics.at(steps[-1])
     trained = metrics.over("cost/images", steps).sum()
     seconds = _seconds(run)
     backbone = backbone_of(learner)
@@ -32,6 +41,7 @@ def result_of(run: Run, learner: Learner[Any], images: Tensor) -> dict[str, Any]
         "forgetting_chaudhry": _number(accuracy.forgetting_chaudhry(lower)),
         "forgetting_pilot": _number(accuracy.forgetting_pilot(lower)),
         "bwt_gem": _number(accuracy.bwt_gem(lower)),
+        **{name: last.get(f"accuracy/{scalar}") for name, scalar in _SCENARIO.items()},
         "nc": [_collapse(metrics.at(step)) for step in steps],
         "seconds": seconds,
         "images_per_second": _number(trained / seconds["learn"]) if seconds["learn"] else None,

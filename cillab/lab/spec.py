@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from cillab.core.errors import InvalidRequestError
 from cillab.core.params import build
+from cillab.core.scenario import DEFAULTS, Scenario, ScenarioName
 
 Transform = Literal["tag", "whole", "pilot_compat"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -19,6 +20,9 @@ Keep = Literal["all", "last", "none"]
 
 # Settings that decide where a run goes and what is kept of it, but none of its numbers.
 _NOT_IN_DIGEST = {"out", "cams", "keep_checkpoints"}
+
+# Settings that came later: at their defaults they are left out of the digest, so that older runs keep theirs.
+_LATER = {"scenario", "shots", "imbalance"}
 
 
 def _joined(value: Any) -> Any:
@@ -34,7 +38,13 @@ class RunSpec(BaseModel):
     data: str = "shields"
     """Data set: shields, digits, cifar100, folder:DIR, parquet:DIR or hf:NAME."""
     split: str = "B0-Inc10"
-    """Classes per task: B-m Inc-n = m classes first (n, if m is 0), then n at a time."""
+    """Classes per task: B-m Inc-n = m classes first (n, if m is 0), then n at a time; all = one task."""
+    scenario: ScenarioName = "class-incremental"
+    """class-incremental, few-shot (all classes in one task) or base-to-new (half of them, then the rest by name)."""
+    shots: int | None = None
+    """Training images of the first class, drawn by the seed; all if not given, 16 in few-shot and base-to-new."""
+    imbalance: float = 1.0
+    """Long tail: images of the last class, in label order, over those of the first; 1 = balanced."""
     order: Annotated[str, BeforeValidator(_joined)] = "pilot"
     """Class order: pilot (RandomState(seed).permutation), natural, or label ids such as 3,1,2."""
     seed: int = 1993
@@ -69,6 +79,22 @@ class RunSpec(BaseModel):
     """Which tasks' states stay on disk: all (any task can be reopened), last (the run can be resumed), none."""
     out: str | None = None
     """Run folder. Must not exist, or be empty."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_scenario(cls, values: Any) -> Any:
+        """Split, order and shots that the scenario implies, where they were not given."""
+        if not isinstance(values, dict):
+            return values
+        shots = values.get("shots")
+        try:
+            shots, imbalance = None if shots is None else int(shots), float(values.get("imbalance", 1.0))
+        except (TypeError, ValueError):
+            return values  # the fields' own types complain
+        scenario = Scenario.of(str(values.get("scenario", "class-incremental")), shots, imbalance)
+        split, order, _ = DEFAULTS[scenario.name]
+        given = {"split": split, "order": order, **values}
+        return {**given, "split": scenario.split(given["split"]), "shots": scenario.shots}
 
     @classmethod
     def of(cls, values: Mapping[str, Any], owner: str = "run") -> "RunSpec":
@@ -107,7 +133,8 @@ class RunSpec(BaseModel):
 
     def digest(self) -> str:
         """Hash of every field that can change a number of the result; 16 hexadecimal digits."""
-        decisive = self.model_dump(mode="json", exclude=_NOT_IN_DIGEST)
+        unsaid = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+        decisive = self.model_dump(mode="json", exclude=_NOT_IN_DIGEST | unsaid)
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return blake2b(text.encode(), digest_size=8).hexdigest()
 

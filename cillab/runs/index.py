@@ -17,13 +17,16 @@ from cillab.runs.schema import PROTOCOL_KEY, Protocol
 COLUMNS: dict[str, str] = {
     "run": "VARCHAR", "state": "VARCHAR", "comparable": "VARCHAR",
     "data": "VARCHAR", "data_digest": "VARCHAR", "split": "VARCHAR", "split_digest": "VARCHAR", "order": "VARCHAR",
-    "seed": "BIGINT", "train_per_class": "BIGINT", "test_per_class": "BIGINT",
+    "seed": "BIGINT", "scenario": "VARCHAR", "shots": "BIGINT", "imbalance": "DOUBLE",
+    "train_per_class": "BIGINT", "test_per_class": "BIGINT",
     "backbone": "VARCHAR", "weights_digest": "VARCHAR", "transform": "VARCHAR", "image_size": "BIGINT",
     "exemplars": "BOOLEAN", "task_id_at_test": "BOOLEAN", "class_names": "BOOLEAN",
     "learner": "VARCHAR", "params": "VARCHAR", "params_digest": "VARCHAR", "precision": "VARCHAR", "device": "VARCHAR",
     "evidence": "VARCHAR", "tasks_done": "BIGINT", "tasks": "BIGINT",
     "a_last": "DOUBLE", "a_avg": "DOUBLE", "forgetting_chaudhry": "DOUBLE", "forgetting_pilot": "DOUBLE",
-    "bwt_gem": "DOUBLE", "seconds": "DOUBLE", "images_per_second": "DOUBLE", "peak_memory_bytes": "BIGINT",
+    "bwt_gem": "DOUBLE", "accuracy_head": "DOUBLE", "accuracy_medium": "DOUBLE", "accuracy_tail": "DOUBLE",
+    "accuracy_base": "DOUBLE", "accuracy_new": "DOUBLE", "harmonic": "DOUBLE",
+    "seconds": "DOUBLE", "images_per_second": "DOUBLE", "peak_memory_bytes": "BIGINT",
     "stored_floats": "BIGINT", "trainable_parameters": "BIGINT", "passes_per_test_image": "DOUBLE",
     "created": "VARCHAR", "path": "VARCHAR", "problem": "VARCHAR",
 }  # fmt: skip

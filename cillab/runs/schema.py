@@ -37,17 +37,30 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     "nc/within": "f64 [K]: within-class variance, training images",
     "nc/nc4": "f64 [K]: share of training images of a class on which head and nearest mean agree",
     "nc/spectrum_within": "f32 [d]: eigenvalues of the within-class covariance, training images, descending",
+    "nc/axes_within": "f16 [r, d]: its leading directions (r = 128 at most), in the order of the eigenvalues",
     "accuracy/nme": "f64 [T]: as accuracy/row, by the nearest training mean of now (an oracle)",
     "accuracy/fresh": "f64 [T]: as accuracy/row, by a ridge fitted now on training images of all classes (an oracle)",
     "accuracy/fresh_then": "f64 [T]: as accuracy/fresh, among the classes there were when the task was learnt",
     "accuracy/task_id": "f64 [T]: the predicted class belongs to the right task",
     "accuracy/within_task": "f64 [T]: right when only the classes of the right task compete",
+    "train_images": "i32 [K]: training images of each class; 0 where it came by name alone",
     "calibration/old": "f64 [3, bins]: mean confidence, accuracy, images, in equal bins of confidence; also .../new",
     "internals/noise/weights": "f32 [L, t]: mixing weights of each layer over the t generators",
     "internals/noise/similarity": "f32 [t, t]: cosines of the task prototypes",
     "internals/noise/prototypes": "f32 [t, d]",
     "internals/noise/ratio": "f32 [L, t]: norm of the noise over the norm of the signal, on the probe",
     "internals/noise/dead": "u8 [L, t]: 1 where a generator puts out nothing",
+    "gaussian/w2/<part>": "f64 [K]: W2 from the stored Gaussian of a class to its training images now, NaN if none is stored",
+    "internals/text/prototypes": "f32 [K, d]: unit vectors of the prompted class names",
+    "internals/text/frozen": "f32 [K, d]: unit vectors of the names in the hand template",
+    "internals/text/clusters": "i64 [K]: cluster of each name by meaning, fixed when the class came",
+    "internals/text/terms": "f32 [t, 4]: cross-entropy, ETF, convergence and rotation term per task, unweighted",
+    "internals/text/logit_bias": "f32 [2, 2]: mean largest logit among old and new classes (columns), for features of both (rows)",
+    "internals/gaussian/mean": "f32 [K, d]: stored means",
+    "internals/gaussian/factor": "f16 [K, 8, d]: leading eigenvectors of the stored covariance times roots of eigenvalues",
+    "internals/gaussian/mean_before": "f32 [K, d]: stored means before calibration; NaN for new classes",
+    "internals/gaussian/factor_before": "f16 [K, 8, d]: the same of the covariances before calibration",
+    "internals/transport/eigenvalues": "f32 [d]: spectrum of the transport map A, ascending; 1 = nothing moved",
     "cam/true": "u8 [N, gh, gw]: Grad-CAM, map = value / 255 * scale; also cam/predicted, cam/difference",
     "cam_scale/true": "f32 [N]: scale of each map; also for the other targets",
     "cam_energy/true": "f32 [N]: share of the map inside the object's mask; also for the other targets",
@@ -67,7 +80,10 @@ SCALARS: tuple[str, ...] = (
     ),
     "drift/cosine",
     "drift/relative",
+    "transport/w2/<part>",
+    "transport/improved",
     *(f"accuracy/{name}" for name in ("nme", "fresh", "fresh_then", "task_id", "within_task")),
+    *(f"accuracy/{name}" for name in ("head", "medium", "tail", "base_within", "new_within", "harmonic")),
     "calibration/old",
     "calibration/new",
     *(f"cam/{name}/{target}" for name in ("energy", "pointing") for target in ("true", "predicted", "difference")),
@@ -129,6 +145,9 @@ class Protocol(Record):
     split_digest: str | None = None
     order: str = ""
     seed: int | None = None
+    scenario: str = "class-incremental"  # or few-shot, base-to-new; runs from before there was a choice say nothing
+    shots: int | None = None  # training images of the first class; None = all
+    imbalance: float = 1.0  # training images of the last class over those of the first
     train_per_class: int | None = None
     test_per_class: int | None = None
     backbone: str = ""
@@ -149,7 +168,8 @@ class Protocol(Record):
 
 # Two results may stand in one ranking only when all of these agree; the learner and its parameters are what competes.
 PROTOCOL_KEY: tuple[str, ...] = (
-    "data", "data_digest", "split", "split_digest", "order", "seed", "train_per_class", "test_per_class",
+    "data", "data_digest", "split", "split_digest", "order", "seed", "scenario", "shots", "imbalance",
+    "train_per_class", "test_per_class",
     "backbone", "weights_digest", "transform", "image_size", "exemplars", "task_id_at_test",
 )  # fmt: skip
 
@@ -230,6 +250,12 @@ class Result(Record):
     forgetting_chaudhry: float | None = None
     forgetting_pilot: float | None = None
     bwt_gem: float | None = None
+    accuracy_head: float | None = None  # thirds of the classes by label order, where training images fall along it
+    accuracy_medium: float | None = None
+    accuracy_tail: float | None = None
+    accuracy_base: float | None = None  # base-to-new: base classes among themselves,
+    accuracy_new: float | None = None  # new classes among themselves,
+    harmonic: float | None = None  # and the harmonic mean of the two
     nc: list[dict[str, Any]] = Field(default_factory=list)  # scalars per task
     seconds: dict[str, float] = Field(default_factory=dict)  # `total` and by stage
     images_per_second: float | None = None

@@ -8,7 +8,10 @@ from cillab.core.errors import InvalidRequestError, unknown_name
 from cillab.geometry.seeds import Interval, PairedDifference, paired_difference, t_interval
 from cillab.runs.schema import PROTOCOL_KEY
 
-NUMBERS = ("a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem")
+NUMBERS = (
+    "a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem",
+    "accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic",
+)  # fmt: skip
 _OF_A_SEED = ("seed", "split_digest")  # what may differ between runs of one experiment
 ENOUGH = 3  # class orders, below which an interval says little
 
@@ -46,7 +49,9 @@ def over_seeds(rows: Sequence[dict[str, Any]], by: str = "a_last", level: float 
     found: dict[tuple[str, str, tuple[Any, ...]], dict[int, float]] = {}
     for row in sorted(rows, key=lambda r: str(r["created"])):
         if row[by] is not None and row["seed"] is not None:
-            shared = tuple(row[name] for name in PROTOCOL_KEY if name not in _OF_A_SEED)
+            drawn = row["shots"] is not None or row["imbalance"] != 1  # then the seed also chose the images
+            own = {*_OF_A_SEED, "data_digest"} if drawn else _OF_A_SEED
+            shared = tuple(row[name] for name in PROTOCOL_KEY if name not in own)
             found.setdefault((row["learner"], row["params"], shared), {})[int(row["seed"])] = float(row[by])
     groups = [
         Group(learner, params, shared, values, t_interval(list(values.values()), level))
@@ -69,3 +74,53 @@ def compare(a: Group, b: Group, level: float = 0.95) -> PairedDifference:
             f"{a.learner} and {b.learner} share no seed: {sorted(a.values)} and {sorted(b.values)}."
         )
     return paired_difference([a.values[s] for s in common], [b.values[s] for s in common], level)
+
+
+def shared(groups: Sequence[Group]) -> dict[tuple[Any, ...], list[Group]]:
+    """Groups by protocol: only those that stand together here may be compared."""
+    found: dict[tuple[Any, ...], list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.protocol, []).append(group)
+    return found
+
+
+def stated(group: Group) -> str:
+    """The protocol of a group in a line, without what a seed decides and what is not stated."""
+    names = [name for name in PROTOCOL_KEY if name not in _OF_A_SEED]
+    plain = [
+        f"{name} {value}"
+        for name, value in zip(names, group.protocol, strict=True)
+        if value not in (None, False, "") and not name.endswith("digest") and value != 1.0
+    ]
+    return ", ".join(plain) or "no protocol stated"
+
+
+def difference_sentence(a: Group, b: Group, level: float = 0.95) -> str:
+    """A against b over the seeds they share, in words.
+
+    Raises:
+        InvalidRequestError: as `compare`.
+    """
+    found = compare(a, b, level)
+    i, count = found.interval, found.interval.count
+    text = f"{a.learner} - {b.learner}: {100 * i.mean:+.2f} points"
+    if count < 2:
+        return f"{text} on one seed; one pair says nothing about the spread."
+    text += f", {100 * level:.0f} % interval {100 * i.low:+.2f} to {100 * i.high:+.2f}, over {count} shared seeds"
+    more = f" (higher in {found.wins}, p = {found.p_value:.2g}, paired t-test)"
+    return f"{text}{more}." if count >= ENOUGH else f"{text}{more}; take at least {ENOUGH}."
+
+
+def seeds_text(rows: Sequence[dict[str, Any]], by: str = "a_last") -> str:
+    """Markdown: means with intervals per protocol, and each learner against the best one, seed by seed.
+
+    Raises:
+        UnknownNameError: a number that no row has.
+    """
+    parts = []
+    for groups in shared(over_seeds(rows, by)).values():
+        lines = [f"**{stated(groups[0])}** ({by})", "", *(f"- {group.sentence}" for group in groups)]
+        rest = [group for group in groups[1:] if group.values.keys() & groups[0].values.keys()]
+        lines += ["", *(f"- {difference_sentence(groups[0], group)}" for group in rest)] if rest else []
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) or "No finished runs."

@@ -11,9 +11,14 @@ from typing import Any
 
 from cillab.core.errors import InvalidRequestError, unknown_name
 from cillab.runs.index import COLUMNS, Index
-from cillab.runs.schema import PROTOCOL_KEY
+from cillab.runs.schema import PROTOCOL_KEY, Protocol
 
-_RANKED_BY = {"a_last": "DESC", "a_avg": "DESC", "forgetting_chaudhry": "ASC", "seconds": "ASC"}
+RANKED_BY = {
+    "a_last": "DESC", "a_avg": "DESC", "forgetting_chaudhry": "ASC", "seconds": "ASC",
+    "accuracy_head": "DESC", "accuracy_medium": "DESC", "accuracy_tail": "DESC",
+    "accuracy_base": "DESC", "accuracy_new": "DESC", "harmonic": "DESC",
+}  # fmt: skip
+_WHERE_DEFINED = ("accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic")
 _SCREEN = (
     "rank",
     "run",
@@ -26,7 +31,7 @@ _SCREEN = (
     "device",
     "state",
 )
-_FRACTIONS = ("a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem")
+_FRACTIONS = ("a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem", *_WHERE_DEFINED)
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,14 @@ def table(roots: str | Path | Sequence[str | Path], by: str = "a_last") -> Table
         UnknownNameError: a number that cannot be ranked by.
         RunError: a root that is no folder.
     """
-    if by not in _RANKED_BY:
-        raise unknown_name("ranking", by, _RANKED_BY)
+    if by not in RANKED_BY:
+        raise unknown_name("ranking", by, RANKED_BY)
     rows = Index(roots).sql(
         f"""
         SELECT CASE WHEN {by} IS NULL THEN NULL
-               ELSE rank() OVER (PARTITION BY comparable ORDER BY {by} {_RANKED_BY[by]} NULLS LAST) END AS rank, *
+               ELSE rank() OVER (PARTITION BY comparable ORDER BY {by} {RANKED_BY[by]} NULLS LAST) END AS rank, *
         FROM runs
-        ORDER BY data, split, backbone, comparable, {by} {_RANKED_BY[by]} NULLS LAST, run
+        ORDER BY data, split, backbone, comparable, {by} {RANKED_BY[by]} NULLS LAST, run
         """
     )
     return Table(rows, by)
@@ -92,13 +97,13 @@ def ranking(rows: Sequence[dict[str, Any]], by: str = "a_last") -> list[dict[str
         InvalidRequestError: their protocols differ; the message says in what.
         UnknownNameError: a number that cannot be ranked by.
     """
-    if by not in _RANKED_BY:
-        raise unknown_name("ranking", by, _RANKED_BY)
+    if by not in RANKED_BY:
+        raise unknown_name("ranking", by, RANKED_BY)
     differing = [name for name in PROTOCOL_KEY if len({repr(row[name]) for row in rows}) > 1]
     if differing:
         detail = "; ".join(f"{name} = {', '.join(sorted({str(row[name]) for row in rows}))}" for name in differing)
         raise InvalidRequestError(f"These runs cannot be ranked together, their protocols differ: {detail}.")
-    sign = -1 if _RANKED_BY[by] == "DESC" else 1
+    sign = -1 if RANKED_BY[by] == "DESC" else 1
     return sorted((row for row in rows if row[by] is not None), key=lambda row: sign * row[by])
 
 
@@ -106,14 +111,16 @@ def _markdown(rows: Sequence[dict[str, Any]]) -> str:
     first = rows[0]
     if first["comparable"] is None:
         return "\n".join(["**Damaged**", "", *(f"- {row['run']}: {row['problem']}" for row in rows)])
-    stated = [f"{name} {first[name]}" for name in PROTOCOL_KEY if not _unsaid(first[name])]
-    lines = [f"**{', '.join(stated)}**", "", f"| {' | '.join(_SCREEN)} |", f"|{' --- |' * len(_SCREEN)}"]
-    lines += [f"| {' | '.join(_cell(name, row[name]) for name in _SCREEN)} |" for row in rows]
+    stated = [f"{name} {first[name]}" for name in PROTOCOL_KEY if not _unsaid(name, first[name])]
+    more = [name for name in _WHERE_DEFINED if any(row[name] is not None for row in rows)]
+    columns = [*_SCREEN[: _SCREEN.index("seconds")], *more, *_SCREEN[_SCREEN.index("seconds") :]]
+    lines = [f"**{', '.join(stated)}**", "", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    lines += [f"| {' | '.join(_cell(name, row[name]) for name in columns)} |" for row in rows]
     return "\n".join(lines)
 
 
-def _unsaid(value: Any) -> bool:
-    return value is None or value is False or value == ""
+def _unsaid(name: str, value: Any) -> bool:
+    return value is None or value is False or value == Protocol.model_fields[name].default
 
 
 def _cell(name: str, value: Any) -> str:

@@ -34,6 +34,8 @@ class ImageSet:
         """Every image once with its label: in the stored order (views), or shuffled by a CPU generator (copies)."""
         if batch_size < 1:
             raise InvalidRequestError(f"batch_size = {batch_size}: a batch holds at least one image.")
+        if not len(self):
+            return  # splitting nothing gives one empty piece
         if shuffle is None:
             yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cillab.core.errors import InvalidRequestError, nearest, one_line, unknown_name
+from cillab.core.scenario import ALL_AT_ONCE, BASE_THEN_NEW
 
 _SPLIT = re.compile(r"B[\s-]*(\d+)[\s_,-]*Inc[\s-]*(\d+)", re.IGNORECASE)
 ORDERS = ("pilot", "natural")
@@ -18,14 +19,23 @@ def parse_split(split: str, classes: int) -> tuple[int, ...]:
 
         B0 Inc-n: n, n, ..., remainder        B-m Inc-n: m, n, n, ..., remainder        tasks = 1 + ceil((C - m) / n)
 
-    Blanks, dashes and capitals do not matter: `B0-Inc10`, `b0 inc10` and `B-0 Inc-10` are the same.
+    Blanks, dashes and capitals do not matter: `B0-Inc10`, `b0 inc10` and `B-0 Inc-10` are the same. `all` is one task
+    with every class; `base-new` is two, ceil(C / 2) classes and the rest.
 
     Raises:
         InvalidRequestError: another form, Inc0, or a task with more classes than there are.
     """
+    if split.strip().lower() == ALL_AT_ONCE:
+        return (classes,)
+    if split.strip().lower() == BASE_THEN_NEW:
+        if classes < 2:
+            raise InvalidRequestError(f"split = {split!r} halves the classes, and the data have {classes}.")
+        return ((classes + 1) // 2, classes // 2)
     found = _SPLIT.fullmatch(split.strip())
     if not found:
-        raise InvalidRequestError(f"split = {split!r}. Valid: B0-Inc10 (10 at a time), B50-Inc10 (first 50, then 10).")
+        raise InvalidRequestError(
+            f"split = {split!r}. Valid: B0-Inc10 (10 at a time), B50-Inc10 (first 50, then 10), all (one task)."
+        )
     base, increment = int(found[1]), int(found[2])
     if increment == 0:
         raise InvalidRequestError(f"split = {split!r}: a task needs at least one class, Inc0 gives none.")

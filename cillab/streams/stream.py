@@ -14,6 +14,8 @@ from jaxtyping import Int64
 from cillab.core.contract import Backbone
 from cillab.core.errors import DataError, InvalidRequestError
 from cillab.core.pixels import Preprocessing
+from cillab.core.rng import numpy_stream
+from cillab.core.scenario import DEFAULTS, PLAIN, Scenario, shots_of, thirds_of
 from cillab.streams.images import Block, ImageSet, ImageTask, Place
 from cillab.streams.sources import SPLITS, Size, Source, Split, open_source
 from cillab.streams.splits import class_order, parse_split
@@ -55,6 +57,7 @@ class Stream:
     _train: tuple[Block, ...]  # a block per task: a task shares no memory with the next
     _test: Block  # one block for all, so that "everything seen so far" is a view
     _first: int = 0  # position in `_test` of this stream's first task
+    scenario: Scenario = PLAIN
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -75,6 +78,27 @@ class Stream:
     def sizes(self) -> tuple[int, ...]:
         """Number of classes of every task."""
         return tuple(len(plan.classes) for plan in self.plans)
+
+    @property
+    def names_only(self) -> tuple[int, ...]:
+        """Classes that come by name alone, without a training image."""
+        return tuple(c for plan in self.plans if not len(plan.train) for c in plan.classes)
+
+    @cached_property
+    def train_images(self) -> dict[int, int]:
+        """Number of training images of every class."""
+        labels = self.source.labels("train")
+        counts = np.bincount(
+            labels[np.concatenate([plan.train for plan in self.plans])], minlength=len(self.class_names)
+        )
+        return {class_id: int(counts[class_id]) for class_id in self.order}
+
+    @cached_property
+    def thirds(self) -> dict[int, str]:
+        """`head`, `medium` or `tail` for every class with training images, where their number falls; else empty."""
+        if self.scenario.imbalance == 1:
+            return {}
+        return thirds_of(tuple(c for plan in self.plans if len(plan.train) for c in plan.classes))
 
     def __len__(self) -> int:
         return len(self.plans)
@@ -153,6 +177,9 @@ class Stream:
             "pixel_bytes": self._test.num_bytes + sum(block.num_bytes for block in self._train),
             "has_masks": self._has_masks(),
             "digest": self.digest,
+            "scenario": self.scenario.name,
+            "shots": self.scenario.shots,
+            "imbalance": self.scenario.imbalance,
         }
 
     def _has_masks(self) -> bool:
@@ -176,10 +203,13 @@ Sequence.register(Stream)  # pyright: ignore[reportAttributeAccessIssue]
 
 def make_stream(
     data: str | Source,
-    split: str = "B0-Inc10",
-    order: str | Sequence[int | str] = "pilot",
+    split: str | None = None,
+    order: str | Sequence[int | str] | None = None,
     seed: int = 1993,
     *,
+    scenario: str = "class-incremental",
+    shots: int | None = None,
+    imbalance: float = 1.0,
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     image_size: int = 64,
@@ -191,29 +221,46 @@ def make_stream(
     another order is an order of the same images. `train_per_class` and `test_per_class` take the first images of each
     class in the source's order, or all there are. `image_size` is the size of a rendered world.
 
+    `scenario` is class-incremental (split B0-Inc10, order pilot if not given), few-shot (all classes in one task) or
+    base-to-new (the first half of the order, then the second half by name alone; both 16 shots and label order if not
+    given). `shots` training images of the first class, falling to `imbalance` times that for the last one in label
+    order (`cillab.core.scenario.shots_of`), are drawn by `seed`: fewer shots are a part of more. Without `shots` the
+    decay starts from all the images that a class has. A class that has fewer gives all. Test images stay balanced.
+
     Raises:
-        UnknownNameError, InvalidRequestError: a data set, split, order or number that cannot be.
+        UnknownNameError, InvalidRequestError: a data set, scenario, split, order or number that cannot be.
         DataError: a class without a training image (its name), or a task without a test image.
     """
     per_class: dict[Split, int | None] = {"train": train_per_class, "test": test_per_class}
     for name, count in per_class.items():
         if count is not None and count < 1:
             raise InvalidRequestError(f"{name}_per_class = {count}: at least 1, or leave it out for all images.")
+    protocol = Scenario.of(scenario, shots, imbalance)
+    split, order = protocol.split(split), DEFAULTS[scenario][1] if order is None else order
+    if protocol.shots is not None and train_per_class is not None and train_per_class < protocol.shots:
+        raise InvalidRequestError(
+            f"train_per_class = {train_per_class} leaves fewer images than shots = {protocol.shots} asks for."
+        )
     if isinstance(data, str):
         data = open_source(
             data, seed=data_seed, image_size=image_size, train_per_class=train_per_class, test_per_class=test_per_class
         )
     ids = class_order(order, data.class_names, seed)
-    plans = _plans(data, ids, parse_split(split, len(ids)), per_class)
+    plans = _plans(data, ids, parse_split(split, len(ids)), per_class, protocol, seed)
     native = _native_size(data, plans)
     place = _place(native, torch.device("cpu"), _UNPLACED)
     train, test = _blocks(data, plans, place)
     rule = order if order in ("pilot", "natural") else "list"
-    return Stream(data, split, seed, str(rule), per_class, plans, native, place, train, test)
+    return Stream(data, split, seed, str(rule), per_class, plans, native, place, train, test, scenario=protocol)
 
 
 def _plans(
-    source: Source, order: tuple[int, ...], sizes: tuple[int, ...], per_class: Mapping[Split, int | None]
+    source: Source,
+    order: tuple[int, ...],
+    sizes: tuple[int, ...],
+    per_class: Mapping[Split, int | None],
+    scenario: Scenario,
+    seed: int,
 ) -> tuple[Plan, ...]:
     rows = {}
     for split in SPLITS:
@@ -224,6 +271,9 @@ def _plans(
     for class_id, found in zip(order, rows["train"], strict=True):
         if len(found) == 0:
             raise DataError(f"{source.name}: class {source.class_names[class_id]!r} has no training image.")
+    trained = len(order) - sizes[-1] if scenario.names_only_at_the_end else len(order)
+    rows["train"] = _drawn(rows["train"][:trained], order[:trained], scenario, seed)
+    rows["train"] += [np.empty(0, dtype=np.int64)] * (len(order) - trained)
     plans, start = [], 0
     for size in sizes:
         span = slice(start, start + size)
@@ -233,6 +283,23 @@ def _plans(
             raise DataError(f"{source.name}: task {len(plans) - 1} ({names}) has no test image.")
         start += size
     return tuple(plans)
+
+
+def _drawn(
+    rows: list[np.ndarray], classes: tuple[int, ...], scenario: Scenario, seed: int
+) -> list[Int64[np.ndarray, " image"]]:
+    """The training images that the scenario leaves of each class, in the source's order; all of them by default.
+
+    A class's draw depends on the seed and the class alone, and a smaller number takes a part of a larger one's images.
+    """
+    if scenario.shots is None and scenario.imbalance == 1:
+        return rows
+    rank, kept = {c: k for k, c in enumerate(sorted(classes))}, []
+    for class_id, found in zip(classes, rows, strict=True):
+        most = len(found) if scenario.shots is None else scenario.shots
+        count = shots_of(most, scenario.imbalance, len(classes))[rank[class_id]]
+        kept.append(np.sort(numpy_stream(seed, "shots", class_id).permutation(found)[:count]))
+    return kept
 
 
 def _rows(plan: Plan, split: Split) -> Int64[np.ndarray, " image"]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cillab.core.pixels import Preprocessing
+from cillab.geometry.moments import Moments
 from cillab.geometry.retention import ridge_probe
 from cillab.lab import measures
 
@@ -39,6 +40,18 @@ def test_fresh_heads_by_a_loop() -> None:
     alone, _ = measures.fresh_heads(tests[:1], trains[:1], means[:2].double(), SEEN[:2])
     assert alone["accuracy/fresh_then"][0] == then[0]  # features that do not change forget nothing
     assert scalars["accuracy/nme"] == pytest.approx(arrays["accuracy/nme"].mean())
+
+
+def test_axes_and_spectrum_give_the_covariance_back() -> None:
+    features, _, labels = taken(3, (5, 2, 9))
+    moments = Moments.of(features, labels, scatter="pooled")
+    axes = measures.within_axes(moments)["nc/axes_within"].astype(np.float64)
+    covariance = moments.pooled_within().numpy()
+    values = np.linalg.eigvalsh(covariance)[::-1]
+    np.testing.assert_allclose(axes.T @ np.diag(values) @ axes, covariance, atol=2e-3 * values[0])
+    few = measures.within_axes(moments, most=2)["nc/axes_within"]
+    np.testing.assert_array_equal(few, axes[:2].astype(np.float16))
+    assert measures.within_axes(Moments(4)) == {}
 
 
 def test_constant_features_leave_the_fresh_head_out() -> None:
@@ -76,3 +89,32 @@ def test_maps_on_and_off_the_object_and_no_map_at_all() -> None:
     np.testing.assert_allclose(found["cam_mask"], 0.25, atol=0.05)
     assert measures.on_object_means(found)["cam/energy/true"] == pytest.approx(0.5)
     assert measures.on_object_means({"cam_energy/true": np.full(2, np.nan)}) == {}
+
+
+THIRDS = {5: "tail", 2: "head", 9: "medium", 7: "head"}
+
+
+def test_accuracy_by_rarity_by_a_loop() -> None:
+    tests = [taken(1, (5, 2)), taken(2, (9, 7))]
+    logits, labels = torch.cat([t[1] for t in tests]), torch.cat([t[2] for t in tests]).tolist()
+    for tasks in (None, TASKS):
+        hits: dict[str, list[bool]] = {"head": [], "medium": [], "tail": []}
+        for row, y in zip(logits.tolist(), labels, strict=True):
+            rivals = [k for k, c in enumerate(SEEN) if tasks is None or tasks[c] == tasks[y]]
+            hits[THIRDS[y]].append(SEEN[max(rivals, key=row.__getitem__)] == y)
+        found = measures.by_rarity(tests, SEEN, THIRDS, tasks)
+        assert found == pytest.approx({f"accuracy/{name}": np.mean(own) for name, own in hits.items()})
+    assert measures.by_rarity(tests, SEEN, {}) == {}
+
+
+def test_base_and_new_never_compete() -> None:
+    base, new = taken(1, (5, 2)), taken(2, (9, 7))
+    base[1][:, 2:] += 100  # new classes win everywhere
+    alone = measures.base_and_new([base], SEEN, TASKS)
+    assert set(alone) == {"accuracy/base_within"}
+    found = measures.base_and_new([base, new], SEEN, TASKS)
+    b = (np.array(SEEN)[base[1][:, :2].argmax(dim=1)] == base[2].numpy()).mean()
+    n = (np.array(SEEN)[2 + new[1][:, 2:].argmax(dim=1)] == new[2].numpy()).mean()
+    assert (found["accuracy/base_within"], found["accuracy/new_within"]) == pytest.approx((b, n))
+    assert found["accuracy/base_within"] == alone["accuracy/base_within"]
+    assert found["accuracy/harmonic"] == pytest.approx(2 * b * n / (b + n))

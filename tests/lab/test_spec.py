@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from cillab.core.errors import InvalidRequestError
+from cillab.core.errors import CillabError, InvalidRequestError
 from cillab.lab.spec import RunSpec, parse_setting
 from cillab.lab.sweep import read_grid
 
@@ -101,3 +101,43 @@ def test_grid(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text("grid: {learnr: [a]}")
     with pytest.raises(InvalidRequestError, match="Did you mean 'learner'"):
         read_grid(tmp_path / "g.yaml")
+
+
+def test_a_scenario_brings_its_split_order_and_shots() -> None:
+    few, half = RunSpec(scenario="few-shot"), RunSpec(scenario="base-to-new", shots=4, order="pilot")
+    assert (few.split, few.order, few.shots) == ("all", "natural", 16)
+    assert (half.split, half.order, half.shots) == ("base-new", "pilot", 4)
+    assert RunSpec(shots=8, imbalance=0.1).split == "B0-Inc10"
+    for spec in (few, half):
+        assert RunSpec.of(spec.model_dump()) == spec
+    assert {"--scenario", "few-shot", "--shots", "16"} <= set(few.arguments())
+
+
+def test_a_scenario_changes_the_digest_and_its_absence_does_not() -> None:
+    plain = RunSpec()
+    without = plain.model_dump(exclude={"scenario", "shots", "imbalance"})
+    assert RunSpec.of(without).digest() == plain.digest()
+    changes = ({"shots": 4}, {"imbalance": 0.5}, {"scenario": "few-shot", "split": "all"})
+    assert len({plain.digest(), *(plain.with_(**change).digest() for change in changes)}) == 4
+
+
+def test_older_digests_stay() -> None:
+    """Computed by the version that knew no scenarios."""
+    assert RunSpec().digest() == "d0a1a22b1aba114a"
+    assert RunSpec(learner="min", params={"epochs": 3}).digest() == "776443c45e8d5be0"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scenario": "fewshot"}, "Did you mean 'few-shot'"),
+        ({"scenario": "few-shot", "split": "B0-Inc5"}, "contradicts scenario = 'few-shot'"),
+        ({"imbalance": 2}, "imbalance = 2.0"),
+        ({"shots": 0}, "shots = 0"),
+        ({"shots": "many"}, "shots = 'many'"),
+    ],
+)
+def test_what_a_scenario_cannot_be(values: dict, message: str) -> None:
+    with pytest.raises(CillabError, match=message) as caught:
+        RunSpec.of(values)
+    assert "\n" not in str(caught.value)

@@ -226,6 +226,7 @@ def _decisions(
         "accuracy/within_task": row(own == truth),
         "nc/nc4": agree.reshape(k, -1).mean(axis=1).astype(np.float64),
         "nc/spectrum_within": np.linalg.eigvalsh(covariance)[::-1].astype(np.float32),
+        "nc/axes_within": np.linalg.eigh(covariance)[1][:, ::-1].T.astype(np.float16),
     }
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)

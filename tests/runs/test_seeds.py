@@ -45,3 +45,10 @@ def test_learners_are_compared_on_the_seeds_they_share(rows) -> None:
         compare(by["min", 3], by["min", 1])
     with pytest.raises(UnknownNameError, match="number 'a_first'"):
         over_seeds(rows, "a_first")
+
+
+def test_seeds_that_drew_their_images_are_one_experiment(tmp_path) -> None:
+    for seed, value in OURS.items():
+        write(tmp_path / f"drawn{seed}", value, seed=seed, shots=4, data_digest=f"{seed}")
+        write(tmp_path / f"all{seed}", value, seed=seed, data_digest=f"{seed}")
+    assert sorted(len(group.values) for group in over_seeds(table(tmp_path).rows)) == [1, 1, 1, 3]

@@ -78,3 +78,34 @@ def test_empty_and_missing_folders(tmp_path):
         table(tmp_path / "nowhere")
     with pytest.raises(UnknownNameError, match="ranking 'beauty'"):
         table(tmp_path, by="beauty")
+
+
+def test_scenarios_are_never_ranked_together_and_older_runs_are_class_incremental(tmp_path):
+    write(tmp_path / "old", 0.5)
+    write(tmp_path / "now", 0.6, scenario="class-incremental", shots=None, imbalance=1.0)
+    for name, protocol in (("few", {"scenario": "few-shot"}), ("four", {"shots": 4}), ("tail", {"imbalance": 0.06})):
+        write(tmp_path / name, 0.9, **protocol)
+    info = json.loads((tmp_path / "old/run.json").read_text())
+    for name in ("scenario", "shots", "imbalance"):
+        del info["protocol"][name]
+    (tmp_path / "old/run.json").write_text(json.dumps(info))
+    made = table(tmp_path)
+    assert sorted(sorted(row["run"] for row in rows) for rows in made.groups.values()) == [
+        ["few"], ["four"], ["now", "old"], ["tail"],
+    ]  # fmt: skip
+    rows = {row["run"]: row for row in made.rows}
+    with pytest.raises(InvalidRequestError, match=r"imbalance = 0\.06, 1\.0"):
+        ranking([rows["tail"], rows["old"]])
+    assert "imbalance 0.06" in made.text() and "imbalance 1.0" not in made.text()
+
+
+def test_numbers_of_a_scenario_have_columns_where_there_are_any(tmp_path):
+    write(tmp_path / "plain", 0.5)
+    write(tmp_path / "half", 0.5, scenario="base-to-new")
+    result = json.loads((tmp_path / "half/result.json").read_text())
+    (tmp_path / "half/result.json").write_text(json.dumps(result | {"accuracy_base": 0.8, "harmonic": 0.7}))
+    markdown = {group[0]["run"]: text for group, text in zip(
+        table(tmp_path).groups.values(), table(tmp_path).text().split("\n\n**"), strict=True)}  # fmt: skip
+    assert "accuracy_base | harmonic |" in markdown["half"] and "| 80.00 % | 70.00 % |" in markdown["half"]
+    assert "harmonic" not in markdown["plain"]
+    assert [row["run"] for row in table(tmp_path, by="harmonic").rows if row["rank"] == 1] == ["half"]

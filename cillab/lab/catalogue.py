@@ -1,0 +1,61 @@
+"""What can be asked for, as plain JSON: learners with their typed hyper-parameters, data sets, backbones.
+
+A form is drawn from it in a process that never loads torch; `cillab list schema` prints it.
+"""
+
+from inspect import cleandoc
+from typing import Any
+
+from cillab.core.errors import IncompatibleError, one_line
+from cillab.lab.spec import RunSpec
+
+FORMAT = "1.0"
+
+
+def catalogue() -> dict[str, Any]:
+    """Everything a form needs. Loads torch, but neither weights nor images.
+
+    `refusals[learner][backbone]` is the library's own line for a pair that cannot work; pairs that can are left out.
+    """
+    import cillab.streams  # noqa: PLC0415 - registers the data sets; all of these load torch
+    from cillab.backbones import LISTING, describe  # noqa: PLC0415
+    from cillab.core.registry import sources  # noqa: PLC0415
+    from cillab.learners import learners  # noqa: PLC0415
+
+    ready = [name for name in LISTING if name.startswith("bundled:")]  # forms such as timm:MODEL.TAG name no model
+    cards = {name: describe(name) for name in ready}
+    return {
+        "format_version": FORMAT,
+        "cillab_version": cillab.__version__,
+        "spec": RunSpec.model_json_schema(),
+        "learners": {name: _learner(learners[name]) for name in learners},
+        "data": {name: cleandoc(sources[name].__doc__ or "").split("\n")[0] for name in sources},
+        "backbones": dict(LISTING),
+        "cards": {name: {"kind": card.kind, "clip": card.clip} for name, card in cards.items()},
+        "refusals": {
+            name: {b: line for b, card in cards.items() if (line := _refusal(name, card))} for name in learners
+        },
+    }
+
+
+def _learner(method: Any) -> dict[str, Any]:
+    can = method.capabilities
+    return {
+        "summary": can.summary,
+        "paper": can.paper,
+        "evidence": can.evidence,
+        "needs": sorted(can.needs),
+        "shows": sorted(can.shows),
+        "text": cleandoc(method.__doc__ or ""),
+        "params": method.Params.model_json_schema(),
+    }
+
+
+def _refusal(learner: str, card: Any) -> str:
+    from cillab.learners import check_fit  # noqa: PLC0415
+
+    try:
+        check_fit(learner, kind=card.kind, clip=card.clip, tag=card.tag)
+    except IncompatibleError as error:
+        return one_line(error)
+    return ""
