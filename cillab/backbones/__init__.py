@@ -34,6 +34,7 @@ __all__ = [
     "Slot",
     "Slots",
     "describe",
+    "feature_dim_of",
     "make_backbone",
     "metered",
     "norms",
@@ -64,6 +65,17 @@ def describe(name: str) -> Card:
     """
     library, rest = _split(name)
     return import_module(_LIBRARIES[library]).describe(rest)
+
+
+def feature_dim_of(name: str) -> int:
+    """Number of features of the backbone called `name`, without loading or downloading weights.
+
+    Raises:
+        UnknownNameError: not one of the four forms.
+        InvalidRequestError: an unknown or ambiguous model or tag.
+    """
+    library, rest = _split(name)
+    return import_module(_LIBRARIES[library]).feature_dim_of(rest)
 
 
 def make_backbone(

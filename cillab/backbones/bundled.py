@@ -31,6 +31,12 @@ def describe(name: str) -> Card:
     return Card(f"bundled:{name}", "vit", name == "clip", False)
 
 
+def feature_dim_of(name: str) -> int:
+    """Number of features of `bundled:name`, from its recipe."""
+    recipe = json.loads((FOLDER / f"bundled_{name}.json").read_text(encoding="utf-8"))
+    return int(recipe["embed_dim"] if name == "clip" else recipe["timm"]["embed_dim"])
+
+
 def load(
     name: str, weights: Path | None, image_size: int | None, folder: Path = FOLDER, **options: Any
 ) -> TimmBackbone | ClipBackbone:

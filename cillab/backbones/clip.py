@@ -88,6 +88,12 @@ def describe(name: str) -> Card:
     return Card(f"openclip:{model}/{tag}", _kind(open_clip.get_model_config(model) or {}), True, True)
 
 
+def feature_dim_of(name: str) -> int:
+    """Size of the joint space of `openclip:name`."""
+    model, _ = split_name(name)
+    return int((open_clip.get_model_config(model) or {})["embed_dim"])
+
+
 def _kind(config: dict[str, Any]) -> Literal["vit", "convnet"]:
     vision = config.get("vision_cfg", {})
     if trunk := vision.get("timm_model_name"):

@@ -6,14 +6,14 @@ A place is `kind:name` with the dotted name of a module inside the backbone; the
     mlp:blocks.3              the block's output + slot(x), x being the stream that enters its MLP branch (before the
                               norm): the parallel adapter. Independent of the block's layer scale and drop path
     beside:blocks.3.attn.qkv  the module's output + slot(its input): a branch parallel to any layer
+    before:blocks.3           the block reads its input with the slot's tokens appended at the end. They flow on through
+                              the following blocks until the next `before:` place puts others in their stead, and are
+                              gone behind the last block: the class token stays where it is, and so does what is pooled
 
 What else is worn on a ViT is one of these or a line more in `_hook`:
-LoRA is `beside:` a linear layer with slot(x) = scale * (x A) B. SSF is `after:` every linear and norm layer with
-slot(x) = gamma * x + beta. VPT tokens are a `before:` kind (a forward pre-hook on a block) whose slot appends tokens at
-the end, where the class token's index does not move; VPT-deep replaces them in every later block. Prefix prompts
-lengthen keys and values, which are inside the attention module: a `kv:` kind that wraps that module's forward.
-open_clip's native attention keeps q, k and v in one parameter and not in a module: LoRA on it is an `Overlay` whose
-copy is the original plus the product of the factors.
+SSF is `after:` every linear and norm layer with slot(x) = gamma * x + beta. Prefix prompts lengthen keys and values,
+which are inside the attention module: a `kv:` kind that wraps that module's forward. LoRA on the attention of any ViT
+is `cillab.backbones.lora`: open_clip keeps q, k and v in one parameter and not in a module.
 
 open_clip may run its blocks with tokens first; slots are given images first in any case.
 """
@@ -35,11 +35,15 @@ from cillab.core.contract import Backbone, Delta, Part, State
 from cillab.core.errors import IncompatibleError, InvalidRequestError, RunError, one_line
 
 Tokens = Float[Tensor, "image token dim"]
-KINDS = ("after", "mlp", "beside")
+KINDS = ("after", "mlp", "beside", "before")
 
 # Where the stream that enters the MLP branch can be seen: the input of the branch's first module.
 _PRE_NORM = ("norm2", "ln_2")
 _POST_NORM_BLOCKS = frozenset({"ResPostBlock", "ResPostRelPosBlock", "EvaBlockPostNorm"})
+# Blocks that treat all tokens alike, however many there are: neither windows nor relative or rotary positions.
+_ANY_LENGTH_BLOCKS = frozenset(
+    {"Block", "ResPostBlock", "ParallelScalingBlock", "ResidualAttentionBlock", "CustomResidualAttentionBlock"}
+)
 
 
 class Slot(nn.Module):
@@ -79,11 +83,34 @@ class AdapterSlot(Slot):
         return self.scale * self.up(F.relu(self.down(tokens)))
 
 
+@final
+class PromptSlot(Slot):
+    """Trained tokens beside those of the image, for `before:` places.
+
+    One at the first block alone is VPT-shallow, one at every block VPT-deep (Jia et al., ECCV 2022, arXiv:2203.12119),
+    one at each of the first n blocks the vision side of MaPLe and IVLP. Drawn from N(0, 0.02^2). No values make a
+    fresh one silent: even zero tokens draw attention away from the others (their keys are the bias of the key map).
+    Holds length * dim numbers.
+    """
+
+    def __init__(self, dim: int, length: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(0.02 * torch.randn(length, dim, generator=generator))
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        return len(self.tokens)
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "image longer dim"]:
+        """The tokens of the image, then the prompt."""
+        return torch.cat([tokens, self.tokens.expand(len(tokens), -1, -1).to(tokens.dtype)], dim=1)
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where a slot stands: `after:blocks.3`, `mlp:blocks.3`, `beside:blocks.3.attn.qkv`."""
+    """Where a slot stands: `after:blocks.3`, `mlp:blocks.3`, `beside:blocks.3.attn.qkv`, `before:blocks.3`."""
 
-    kind: Literal["after", "mlp", "beside"]
+    kind: Literal["after", "mlp", "beside", "before"]
     module: str
 
     @classmethod
@@ -106,20 +133,29 @@ class Slots(nn.Module, Delta, Part):
 
         Raises:
             IncompatibleError: the backbone is no ViT.
-            InvalidRequestError: a place that this backbone does not have.
+            InvalidRequestError: a place that this backbone does not have, or that does not suit the slot.
         """
         super().__init__()
         if backbone.kind != "vit":
             raise IncompatibleError(f"{backbone.tag} is a {backbone.kind}: slots stand in the blocks of a ViT.")
         self.places = tuple(Place.parse(text) for text in slots)
         self.slots = nn.ModuleList(slots.values()).to(backbone.device).requires_grad_(False)
-        for place in self.places:
+        for place, slot in zip(self.places, self, strict=True):
             _check_place(backbone.module, place, backbone.tag)
+            if (place.kind == "before") != isinstance(slot, PromptSlot):
+                raise InvalidRequestError(f"{place}: `before:` places take a PromptSlot, and no other place does.")
 
     @classmethod
-    def everywhere(cls, backbone: Backbone, kind: Literal["after", "mlp"], make: Callable[[int], Slot]) -> "Slots":
-        """One slot per block: `make(i)` for block i."""
-        return cls(backbone, {f"{kind}:{name}": make(index) for index, name in enumerate(backbone.block_names)})
+    def everywhere(
+        cls,
+        backbone: Backbone,
+        kind: Literal["after", "mlp", "before"],
+        make: Callable[[int], Slot],
+        blocks: int | None = None,
+    ) -> "Slots":
+        """One slot per block, or for each of the first `blocks`: `make(i)` for block i."""
+        names = backbone.block_names[:blocks]
+        return cls(backbone, {f"{kind}:{name}": make(index) for index, name in enumerate(names)})
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots)  # type: ignore[arg-type]
@@ -133,8 +169,11 @@ class Slots(nn.Module, Delta, Part):
     @contextmanager
     def worn_by(self, module: nn.Module) -> Iterator[None]:
         """Hook every slot to its place; all hooks are gone afterwards."""
+        pairs = list(zip(self.places, self, strict=True))
         with ExitStack() as stack:
-            for place, slot in zip(self.places, self, strict=True):
+            for handle in _hook_prompts(module, {p.module: s for p, s in pairs if isinstance(s, PromptSlot)}):
+                stack.callback(handle.remove)
+            for place, slot in pairs:
                 for handle in _hook(module, place, slot):
                     stack.callback(handle.remove)
             yield
@@ -195,6 +234,8 @@ def _check_place(root: nn.Module, place: Place, tag: str) -> None:
         raise InvalidRequestError(f"{tag} has no module {place.module!r} for the slot {place}.") from error
     if place.kind == "mlp":
         _entrance_of_mlp(module)
+    if place.kind == "before" and type(module).__name__ not in _ANY_LENGTH_BLOCKS:
+        raise InvalidRequestError(f"{place}: a {type(module).__name__} is no block that takes any number of tokens.")
 
 
 def _entrance_of_mlp(block: nn.Module) -> nn.Module:
@@ -247,3 +288,31 @@ def _hook(root: nn.Module, place: Place, slot: Slot) -> Iterator[RemovableHandle
         case "mlp":
             yield _entrance_of_mlp(module).register_forward_pre_hook(keep)
             yield module.register_forward_hook(beside_mlp, prepend=True)
+
+
+def _hook_prompts(root: nn.Module, prompts: Mapping[str, PromptSlot]) -> Iterator[RemovableHandle]:
+    """Append before the first block that has a prompt, exchange before the others, take away behind the last block."""
+    if not prompts:
+        return
+    container = next(iter(prompts)).rpartition(".")[0]
+    blocks = [f"{container}.{name}" for name, _ in root.get_submodule(container).named_children()]
+    dim = 0 if _tokens_first(root, container) else 1
+    worn = 0  # tokens that flow along at the block in question
+
+    def entering(slot: PromptSlot, before: int) -> Callable[[nn.Module, Any], Any]:
+        def enter(_module: nn.Module, inputs: Any) -> Any:
+            own = inputs[0].narrow(dim, 0, inputs[0].shape[dim] - before)
+            longer = slot(own) if dim else slot(own.transpose(0, 1)).transpose(0, 1)
+            return (longer, *inputs[1:])
+
+        return enter
+
+    for name in blocks:
+        if name in prompts:
+            yield root.get_submodule(name).register_forward_pre_hook(entering(prompts[name], worn))
+            worn = len(prompts[name])
+
+    def leave(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return output.narrow(dim, 0, output.shape[dim] - worn)
+
+    yield root.get_submodule(blocks[-1]).register_forward_hook(leave)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import timm
+import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from jaxtyping import Float
 from timm.data.config import resolve_data_config
@@ -98,6 +99,12 @@ def describe(name: str) -> Card:
     if config is not None and config.hf_hub_id:
         cached = try_to_load_from_cache(config.hf_hub_id, _file_on_hub(config))
     return Card(f"timm:{full}", kind_of(full.partition(".")[0]), False, not isinstance(cached, str))
+
+
+def feature_dim_of(name: str) -> int:
+    """Number of features of `timm:name`; the model is built without memory for its weights."""
+    with torch.device("meta"):
+        return int(timm.create_model(full_name(name), pretrained=False, num_classes=0).num_features)
 
 
 def _file_on_hub(config: PretrainedCfg) -> str:

@@ -21,7 +21,7 @@ from cillab.explain.gradcam import (
     target_score,
     validate_targets,
 )
-from cillab.explain.layers import attention_modules, class_token_only, patch_grid
+from cillab.explain.layers import attention_modules, class_token_only, patch_grid, prefix_tokens
 
 
 def attention_rollout(
@@ -131,6 +131,7 @@ def _identity(square: Float[Tensor, "image *head token token"]) -> Float[Tensor,
 
 def _read_out(relevance: Float[Tensor, "image token token"], backbone: Backbone) -> Float[Tensor, "image row column"]:
     rows, columns = patch_grid(backbone)
-    patches = relevance[..., -rows * columns :]
-    read = patches[:, 0] if class_token_only(backbone) else patches[:, -rows * columns :].mean(dim=1)
+    patches = slice(first := prefix_tokens(backbone), first + rows * columns)  # prompts come behind them
+    to_patches = relevance[..., patches]
+    read = to_patches[:, 0] if class_token_only(backbone) else to_patches[:, patches].mean(dim=1)
     return read.unflatten(1, (rows, columns))

@@ -2,12 +2,14 @@
 
 Writes `projections/<key>.safetensors` (int16 coordinates of every probe point at every step, and how far to trust
 them) and, while it works, `projections/<key>.json` with the stage and the share done. The key names everything that the
-layout depends on, so a run that went on gets a new one.
+layout depends on, so a run that went on gets a new one. A `home` other than the run's own folder keeps recorded runs,
+which ship with the package, as they are.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +22,8 @@ from jaxtyping import Float32, Float64, Int16
 from cillab.core.errors import CillabError, RunError, one_line
 from cillab.explain.projection import displacement_of_unmoved, joint_umap, quality
 from cillab.runs import Run
-from cillab.runs.files import damaged, read_json, write_json
+from cillab.runs.files import Arrays, damaged, read_json, write_json
+from cillab.runs.run import is_alive
 from cillab.runs.writer import store_derived
 
 _INT16 = 32767
@@ -71,6 +74,12 @@ class State:
     stage: str
     share: float  # of the whole, in [0, 1]
     error: str | None = None
+    pid: int | None = None
+
+    @property
+    def running(self) -> bool:
+        """Is it at work, as far as this machine can tell?"""
+        return self.error is None and self.share < 1 and (self.pid is None or is_alive(self.pid))
 
 
 def key_of(run: Run, settings: Settings | None = None) -> str:
@@ -80,15 +89,16 @@ def key_of(run: Run, settings: Settings | None = None) -> str:
     return f"umap-{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:12]}"
 
 
-def read(run: Run, settings: Settings | None = None) -> Layout | None:
+def read(run: Run, settings: Settings | None = None, home: Path | None = None) -> Layout | None:
     """The finished layout, or None.
 
     Raises:
         RunError: its file is damaged.
     """
-    arrays = run.derived("projections", key_of(run, settings))
-    if arrays is None:
+    path = (home or run.path) / "projections" / f"{key_of(run, settings)}.safetensors"
+    if not path.is_file():
         return None
+    arrays = Arrays(path)
     try:
         numbers = (arrays[n] for n in ("whole", "ranges", "trustworthiness", "neighbour_overlap", "displacement"))
         return Layout(run.steps, *numbers)
@@ -96,13 +106,13 @@ def read(run: Run, settings: Settings | None = None) -> Layout | None:
         raise damaged(arrays.path, f"it lacks {error}") from error
 
 
-def state(run: Run, settings: Settings | None = None) -> State | None:
+def state(run: Run, settings: Settings | None = None, home: Path | None = None) -> State | None:
     """What the job said last, or None if none was started."""
-    path = _state_path(run, settings)
+    path = _state_path(run, settings, home)
     return State(**read_json(path)) if path.is_file() else None
 
 
-def start(run: Run, settings: Settings | None = None) -> subprocess.Popen[bytes]:
+def start(run: Run, settings: Settings | None = None, home: Path | None = None) -> subprocess.Popen[bytes]:
     """Compute the layout in a new process; watch it with `state`, read it with `read`.
 
     Raises:
@@ -111,15 +121,21 @@ def start(run: Run, settings: Settings | None = None) -> subprocess.Popen[bytes]
     if not run.steps:
         raise RunError(f"{run.path} has no step yet.")
     given = settings or Settings()
-    write_json(_state_path(run, given), asdict(State("starting", 0.0)))
+    path = _state_path(run, given, home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(State("starting", 0.0)))
     options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(given).items()]
+    options += [f"--home={home}"] if home else []
     command = [sys.executable, "-m", "cillab.explain.joint", str(run.path), *options]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
 
 
 def compute(
-    run: Run, settings: Settings | None = None, progress: Callable[[str, float], None] = lambda stage, share: None
+    run: Run,
+    settings: Settings | None = None,
+    progress: Callable[[str, float], None] = lambda stage, share: None,
+    home: Path | None = None,
 ) -> Layout:
     """Lay out all steps together, measure the quality of each step, and store it.
 
@@ -141,7 +157,7 @@ def compute(
     progress("measuring the quality", 0.9)
     layout = _measured(steps, features, layouts)
     names = ("whole", "ranges", "trustworthiness", "neighbour_overlap", "displacement")
-    store_derived(run.path, "projections", key_of(run, given), {name: getattr(layout, name) for name in names})
+    store_derived(home or run.path, "projections", key_of(run, given), {name: getattr(layout, name) for name in names})
     progress("done", 1.0)
     return layout
 
@@ -168,28 +184,29 @@ def _measured(steps: Sequence[str], features: list[np.ndarray], layouts: list[np
     )
 
 
-def _state_path(run: Run, settings: Settings | None) -> Path:
-    return run.path / "projections" / f"{key_of(run, settings)}.json"
+def _state_path(run: Run, settings: Settings | None, home: Path | None = None) -> Path:
+    return (home or run.path) / "projections" / f"{key_of(run, settings)}.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The job: everything it has to say goes into its state file."""
     parser = argparse.ArgumentParser(description="Joint UMAP of all steps of a run.")
     parser.add_argument("run", type=Path)
+    parser.add_argument("--home", type=Path, default=None)
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = parser.parse_args(arguments)
     run, settings = Run(options.run), Settings(options.neighbours, options.min_dist, options.seed)
-    path, said = _state_path(run, settings), State("starting", 0.0)
+    path, said = _state_path(run, settings, options.home), State("starting", 0.0, pid=os.getpid())
 
     def say(stage: str, share: float) -> None:
         nonlocal said
         if stage != said.stage or share - said.share >= 0.01:
-            said = State(stage, share)
+            said = State(stage, share, pid=said.pid)
             write_json(path, asdict(said))
 
     try:
-        compute(run, settings, say)
+        compute(run, settings, say, options.home)
     except (CillabError, ValueError, MemoryError) as error:
         write_json(path, asdict(State("failed", said.share, one_line(error) or type(error).__name__)))
         return 2

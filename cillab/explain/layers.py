@@ -84,7 +84,8 @@ def as_grid(
             f"layer {layer!r} gives {tuple(activation.shape)} for {images} images; a map needs at least {shortest} "
             f"tokens an image ({prefix_tokens(backbone)} prefix + {rows} x {columns} patches) or a feature map."
         )
-    return activation[:, -rows * columns :].unflatten(1, (rows, columns))  # prompts, too, come before the patches
+    first = prefix_tokens(backbone)  # prompts come behind the patches, see `cillab.backbones.slots`
+    return activation[:, first:shortest].unflatten(1, (rows, columns))
 
 
 def _trunk(model: nn.Module) -> Any:

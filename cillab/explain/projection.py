@@ -106,33 +106,77 @@ def joint_umap(
     seed: int | None = 1993,
     progress: Callable[[str, float], None] = lambda stage, share: None,
 ) -> list[Float[ndarray, "point 2"]]:
-    """One UMAP layout of all steps stacked: the copies of an image at several steps lie along a trail.
+    """One UMAP layout of all steps together: the copies of an image at several steps lie along a trail.
 
-    Features are first reduced to 50 principal components of the pooled steps. Takes seconds to minutes and compiles on
-    first use, so run it as a job (`explain.joint`); `progress` hears the stage and the share done. A seed makes it
-    reproducible and single-threaded.
+    Each point is tied to its nearest images at the same step and to its own copies one step before and after. Were the
+    neighbours sought among all steps, a point that hardly moves would find nothing but its own copies, and the layout
+    would fall into one speck per image, in no order. Distances are those of 50 principal components of all steps, and
+    the first two of them are where the points start.
+
+    Takes seconds to minutes and compiles on first use, so run it as a job (`explain.joint`); `progress` hears the stage
+    and the share done. A seed makes it reproducible and single-threaded.
 
     Raises:
-        InvalidRequestError: umap-learn is not installed.
+        InvalidRequestError: umap-learn is not installed, or the steps hold different numbers of points.
     """
+    progress("loading umap-learn", 0.0)
     try:
         from umap import UMAP  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InvalidRequestError("UMAP needs umap-learn: pip install 'cillab[umap]'.") from error
-    pooled = np.concatenate(steps)
-    progress("reducing to principal components", 0.0)
+    if len({len(step) for step in steps}) != 1:
+        raise InvalidRequestError(f"steps hold {sorted({len(step) for step in steps})} points: valid is one number.")
+    pooled, each = np.concatenate(steps), len(steps[0])
+    progress("reducing to principal components", 0.03)
     reduced = pca(pooled, min(50, *pooled.shape))(pooled)
     progress("finding neighbours, compiling", 0.05)
     jobs = 1 if seed is not None else -1  # umap-learn would warn that a seed forbids threads
-    near = min(neighbours, len(pooled) - 1)
+    graph = joint_neighbours(reduced.reshape(len(steps), each, -1), neighbours)
+    start = reduced[:, :2] * (10 / max(float(np.abs(reduced[:, :2]).max()), 1e-12))
     bar = _Bar(lambda share: progress("laying out all steps together", 0.3 + 0.7 * share))
     mapper = UMAP(
-        n_neighbors=near, min_dist=min_dist, random_state=seed, n_jobs=jobs, verbose=True, tqdm_kwds={"file": bar}
+        n_neighbors=graph[0].shape[1],
+        min_dist=min_dist,
+        random_state=seed,
+        n_jobs=jobs,
+        precomputed_knn=graph,
+        init=start.astype(np.float32),  # a spectral start would spread the steps: time is the graph's slowest direction
+        verbose=True,
+        tqdm_kwds={"file": bar},
     )
     with redirect_stdout(bar):  # verbose is the only way to hear of the epochs, and talks of other things too
         layout = mapper.fit_transform(reduced)
     progress("done", 1.0)
-    return np.split(np.asarray(layout, dtype=np.float32), np.cumsum([len(step) for step in steps])[:-1])
+    return np.split(np.asarray(layout, dtype=np.float32), np.cumsum([each] * len(steps))[:-1])
+
+
+def joint_neighbours(
+    points: Float[ndarray, "step point feature"], neighbours: int
+) -> tuple[Int[ndarray, "all neighbour"], Float[ndarray, "all neighbour"]]:
+    """Whom a point is tied to in `joint_umap`, as places in the stacked steps, and the distances, nearest first.
+
+    Itself, its copies one step before and after, and so many of the nearest images at its own step that every row holds
+    `neighbours` entries (fewer, if there are fewer images).
+    """
+    steps, count, _ = points.shape
+    width = max(min(neighbours, count), min(3, steps + 1))
+    indices, distances = [], []
+    for at, now in enumerate(points):
+        copies = [other for other in (at - 1, at + 1) if 0 <= other < steps]
+        own = np.arange(count)
+        near = _by_distance(now)[:, : max(width - 1 - len(copies), 0)]
+        columns = [own[:, None] + at * count, *(own[:, None] + other * count for other in copies), near + at * count]
+        gaps = [np.zeros((count, 1)), *(np.linalg.norm(points[other] - now, axis=1)[:, None] for other in copies)]
+        gaps.append(np.linalg.norm(now[near] - now[:, None], axis=2))
+        found, gap = np.concatenate(columns, axis=1), np.concatenate(gaps, axis=1)
+        order = np.concatenate([np.zeros((count, 1), int), 1 + np.argsort(gap[:, 1:], axis=1, kind="stable")], axis=1)
+        indices.append(np.take_along_axis(found, order, axis=1))
+        distances.append(np.take_along_axis(gap, order, axis=1))
+    least = min(array.shape[1] for array in indices)
+    return (
+        np.concatenate([array[:, :least] for array in indices]).astype(np.int32),
+        np.concatenate([array[:, :least] for array in distances]).astype(np.float32),
+    )
 
 
 class _Bar(io.TextIOBase):

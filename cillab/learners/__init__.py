@@ -10,6 +10,7 @@ from cillab.core.params import build
 from cillab.core.registry import learners
 
 _NOT_METHODS = {"checks"}
+_A_VIT = "bundled:vit or timm:vit_base_patch16_224.augreg_in21k"
 
 for _module in iter_modules(__path__):
     if _module.name not in _NOT_METHODS:
@@ -43,7 +44,7 @@ def check_fit(name: str, *, kind: str, clip: bool, tag: str) -> None:
     if "vit" in needs and kind != "vit":
         raise IncompatibleError(
             f"Learner {name!r} works between the blocks of a ViT, but {tag!r} is a {kind}. "
-            "Use bundled:vit or timm:vit_base_patch16_224.augreg_in21k."
+            f"Use {'bundled:clip or openclip:ViT-B-16/openai' if 'clip' in needs else _A_VIT}."
         )
 
 

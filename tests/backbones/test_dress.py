@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cillab.backbones import AdapterSlot, Overlay, Slots, norms
+from cillab.backbones.slots import PromptSlot
 from cillab.core import rng
 from cillab.core.errors import IncompatibleError, InvalidRequestError, RunError
 from tests.backbones.models import clip, clip_model, convnet, copies_of, hooks_of, pixels, same, vit
@@ -190,3 +191,90 @@ def test_refusals() -> None:
     with pytest.raises(RuntimeError, match="worn already"), backbone.wearing(slots), backbone.wearing(slots):
         pass
     assert hooks_of(backbone.module) == 0
+
+
+def prompts(backbone, length: int = 3, blocks: int | None = None) -> Slots:
+    def make(index: int) -> PromptSlot:
+        return PromptSlot(backbone.token_dim, length, generator=rng.stream(0, "prompt", index))
+
+    return Slots.everywhere(backbone, "before", make, blocks)
+
+
+def entered(backbone, own: torch.Tensor, *worn: Slots) -> list[torch.Tensor]:
+    """What every block reads, images first."""
+    seen: list[torch.Tensor] = []
+    with torch.no_grad(), backbone.wearing(*worn):
+        modules = [backbone.module.get_submodule(name) for name in backbone.block_names]
+        handles = [m.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].clone())) for m in modules]
+        backbone.embed(own)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("make", [vit, clip])
+def test_prompts_stand_behind_the_image_and_are_gone_behind_the_last_block(make) -> None:
+    backbone, own = make(), pixels(2)
+    plain, slots = entered(backbone, own), prompts(backbone)
+    found = entered(backbone, own, slots)
+    for before, after, slot in zip(plain, found, slots, strict=True):
+        assert after.shape[1] == before.shape[1] + 3
+        assert torch.equal(after[:, -3:], slot.tokens.expand(2, -1, -1))
+    assert torch.equal(found[0][:, :-3], plain[0])  # class token and patches stay where they are
+    with torch.no_grad(), backbone.wearing(slots), backbone.tap(backbone.block_names[-1]) as taken:
+        backbone.embed(own)
+    assert taken[backbone.block_names[-1]].shape[1] == plain[0].shape[1]
+
+
+@pytest.mark.parametrize("make", [vit, clip])
+def test_prompts_flow_on_where_no_others_take_their_place(make) -> None:
+    backbone, own = make(), pixels(2)
+    slots = prompts(backbone, blocks=1)
+    first, second, third = entered(backbone, own, slots)
+    assert first.shape == second.shape == third.shape
+    assert not torch.equal(second[:, -3:], first[:, -3:])  # changed by the image
+    assert not torch.equal(second[0, -3:], second[1, -3:])
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_prompts_are_the_forward_pass_written_out(average: bool) -> None:
+    """Oracle: append, run the blocks, cut, pool."""
+    backbone = vit(depth=2, **({"global_pool": "avg", "fc_norm": False} if average else {}))
+    own, model, slots = pixels(2), backbone.module, prompts(backbone, blocks=1)
+    with torch.no_grad(), backbone.wearing(slots):
+        got = backbone.embed(own)
+    with torch.no_grad():
+        tokens = model.norm_pre(model._pos_embed(model.patch_embed(own)))
+        longer = model.blocks(torch.cat([tokens, slots[0].tokens.expand(2, -1, -1)], dim=1))
+        torch.testing.assert_close(got, model.forward_head(model.norm(longer[:, :-3]), pre_logits=True))
+
+
+def test_prompts_and_adapters_are_worn_together() -> None:
+    backbone, own = clip(), pixels(2)
+    with torch.no_grad():
+        for worn in ((prompts(backbone), adapters(backbone)), (adapters(backbone), prompts(backbone))):
+            with backbone.wearing(*worn):
+                together = backbone.embed(own)
+            with backbone.wearing(prompts(backbone)):
+                assert torch.equal(backbone.embed(own), together)  # fresh adapters add nothing
+    assert hooks_of(backbone.module) == 0
+
+
+def test_even_zero_prompts_draw_attention() -> None:
+    backbone, own = vit(), pixels(2)
+    slots = prompts(backbone)
+    for slot in slots:
+        slot.tokens.data.zero_()
+    with torch.no_grad():
+        plain = backbone.embed(own)
+        with backbone.wearing(slots):
+            assert not torch.allclose(backbone.embed(own), plain, atol=1e-4)
+
+
+def test_prompt_places_take_prompts_alone() -> None:
+    backbone = vit()
+    slot = PromptSlot(32, 2, generator=rng.stream(0))
+    with pytest.raises(InvalidRequestError, match="`before:` places take a PromptSlot"):
+        Slots(backbone, {"after:blocks.0": slot})
+    with pytest.raises(InvalidRequestError, match="is no block that takes any number of tokens"):
+        Slots(backbone, {"before:blocks.0.attn": slot})

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from cillab.backbones.slots import PromptSlot, Slots
 from cillab.core.errors import InvalidRequestError, NotObservedError, UnknownNameError
 from cillab.explain.gradcam import gradcam, maps_of, noise_floor, patch_gradients, similarity_gradcam
-from cillab.explain.layers import cam_layer, patch_grid
+from cillab.explain.layers import cam_layer, patch_grid, prefix_tokens
 from tests.explain.models import GRID, PATCH, SIZE, CosineReadOut, random_images, random_learner, random_model
 
 LABELS = torch.tensor([7, 401, 3, 7, 401])
@@ -189,6 +190,28 @@ def test_registers_are_not_patches() -> None:
     images = random_images()
     taps = maps_of(learner.backbone, first_logit(learner, images), len(images))["first"]
     assert taps.shape == (5, *GRID)
+
+
+@pytest.mark.parametrize("kind", ["class", "registers", "average", "clip", "clip-average"])
+def test_prompts_are_not_patches(kind: str) -> None:
+    """With prompts worn the map is that of the patches: computed by hand from the tokens behind the prefix."""
+    learner, images = random_learner(kind), random_images()
+    backbone, layer = learner.backbone, LAYERS[kind]
+
+    def make(index: int) -> PromptSlot:
+        return PromptSlot(backbone.token_dim, 3, generator=torch.Generator().manual_seed(index))
+
+    with backbone.wearing(Slots.everywhere(backbone, "before", make)):
+        assert cam_layer(backbone) == layer
+        found = maps_of(backbone, first_logit(learner, images), len(images))["first"]
+        with torch.enable_grad(), backbone.tap(layer, cut=True) as taps:
+            score = learner.logits(images)[:, 0].sum()
+        (gradient,) = torch.autograd.grad(score, taps[layer])
+    first = prefix_tokens(backbone)
+    patches, slopes = (t[:, first : first + 16].detach() for t in (taps[layer], gradient))
+    expected = torch.einsum("npd,nd->np", patches, slopes.mean(dim=1)).relu().reshape(5, *GRID)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert (found.flatten(1).amax(dim=1) > 0).any()
 
 
 @pytest.mark.parametrize(

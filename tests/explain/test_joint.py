@@ -1,5 +1,6 @@
 """The UMAP job: what it stores, how it reports, what it refuses. The layout itself is a double but in the slow test."""
 
+import os
 import time
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def test_key_changes_with_settings_and_steps(run: Run) -> None:
 def test_the_job_reports_and_fails_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert joint.state(run) is None
     assert joint.main([str(run.path)]) == 0
-    assert joint.state(run) == joint.State("done", 1.0)
+    done = joint.state(run)
+    assert done is not None
+    assert (done.stage, done.share, done.running) == ("done", 1.0, False)
 
     def broken(*_, **__):
         raise MemoryError("no room")
@@ -74,6 +77,20 @@ def test_the_job_reports_and_fails_in_words(run: Run, monkeypatch: pytest.Monkey
     failed = joint.state(run)
     assert failed is not None
     assert (failed.stage, failed.error) == ("failed", "no room")
+
+
+@pytest.mark.usefixtures("flat")
+def test_another_home_leaves_the_run_as_it_is(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    assert joint.main([str(run.path), f"--home={home}"]) == 0
+    assert joint.read(run, home=home) is not None
+    assert joint.read(run) is None
+    assert not (run.path / "projections").exists()
+
+
+def test_a_job_whose_process_is_gone_is_not_running() -> None:
+    assert joint.State("finding neighbours", 0.1, pid=os.getpid()).running
+    assert not joint.State("finding neighbours", 0.1, pid=2**22 + 1).running  # above the largest pid of Linux
 
 
 def test_a_run_without_steps_is_refused(tmp_path: Path) -> None:
