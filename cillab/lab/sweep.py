@@ -13,6 +13,7 @@ from cillab.lab.spec import RunSpec, read_yaml
 from cillab.runs import Run
 
 ENGINES = ("local", "ray")
+PRESETS = Path(__file__).parents[1] / "presets"
 
 
 @dataclass(frozen=True)
@@ -24,27 +25,89 @@ class Outcome:
     note: str
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep file asks for: runs, and the table that they belong in."""
+
+    name: str  # how the command calls it: a file, or preset:NAME
+    title: str  # the first comment of the file
+    notes: str  # the comments that follow
+    rows: tuple[tuple[str, RunSpec], ...]  # name of the table's row, and one of its runs
+    report: tuple[str, ...]  # numbers that the table shows
+
+    @property
+    def specs(self) -> list[RunSpec]:
+        """Every run."""
+        return [spec for _, spec in self.rows]
+
+
 def read_grid(path: str | Path) -> list[RunSpec]:
-    """The specs of a sweep file: a run's fields, and under `grid` a list of values for some of them.
+    """The specs of a sweep file; see `read_plan`."""
+    return read_plan(path).specs
+
+
+def read_plan(path: str | Path) -> Plan:
+    """A sweep file, or `preset:NAME`: a run's fields, `rows` of changes by name, and a `grid` of lists of values.
 
         data: shields
-        grid: {learner: [simplecil, min], seed: [1993, 1996], params.epochs: [3, 10]}
+        rows: {nearest mean: {learner: simplecil}, ten epochs: {learner: min, params.epochs: 10}}
+        grid: {seed: [1993, 1994, 1995]}
+        report: [a_last, a_avg]
         out: runs/sweep
 
+    Every row is run for every combination of the grid. Either may be left out, but not both.
+
     Raises:
-        InvalidRequestError: not such a file, or a field that a run does not have.
+        InvalidRequestError: not such a file, or a field that a run does not have. UnknownNameError: no such preset.
     """
-    path = Path(path)
+    name, path = str(path), preset_path(path)
     values = read_yaml(path)
-    grid = values.pop("grid", None)
+    grid, rows = values.pop("grid", {}), values.pop("rows", {"": {}})
     if not isinstance(grid, dict) or not all(isinstance(choices, list) and choices for choices in grid.values()):
         raise InvalidRequestError(f"{path.name} needs `grid:` with a list of values for each field that varies.")
-    root = Path(str(values.pop("out", None) or "runs/sweep"))
-    specs = []
-    for choice in product(*grid.values()):
-        varied = dict(zip(grid, choice, strict=True))
-        specs.append(RunSpec.of({**_merged(values, varied), "out": str(root / _name(varied))}, owner=path.name))
-    return specs
+    if not isinstance(rows, dict) or not all(isinstance(changes, dict) for changes in rows.values()):
+        raise InvalidRequestError(f"{path.name} needs `rows:` with a name and the fields it changes for each row.")
+    if not grid and list(rows) == [""]:
+        raise InvalidRequestError(f"{path.name} has neither `grid:` nor `rows:`: nothing varies in this sweep.")
+    root, report = Path(str(values.pop("out", None) or "runs/sweep")), values.pop("report", ["a_last", "a_avg"])
+    found = []
+    for row, changes in rows.items():
+        for choice in product(*grid.values()):
+            varied = dict(zip(grid, choice, strict=True))
+            folder = root / _slug(row) / _name(varied) if row else root / _name(varied)
+            spec = RunSpec.of({**_merged(_merged(values, changes), varied), "out": str(folder)}, owner=path.name)
+            found.append((str(row) or _name(varied), spec))
+    title, notes = _comments(path)
+    return Plan(name, title, notes, tuple(found), tuple(report))
+
+
+def presets() -> dict[str, str]:
+    """Sweeps that ship with the package: name and title."""
+    return {path.stem: _comments(path)[0] for path in sorted(PRESETS.glob("*.yaml"))}
+
+
+def preset_path(name: str | Path) -> Path:
+    """The file of `preset:NAME`, or the path itself.
+
+    Raises:
+        UnknownNameError: no preset of that name.
+    """
+    kind, _, preset = str(name).partition(":")
+    if kind != "preset":
+        return Path(name)
+    if preset not in presets():
+        raise unknown_name("preset", preset, list(presets()))
+    return PRESETS / f"{preset}.yaml"
+
+
+def _comments(path: Path) -> tuple[str, str]:
+    """First comment line of a file, and the rest of the comments on top of it."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return (lines[0] if lines else path.stem), " ".join(lines[1:])
 
 
 def sweep(specs: list[RunSpec], engine: str = "local") -> Iterator[Outcome]:
@@ -102,5 +165,8 @@ def _merged(values: dict[str, Any], varied: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(varied: dict[str, Any]) -> str:
-    words = (f"{name.removeprefix('params.')}={value}" for name, value in varied.items())
-    return ",".join("".join(c if c.isalnum() or c in "=.-_" else "-" for c in word) for word in words)
+    return ",".join(_slug(f"{name.removeprefix('params.')}={value}") for name, value in varied.items()) or "run"
+
+
+def _slug(words: str) -> str:
+    return "".join(c if c.isalnum() or c in "=.-_" else "-" for c in str(words))

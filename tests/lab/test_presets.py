@@ -1,0 +1,103 @@
+"""Presets are valid requests; rows and grids make the runs they say; the table is the arithmetic of the seeds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cillab.backbones import describe
+from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
+from cillab.core.params import build
+from cillab.geometry.seeds import paired_difference, t_interval
+from cillab.lab.prepare import check_room, prepare
+from cillab.lab.results import results, write_results
+from cillab.lab.spec import RunSpec
+from cillab.lab.sweep import presets, read_plan
+from cillab.learners import check_fit, learners
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_is_a_valid_request_for_every_run(name) -> None:
+    plan = read_plan(f"preset:{name}")
+    assert plan.title and len({spec.out for spec in plan.specs}) == len(plan.specs)
+    for spec in plan.specs:
+        build(learners[spec.learner].Params, spec.params, spec.learner)
+        card = describe(spec.backbone)
+        check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
+    assert len({spec.seed for spec in plan.specs}) >= 3
+
+
+def test_rows_times_grid(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        f"# Title\n# and notes\ndata: digits\nout: {tmp_path}\n"
+        "rows: {one: {learner: simplecil}, two: {learner: acil, params.gamma: 3}}\ngrid: {seed: [1, 2]}\n"
+    )
+    plan = read_plan(tmp_path / "p.yaml")
+    assert (plan.title, plan.notes) == ("Title", "and notes")
+    assert [(row, s.learner, s.seed) for row, s in plan.rows] == [
+        ("one", "simplecil", 1), ("one", "simplecil", 2), ("two", "acil", 1), ("two", "acil", 2)
+    ]  # fmt: skip
+    assert plan.specs[-1].params == {"gamma": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("data: digits", "nothing varies"), ("rows: [1]", "needs `rows:`"), ("grid: {seed: 3}", "needs `grid:`")],
+)
+def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, text, message) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(InvalidRequestError, match=message):
+        read_plan(tmp_path / "p.yaml")
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'shields'"):
+        read_plan("preset:sheilds")
+
+
+def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> None:
+    from cillab.lab import Lab
+
+    plan_file = tmp_path / "p.yaml"
+    plan_file.write_text(
+        yaml.safe_dump(
+            {
+                "data": "digits", "split": "B0-Inc5", "train_per_class": 6, "test_per_class": 8, "probe_points": 10,
+                "keep_checkpoints": "none", "precision": "fp32", "out": str(tmp_path / "runs"),
+                "rows": {"means": {"learner": "simplecil"}, "ridge": {"learner": "acil"}},
+                "grid": {"seed": [1, 2, 3]}, "report": ["a_last", "nc/train/nc1"],
+            }
+        )
+    )  # fmt: skip
+    plan = read_plan(plan_file)
+    with pytest.raises(InvalidRequestError, match="No run"):
+        results(plan)
+    for spec in plan.specs:
+        list(Lab.from_spec(spec))
+    number = {
+        row: [json.loads((s.folder() / "result.json").read_text())["a_last"] for r, s in plan.rows if r == row]
+        for row in ("means", "ridge")
+    }
+    text = results(plan)
+    interval = t_interval([100 * x for x in number["ridge"]])
+    assert f"| ridge | {interval.mean:.1f} ± {interval.half_width:.1f} |" in text
+    gap = paired_difference([100 * x for x in number["ridge"]], [100 * x for x in number["means"]]).interval
+    assert f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}] | 3 |" in text
+    out = tmp_path / "t.md"
+    write_results(plan, out)
+    out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
+    write_results(plan, out)
+    assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1
+
+
+def test_a_simplex_without_room_is_refused_before_anything_loads() -> None:
+    with pytest.raises(IncompatibleError, match="room for 193"):
+        check_room("timm:deit_tiny_patch16_224.fb_in1k", learners["ncptm"], 200)
+    check_room("timm:vit_base_patch16_224.augreg_in21k", learners["ncptm"], 769)
+    check_room("bundled:vit", learners["simplecil"], 10_000)
+
+
+def test_dmc_on_a_timm_vit_is_refused_before_anything_loads() -> None:
+    with pytest.raises(IncompatibleError, match="no text side"):
+        prepare(RunSpec(data="digits", learner="dmc", backbone="timm:vit_base_patch16_224.augreg_in21k"))
