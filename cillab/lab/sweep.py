@@ -71,9 +71,9 @@ def read_plan(path: str | Path) -> Plan:
         raise InvalidRequestError(f"{path.name} has neither `grid:` nor `rows:`: nothing varies in this sweep.")
     root, report = Path(str(values.pop("out", None) or "runs/sweep")), values.pop("report", ["a_last", "a_avg"])
     found = []
-    for row, changes in rows.items():
-        for choice in product(*grid.values()):
-            varied = dict(zip(grid, choice, strict=True))
+    for choice in product(*grid.values()):  # one seed of every row before the next: a table that fills up evenly
+        varied = dict(zip(grid, choice, strict=True))
+        for row, changes in rows.items():
             folder = root / _slug(row) / _name(varied) if row else root / _name(varied)
             spec = RunSpec.of({**_merged(_merged(values, changes), varied), "out": str(folder)}, owner=path.name)
             found.append((str(row) or _name(varied), spec))

@@ -36,7 +36,7 @@ def test_rows_times_grid(tmp_path: Path) -> None:
     plan = read_plan(tmp_path / "p.yaml")
     assert (plan.title, plan.notes) == ("Title", "and notes")
     assert [(row, s.learner, s.seed) for row, s in plan.rows] == [
-        ("one", "simplecil", 1), ("one", "simplecil", 2), ("two", "acil", 1), ("two", "acil", 2)
+        ("one", "simplecil", 1), ("two", "acil", 1), ("one", "simplecil", 2), ("two", "acil", 2)
     ]  # fmt: skip
     assert plan.specs[-1].params == {"gamma": 3}
 
