@@ -1,0 +1,253 @@
+"""Latency of the app against its budgets: p50 and p95 of every action, on the demo run and on a large synthetic one.
+
+    python benchmarks/app_latency.py [--repeats 30] [--large 100x10x2000] [--only step,charts] [--no-cancel]
+
+One JSON line per action and run; `within` says whether p95 is inside the budget. Needs Chromium and playwright. For the
+player it is the work in one frame; for what goes through the server, the time from the event to the last change on
+screen; for what happens on the server alone, the time there.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
+
+from app.ui.curves import Tail  # noqa: E402
+from app.ui.store import Entry, Opened  # noqa: E402
+from cillab.core.errors import CillabError  # noqa: E402
+from cillab.lab.jobs import start  # noqa: E402
+from cillab.lab.spec import RunSpec  # noqa: E402
+from cillab.runs import Run, RunWriter  # noqa: E402
+from tests.app.serving import ARGUMENTS, CHROMIUM, serve  # noqa: E402
+from tests.runs.synthetic import write_synthetic_run  # noqa: E402
+
+BUDGETS_MS = {
+    "step in the player": 16,
+    "charts follow the step": 250,
+    "hover card": 16,
+    "click to primary image": 250,
+    "head-lab slider": 200,
+    "toy slider": 150,
+    "first paint": 2500,
+    "open a run": 1000,
+    "live poll, server": 20,
+    "cancel": 2000,
+}
+PATIENCE_MS = 120_000
+FRAMES = """
+window.frames_ms = [];
+const wait = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (act) => {
+  const mine = window.tagging;
+  return wait((at) => {
+    const from = performance.now(), before = window.tagging;
+    window.tagging = mine;
+    try { return act(at); } finally {
+      window.tagging = before;
+      if (mine) window.frames_ms.push(performance.now() - from);
+    }
+  });
+};
+"""  # times the frames that an event asked for, and those that these asked for, but not those of other charts
+
+
+def report(action: str, run: str, times: list[float], **more: Any) -> None:
+    """One line of the result."""
+    low, high = (float(np.quantile(times, q)) for q in (0.5, 0.95))
+    line = {"action": action, "run": run, "unit": "ms", "budget": BUDGETS_MS[action], "n": len(times)}
+    print(
+        json.dumps({**line, "p50": round(low, 1), "p95": round(high, 1), "within": high <= BUDGETS_MS[action], **more})
+    )
+    sys.stdout.flush()
+
+
+def failed(action: str, run: str, error: Exception) -> None:
+    """A measurement that could not be made is a line too."""
+    print(json.dumps({"action": action, "run": run, "problem": " ".join(str(error).split())[:200]}))
+    sys.stdout.flush()
+
+
+def opened(page: Page, url: str, ready: str) -> None:
+    """Go there and wait for what the page is about."""
+    page.goto(url, timeout=PATIENCE_MS)
+    page.locator(ready).first.wait_for(timeout=PATIENCE_MS)
+    page.add_script_tag(path=str(ROOT / "benchmarks" / "app_latency.js"))
+    page.wait_for_timeout(2500)  # first drawings are not what is measured
+
+
+def stepping(page: Page, url: str, run: str, repeats: int) -> None:
+    """Repaint in the player, hover card, and the charts that follow."""
+    opened(page, f"{url}/step_through?run={run}&step=0", "[data-step]")
+    keys = ["ArrowRight", "ArrowLeft"]
+    report("step in the player", run, [page.evaluate("k => clocks.step(k)", keys[i % 2]) for i in range(repeats)])
+    page.wait_for_timeout(1500)
+    rng = np.random.default_rng(0)
+    spots = [
+        page.evaluate("([x, y]) => clocks.hover(x, y)", rng.uniform(0.2, 0.8, 2).tolist()) for _ in range(8 * repeats)
+    ]
+    if hits := [t for t in spots if t is not None]:
+        report("hover card", run, hits[:repeats], asked=len(spots))
+    page.wait_for_timeout(1500)
+    report("charts follow the step", run, [page.evaluate("k => clocks.charts(k)", keys[i % 2]) for i in range(repeats)])
+
+
+def choosing(page: Page, url: str, run: str, repeats: int) -> None:
+    """A click on a thumbnail until the large image and its maps are there."""
+    opened(page, f"{url}/grad_cam?run={run}", ".gallery button")
+    count = min(page.locator(".gallery button").count(), 20)
+    report(
+        "click to primary image",
+        run,
+        [page.evaluate("i => clocks.click('.gallery button', i)", i % count) for i in range(1, repeats + 1)],
+    )
+
+
+def sliding(page: Page, url: str, path: str, action: str, run: str, repeats: int) -> None:
+    """An arrow key on a slider until nothing changes any more."""
+    opened(page, f"{url}/{path}", "[data-testid=stSlider]")
+    times = []
+    for index in range(repeats):
+        page.evaluate("void (window.moved = clocks.pressed())")
+        page.get_by_role("slider").nth(0).press("ArrowRight" if index % 2 == 0 else "ArrowLeft")
+        times.append(page.evaluate("window.moved"))
+    report(action, run, times)
+
+
+def painting(browser: Any, url: str, run: str, repeats: int) -> None:
+    """A fresh browser session on a warm server, from the request to the last thing the page is about."""
+    for path, ready in (("", "h1"), (f"step_through?run={run}", "[data-step]"), (f"grad_cam?run={run}", ".ci-strip")):
+        times = []
+        for index in range(max(3, repeats // 6) + 1):
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            page = context.new_page()
+            began = time.perf_counter()
+            page.goto(f"{url}/{path}", timeout=PATIENCE_MS, wait_until="commit")
+            page.locator(ready).first.wait_for(timeout=PATIENCE_MS)
+            if index:  # the first visit warms the server up
+                times.append(1000 * (time.perf_counter() - began))
+            context.close()
+        report("first paint", run, times, page=path.partition("?")[0] or "start")
+
+
+def reading(path: Path, run: str, repeats: int, folder: Path) -> None:
+    """What the server does: opening a run with all its steps, and one look at a run that is being written."""
+
+    def timed(work: Callable[[], Any]) -> list[float]:
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            work()
+            times.append(1000 * (time.perf_counter() - began))
+        return times
+
+    def open_it() -> None:
+        view = Opened(Entry("x", path, "run"), Run(path))
+        _ = view.metrics, len(view.run.probe), view.liveness
+
+    report("open a run", run, timed(open_it), steps=len(Run(path).steps))
+    live = write_synthetic_run(folder / f"live-{run}", tasks=4, finished=False)
+    writer, tail, reader = RunWriter.resume(live), Tail(live / "metrics.jsonl"), Run(live)
+    for _ in range(5000):
+        writer.log("t03", {"train/loss": 1.0}, task=3)
+    tail.read()
+
+    def look() -> None:
+        writer.log("t03", {"train/loss": 1.0}, task=3)
+        _ = reader.status, reader.liveness(), reader.task_steps, tail.read()
+
+    report("live poll, server", run, timed(look))
+
+
+def cancelling(folder: Path) -> None:
+    """A real run in its own process, from the order to its end."""
+    spec = RunSpec(
+        data="digits", split="B0-Inc5", learner="finetune", params={"epochs": 5000}, probe_points=10, train_per_class=20
+    )
+    times = []
+    for index in range(3):
+        job = start(spec.with_(out=str(folder / f"cancel-{index}")))
+        while job.status.state != "running":
+            if not job.alive:
+                raise CillabError(job.log()[-300:])
+            time.sleep(0.1)
+        time.sleep(1.0)
+        began = time.perf_counter()
+        job.cancel()
+        times.append(1000 * (time.perf_counter() - began))
+        assert not job.alive
+    report("cancel", "digits", times)
+
+
+def main() -> None:
+    """Everything, or what --only names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--large", default="100x10x2000", help="tasks x classes per task x probe points, or none")
+    parser.add_argument("--only", default="step,choose,slide,paint,read,cancel")
+    given = parser.parse_args()
+    wanted = set(given.only.split(","))
+    if CHROMIUM is None:
+        sys.exit("no Chromium on this machine: apt install chromium")
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+    print(json.dumps({"machine": machine, "python": platform.python_version()}))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        runs = {"demo-min": ROOT / "cillab" / "demo" / "min"}
+        if given.large != "none":
+            tasks, each, points = map(int, given.large.split("x"))
+            path = folder / "runs" / "large"
+            runs["large"] = write_synthetic_run(path, tasks, each, points, noise=False, cams=False)
+        (folder / "runs").mkdir(exist_ok=True)
+        for name, work in measurements(folder, runs, given.repeats, wanted):
+            try:
+                work()
+            except Exception as error:
+                failed(name, "", error)
+
+
+def measurements(folder: Path, runs: dict[str, Path], repeats: int, wanted: set[str]) -> Iterator[tuple[str, Callable]]:
+    """Each with its name; the server and the browser live as long as they are needed."""
+    if "read" in wanted:
+        for run, path in runs.items():
+            yield "read", lambda path=path, run=run: reading(path, run, repeats, folder)
+    if "cancel" in wanted:
+        yield "cancel", lambda: cancelling(folder)
+    if not wanted & {"step", "choose", "slide", "paint"}:
+        return
+    with serve({"CILLAB_RUNS": str(folder / "runs")}) as url, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.add_init_script(FRAMES)
+        for run in runs:
+            if "step" in wanted:
+                yield "step", lambda run=run: stepping(page, url, run, repeats)
+            if "choose" in wanted:
+                yield "choose", lambda run=run: choosing(page, url, run, repeats)
+            if "slide" in wanted:
+                head = f"head_lab?run={run}"
+                yield "slide", lambda run=run, head=head: sliding(page, url, head, "head-lab slider", run, repeats)
+            if "paint" in wanted:
+                yield "paint", lambda run=run: painting(browser, url, run, repeats)
+        if "slide" in wanted:
+            yield "slide", lambda: sliding(page, url, "toy_collapse", "toy slider", "toy", repeats)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
