@@ -123,7 +123,8 @@ def base_and_new(tests: list[Taken], seen: tuple, tasks: Mapping[int, int]) -> d
     hits, labels = _right_classes(tests, seen, tasks)
     of_image = np.array([tasks[c] for c in labels.tolist()])
     halves = [float(hits[of_image == task].mean()) for task in sorted(set(of_image.tolist()))]
-    found = dict(zip(("accuracy/base_within", "accuracy/new_within"), halves, strict=False))
+    names: tuple[str, ...] = ("accuracy/base_within", "accuracy/new_within")
+    found = dict(zip(names, halves, strict=False))
     return {**found, "accuracy/harmonic": harmonic(*halves)} if len(halves) == len(found) == 2 else found
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cillab.core.contract import Learner, Part
+from cillab.core.contract import Part
 from cillab.parts.gaussian_memory import GaussianMemory
 
 Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
@@ -35,24 +35,22 @@ def w2_to_images(
 
 
 def stored_gaussians(
-    learner: Learner, parts: Mapping[str, Part], trains: Sequence[Taken], tasks: Mapping[int, int], newest: int
+    parts: Mapping[str, Part], seen: Sequence[int], trains: Sequence[Taken], tasks: Mapping[int, int], newest: int
 ) -> Found:
     """W2 of every stored Gaussian to the probe's training images of its class, by part that holds some.
 
-    Only for learners whose Gaussians live in the space of `features` (those that show text). Scalars are means over old
-    classes. With `memory` and `memory_before` (the same before calibration), `transport/improved` is the share of old
-    classes that calibration brought nearer.
+    The Gaussians must live in the space of `features`. Scalars are means over old classes. With `memory` and
+    `memory_before` (the same before calibration), `transport/improved` is the share of old classes that calibration
+    brought nearer.
     """
-    if not learner.capabilities.shows & {"text", "transport"}:
-        return {}, {}
     features, labels = torch.cat([f for f, _, _ in trains]), torch.cat([y for _, _, y in trains])
     labels, arrays, scalars = labels.to(features.device), {}, {}
-    old = np.array([tasks[c] < newest for c in learner.seen])
+    old = np.array([tasks[c] < newest for c in seen])
     for name, part in parts.items():
         if not isinstance(part, GaussianMemory) or not len(part):
             continue
-        found = np.full(len(learner.seen), np.nan)
-        for column, c in enumerate(learner.seen):
+        found = np.full(len(seen), np.nan)
+        for column, c in enumerate(seen):
             mine = features[labels == c]
             if c in part.classes and len(mine):
                 row = part.classes.index(c)

@@ -1,6 +1,5 @@
 """Distance of stored Gaussians to images. Oracle: the closed form with d x d roots."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from cillab.geometry.transport import w2_gaussian
 from cillab.lab.stored import stored_gaussians, w2_to_images
 from cillab.parts.gaussian_memory import GaussianMemory
+from cillab.parts.heads import Table
 
 
 def cloud(count: int, seed: int, dim: int = 5) -> torch.Tensor:
@@ -46,19 +46,17 @@ def test_the_images_own_gaussian_is_nearest() -> None:
 def test_old_classes_of_parts_that_hold_gaussians() -> None:
     """Class 7 is old and was calibrated to where it is, class 4 is old and was moved away, class 9 is new."""
     now = {7: cloud(30, 1), 4: cloud(30, 2), 9: cloud(30, 3)}
-    learner: Any = SimpleNamespace(seen=(7, 4, 9), capabilities=SimpleNamespace(shows=frozenset({"text"})))
     parts: Any = {
         "memory": memory_of((7, now[7]), (4, now[4] + 5), (9, now[9])),
         "memory_before": memory_of((7, now[7] + 1), (4, now[4] + 1)),
         "empty": memory_of(),
-        "other": object(),
+        "other": Table(),
     }
     trains = [(h, h, torch.full((len(h),), c)) for c, h in now.items()]
-    arrays, scalars = stored_gaussians(learner, parts, trains, {7: 0, 4: 0, 9: 1}, 1)
+    arrays, scalars = stored_gaussians(parts, (7, 4, 9), trains, {7: 0, 4: 0, 9: 1}, 1)
     assert set(arrays) == {"gaussian/w2/memory", "gaussian/w2/memory_before"}
     assert np.isnan(arrays["gaussian/w2/memory_before"][2])
     assert arrays["gaussian/w2/memory_before"][0] == pytest.approx(5**0.5, rel=1e-3)
     assert scalars["transport/w2/memory"] == pytest.approx(arrays["gaussian/w2/memory"][:2].mean())
     assert scalars["transport/improved"] == 0.5
-    learner.capabilities = SimpleNamespace(shows=frozenset({"etf"}))  # its Gaussians live in another space
-    assert stored_gaussians(learner, parts, trains, {7: 0, 4: 0, 9: 1}, 1) == ({}, {})
+    assert stored_gaussians(parts, (9,), trains, {9: 1}, 1)[1] == {}  # no class is old

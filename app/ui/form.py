@@ -1,0 +1,149 @@
+"""The form of the Train page: what a run is made of, drawn from the catalogue of the library."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from app.ui import fields, folders, html, safety, state
+from app.ui.store import runs_folder
+from cillab.core.errors import CillabError, one_line
+from cillab.lab import queue
+from cillab.lab.spec import RunSpec
+
+_FIRST = ("learner", "data", "backbone", "split", "seed", "train_per_class", "test_per_class")  # drawn by hand, on top
+_NOT_HERE = {*_FIRST, "params", "out", "weights"}
+_ACROSS = 4
+_NEEDS = {
+    "clip": "a CLIP backbone",
+    "vit": "a ViT backbone",
+    "class-names": "class names that are words",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the form says at the moment. `spec` is None when it cannot be, and `problem` says why."""
+
+    name: str
+    spec: RunSpec | None
+    problem: str = ""
+
+
+def show(known: Mapping[str, Any]) -> Request:
+    """Draw the form; returns what it asks for."""
+    learner, data, backbone = _what(known)
+    method = known["learners"][learner]
+    properties = known["spec"]["properties"]
+    values: dict[str, Any] = {"learner": learner, "data": data, "backbone": backbone}
+    columns = st.columns(4, gap="medium")
+    for column, name in zip(columns, ("split", "seed", "train_per_class", "test_per_class"), strict=True):
+        with column:
+            values[name] = fields.field(name, properties[name], f"spec-{name}")
+    params, wrong = _hyper_parameters(learner, method)
+    with st.expander("More about the run", icon=":material/tune:"):
+        more = [name for name in properties if name not in _NOT_HERE]
+        values |= _grid({name: properties[name] for name in more}, "spec")
+    name = _name(learner, data, values["split"], values["seed"])
+    return _request(known, name, values, params, wrong)
+
+
+def _what(known: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Method, data set and backbone, each with a line on what it is."""
+    first, second, third = st.columns(3, gap="medium")
+    learners = list(known["learners"])
+    with first:
+        learner = st.selectbox(
+            "Method", learners, index=learners.index("simplecil") if "simplecil" in learners else 0, key="spec-learner",
+            **state.bound(),
+        )  # fmt: skip
+        method = known["learners"][learner]
+        needs = [words for need, words in _NEEDS.items() if need in method["needs"]]
+        _what_it_is(method["summary"], method["paper"], f"needs {' and '.join(needs)}" if needs else "")
+    with second:
+        own = {f"folder:{path}": name for name, path in folders.registered().items()}
+        offered = [name for name in known["data"] if ":" not in name]
+        data = st.selectbox(
+            "Data", [*offered, *own], index=offered.index("shields"), key="spec-data", accept_new_options=True,
+            format_func=lambda value: f"{own[value]} (your folder)" if value in own else value,
+            help="Or type hf:NAME, or folder:DIR and parquet:DIR inside the data folder of this app.", **state.bound(),
+        )  # fmt: skip
+        form = f"{str(data).partition(':')[0]}:"
+        line = known["data"].get(data) or next((t for n, t in known["data"].items() if n.startswith(form)), "")
+        _what_it_is(str(line))
+    with third:
+        ready = [name for name in known["backbones"] if name.startswith("bundled:")]
+        backbone = st.selectbox(
+            "Backbone", ready, index=ready.index("bundled:vit"), key="spec-backbone", accept_new_options=True,
+            help="Or type timm:MODEL.TAG or openclip:MODEL/TAG; their weights are downloaded once.", **state.bound(),
+        )  # fmt: skip
+        form = f"{str(backbone).partition(':')[0]}:"
+        forms = known["backbones"]
+        _what_it_is(forms.get(backbone) or next((t for n, t in forms.items() if n.startswith(form)), ""))
+    return learner, str(data or ""), str(backbone or "")
+
+
+def _what_it_is(*lines: str) -> None:
+    html.show("".join(f"<p>{html.safe(line)}</p>" for line in lines if line), "ci-default")
+
+
+def _hyper_parameters(learner: str, method: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Those that differ from their defaults, and the first complaint."""
+    properties = method["params"].get("properties", {})
+    with st.container(border=True, key="hyper"):
+        st.subheader(f"Hyper-parameters of {html.markdown(learner)}", anchor=False)
+        if not properties:
+            html.note("This method has none.")
+        values = _grid(properties, f"h-{learner}")
+        with st.expander("What it does, in equations", icon=":material/function:"):
+            st.code(method["text"], language=None, wrap_lines=True)
+    changed = {n: v for n, v in values.items() if fields.differs(v, properties[n].get("default"))}
+    for name, value in changed.items():
+        if why := fields.complaint(properties[name], value):
+            return changed, f"Learner {learner!r}: {name} = {value!r}: {why}."
+    return changed, ""
+
+
+def _grid(properties: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Controls, row by row, so that one with a longer text underneath moves no other column."""
+    values, names = {}, list(properties)
+    for start in range(0, len(names), _ACROSS):
+        for column, name in zip(st.columns(_ACROSS, gap="medium"), names[start : start + _ACROSS], strict=False):
+            with column:
+                values[name] = fields.field(name, properties[name], f"{key}-{name}")
+    return values
+
+
+def _name(learner: str, data: str, split: str, seed: int) -> str:
+    """A free folder name made of what the run is, or what the visitor typed."""
+    plain = "".join(
+        c if c.isalnum() or c in "-_" else "-" for c in f"{learner}-{data.rpartition('/')[2]}-{split}-s{seed}"
+    )
+    root, number, free = runs_folder(), 1, plain.strip("-").lower()[:60]
+    taken = {one.name for one in queue.waiting(root)}
+    base = free
+    while (root / free).exists() or free in taken:
+        number += 1
+        free = f"{base}-{number}"
+    given = st.text_input(
+        "Name of the run", "", placeholder=free, max_chars=80, key="run-name", help="Its folder below the runs folder."
+    )
+    return given.strip() or free
+
+
+def _request(
+    known: Mapping[str, Any], name: str, values: dict[str, Any], params: dict[str, Any], wrong: str
+) -> Request:
+    """Everything that can be refused without loading anything."""
+    try:
+        queue.valid_name(name)
+        safety.must_be_declared(values["data"])
+        given = {key: value for key, value in values.items() if value is not None}
+        spec = RunSpec.of({**given, "params": params, "out": str(runs_folder() / name)})
+    except CillabError as error:
+        return Request(name, None, one_line(error))
+    refusal = known["refusals"].get(spec.learner, {}).get(spec.backbone, "")
+    if wrong or refusal:
+        return Request(name, None, wrong or refusal)
+    return Request(name, spec)

@@ -1,0 +1,72 @@
+"""What a visitor may do, and which files may be touched. What writes, or reads outside a run, asks here first."""
+
+import os
+from pathlib import Path
+
+from app.ui import html
+from cillab.core.errors import CillabError, InvalidRequestError
+
+_PLACES = ("folder", "parquet")  # kinds of data that name a place on this machine
+
+
+class ReadOnlyError(CillabError):
+    """This server only shows."""
+
+
+def read_only() -> bool:
+    """Is this a public server, where nothing may be started, uploaded or registered: is `CILLAB_READONLY=1` set?"""
+    return os.environ.get("CILLAB_READONLY", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def must_be_writable() -> None:
+    """Second line of defence, inside the functions that write.
+
+    Raises:
+        ReadOnlyError: the server is read-only.
+    """
+    if read_only():
+        raise ReadOnlyError("This server is read-only (CILLAB_READONLY=1).")
+
+
+def show_read_only(what: str) -> None:
+    """What a page says in read-only mode instead of its controls."""
+    html.empty(
+        "This server only shows",
+        f"{what} is switched off here (CILLAB_READONLY=1). On your own machine, `cillab app` has it.",
+    )
+
+
+def data_root() -> Path | None:
+    """The one folder below which data sets may be registered: `CILLAB_DATA`, or none."""
+    given = os.environ.get("CILLAB_DATA", "").strip()
+    return Path(given).expanduser().resolve() if given else None
+
+
+def inside(root: Path, name: str) -> Path:
+    """The existing folder `name` below `root`, links followed.
+
+    Raises:
+        InvalidRequestError: it leads out of `root`, or is no folder.
+    """
+    base = root.resolve()
+    path = (base / name).resolve()
+    if not path.is_relative_to(base) or not path.is_dir():
+        raise InvalidRequestError(f"{name!r} is no folder below {root}.")
+    return path
+
+
+def must_be_declared(data: str, weights: str | None = None) -> None:
+    """Refuse a request, typed by a visitor or found in a run folder, that names files outside the declared root.
+
+    Raises:
+        InvalidRequestError: with what would be allowed.
+    """
+    root = data_root()
+    kind, colon, where = data.partition(":")
+    places = ([where] if colon and kind in _PLACES else []) + ([weights] if weights else [])
+    for place in places:
+        path = Path(place).expanduser().resolve()
+        if root is None:
+            raise InvalidRequestError(f"{place!r} lies outside this app's data folder: none is set (CILLAB_DATA).")
+        if not path.is_relative_to(root):
+            raise InvalidRequestError(f"{place!r} lies outside this app's data folder {root} (CILLAB_DATA).")
