@@ -7,26 +7,31 @@ from typing import Any
 
 import streamlit as st
 
-from app.ui import html, theme
+from app.ui import export, html, terms, theme
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
 
-_CONFIG = {"displaylogo": False, "displayModeBar": "hover", "toImageButtonOptions": {"format": "svg"}}
-_HAS_ALT = "alt" in inspect.signature(st.plotly_chart).parameters
+CONFIG = {"displaylogo": False, "displayModeBar": "hover", "toImageButtonOptions": {"format": "svg"}}
+HAS_ALT = "alt" in inspect.signature(st.plotly_chart).parameters
 
 
 def draw(name: str, title: str, *args: Any, key: str, wide: bool = False, **options: Any) -> None:
-    """One figure by name with a heading; where the run lacks what it shows, the reason instead."""
+    """One figure by name with a heading, its finding and how to read it; the reason where a run lacks what it shows."""
     if wide:
-        st.header(title, anchor=False)
+        st.header(title, anchor=False, help=terms.tip(name))
     else:
-        st.markdown(f"##### {title}")
+        st.markdown(f"##### {title}", help=terms.tip(name))
     try:
         figure = getattr(import_module("cillab.figures"), name)
         picture = figure(*args, theme=theme.mode(), **options)
     except (CillabError, AttributeError, KeyError, ValueError, ImportError) as error:
         html.empty("Not in this run", one_line(error))
         return
+    panel(picture, key, title)
+
+
+def panel(picture: Any, key: str, title: str) -> None:
+    """A figure with its finding, how to read it, and a way to take it along."""
     picture.figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -34,9 +39,11 @@ def draw(name: str, title: str, *args: Any, key: str, wide: bool = False, **opti
         title=None,
         font={"family": '"Source Sans", sans-serif'},
     )
-    extra = {"alt": picture.sentence} if _HAS_ALT else {}
-    st.plotly_chart(picture.figure, key=key, theme=None, config=_CONFIG, **extra)
-    html.note(picture.sentence)
+    extra = {"alt": picture.sentence} if HAS_ALT else {}
+    st.plotly_chart(picture.figure, key=key, theme=None, config=CONFIG, **extra)
+    with st.container(horizontal=True, gap="small", vertical_alignment="top", key=f"under-{key}"):
+        html.note(picture.sentence, *picture.notes)
+        export.offer(lambda: picture, key, title)
 
 
 def overview(runs: Sequence[Opened], step: int) -> None:

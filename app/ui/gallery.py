@@ -1,7 +1,7 @@
 """Choosing one probe image: filters, and a grid of pictures to click."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,8 @@ def grid(view: Opened, step: int, among: np.ndarray, index: int | None) -> None:
     if not len(among):
         html.empty("No image passes these filters", "Choose another task, class or step.")
         return
-    probe, ids = view.run.probe, [str(i) for i in view.run.probe.ids]
-    seen, right, _ = outcomes(view, step)
-    mount = _component()
-    if mount is None or not images.has_sprites(view) or probe.sprites is None:
+    if not tiles(view, step, among[:_LIMIT].tolist(), index, "gallery"):
+        ids = [str(i) for i in view.run.probe.ids]
         options = [ids[i] for i in among[:_LIMIT]]
         chosen = st.selectbox(
             "Image",
@@ -108,21 +106,35 @@ def grid(view: Opened, step: int, among: np.ndarray, index: int | None) -> None:
         )
         state.put("point", chosen)
         return
+    count = f"{_LIMIT} of {len(among)}" if len(among) > _LIMIT else str(len(among))
+    html.note(f"{count} images. ✗ answered wrongly now, · class not seen yet; the bar has the colour of the task.")
+
+
+def tiles(
+    view: Opened, step: int, indices: Sequence[int], picked: int | None, key: str, extra: Sequence[str] = ()
+) -> bool:
+    """Pictures to click, each at its position in the probe; `extra` is said of each. False where there is no way to."""
+    probe, ids = view.run.probe, [str(i) for i in view.run.probe.ids]
+    seen, right, _ = outcomes(view, step)
+    mount = _component()
+    if mount is None or not images.has_sprites(view) or probe.sprites is None:
+        return False
     items = [
         {
             "id": ids[i],
             "at": int(i),
             "title": f"{view.run.info.name_of(int(probe.labels[i]))}, task {int(probe.tasks[i]) + 1}"
-            + ("" if right[i] else ", answered wrongly" if seen[i] else ", not seen yet"),
+            + ("" if right[i] else ", answered wrongly" if seen[i] else ", not seen yet")
+            + (f", {extra[place]}" if extra else ""),
             "mark": "" if right[i] else "✗" if seen[i] else "·",
             "colour": task_colour(int(probe.tasks[i])),
         }
-        for i in among[:_LIMIT]
+        for place, i in enumerate(indices)
     ]
     token = hashlib.blake2b(repr((view.key, items)).encode(), digest_size=8).hexdigest()
 
     def pick() -> None:
-        state.put("point", (st.session_state.get("gallery") or {}).get("picked"))
+        state.put("point", (st.session_state.get(key) or {}).get("picked"))
 
     data = {
         "url": images.file_url(probe.sprites),
@@ -130,8 +142,7 @@ def grid(view: Opened, step: int, among: np.ndarray, index: int | None) -> None:
         "rows": -(-len(probe) // probe.columns),
         "items": items,
         "token": token,
-        "picked": None if index is None else ids[index],
+        "picked": None if picked is None else ids[picked],
     }
-    mount(key="gallery", data=data, on_picked_change=pick)
-    count = f"{len(items)} of {len(among)}" if len(among) > len(items) else str(len(among))
-    html.note(f"{count} images. ✗ answered wrongly now, · class not seen yet; the bar has the colour of the task.")
+    mount(key=key, data=data, on_picked_change=pick)
+    return True

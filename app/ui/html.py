@@ -48,9 +48,23 @@ def facts(rows: Iterable[tuple[str, str, str]], kind: str = "") -> str:
     return f'<dl class="ci-facts {kind}">{cells}</dl>'
 
 
-def note(text: str) -> None:
-    """A quiet line under a figure or a control."""
-    show(f"<p>{safe(text)}</p>", "ci-note")
+def note(text: str, *more: str) -> None:
+    """A quiet line under a figure or a control; what one must know to read it unfolds."""
+    rest = "".join(f"<p>{safe(line)}</p>" for line in more)
+    rest = f"<details><summary>How to read this</summary>{rest}</details>" if more else ""
+    show(f"<p>{safe(text)}</p>{rest}", "ci-note")
+
+
+def _cell(value: object) -> str:
+    short = ' class="short"' if len(str(value)) <= 10 else ""  # `20 of 20` is not to be broken
+    return f"<td{short}>{safe(value)}</td>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], label: str) -> None:
+    """A small table with a name for those who cannot see it."""
+    first = "".join(f'<th scope="col">{safe(cell)}</th>' for cell in head)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    show(f'<table aria-label="{safe(label)}"><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table>', "ci-grid")
 
 
 def empty(title: str, text: str) -> None:

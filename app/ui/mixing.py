@@ -5,11 +5,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.ui import html, images, live, state
+from app.ui import changes, html, live, state
 from app.ui.store import Opened
-from app.ui.theme import task_colour
-
-_MOST_CHANGES = 12  # images shown
 
 
 def step_control(run: Opened, column: Any) -> int:
@@ -92,7 +89,7 @@ def what_if(run: Opened, step: int) -> None:
     after = live.ask(found, factors, equal)
     with right:
         _numbers(run, before, after, task)
-    _changes(run, before, after)
+    changes.pictures(run, before, after, "No answer differs from the learnt mixture.")
 
 
 def _jump(run: Opened) -> None:
@@ -143,8 +140,7 @@ def _controls(count: int) -> tuple[list[float], bool]:
 
 
 def _numbers(run: Opened, before: live.Answer, after: live.Answer, task: int) -> None:
-    changed = before.predicted != after.predicted
-    fixed, lost = int((changed & after.right & ~before.right).sum()), int((changed & before.right & ~after.right).sum())
+    changed, fixed, lost = changes.counts(before, after)
     rows = [
         (
             "Accuracy with this mixture",
@@ -152,57 +148,14 @@ def _numbers(run: Opened, before: live.Answer, after: live.Answer, task: int) ->
             html.signed(float(after.right.mean()), float(before.right.mean())),
         ),
         ("As learnt", html.percent(float(before.right.mean())), ""),
-        ("Answers changed", str(int(changed.sum())), f"of {len(changed)}"),
+        ("Answers changed", str(changed), f"of {len(after.labels)}"),
         ("Now right / now wrong", f"{fixed} / {lost}", ""),
     ]
     with st.container(border=True, key="what-if-numbers"):
         html.show(html.facts(rows))
         tasks = run.run.probe.tasks[after.positions]
-        html.show(_pairs(before, after, tasks, task + 1))
+        html.show(changes.by_task(before, after, tasks, task + 1))
         html.note(
-            f"{len(changed)} of {len(run.run.probe)} probe images, as many of every class seen as fit, "
+            f"{len(after.labels)} of {len(run.run.probe)} probe images, as many of every class seen as fit, "
             f"answered in {after.milliseconds:.0f} ms."
         )
-
-
-def _pairs(before: live.Answer, after: live.Answer, tasks: np.ndarray, count: int) -> str:
-    """Accuracy per task: bar with this mixture, line as learnt."""
-    cells = []
-    for task in range(count):
-        mine = tasks == task
-        if not mine.any():
-            continue
-        now, then = float(after.right[mine].mean()), float(before.right[mine].mean())
-        cells.append(
-            f'<span title="Task {task + 1}: {html.percent(now)}, as learnt {html.percent(then)}">'
-            f'<i style="height:{100 * now:.1f}%;background:{task_colour(task)}"></i>'
-            f'<u style="bottom:{100 * then:.1f}%"></u>'
-            f"<small>{task + 1}</small></span>"
-        )
-    return (
-        f'<p class="ci-what">Accuracy by task; the line is “as learnt”</p><div class="ci-pairs">{"".join(cells)}</div>'
-    )
-
-
-def _changes(run: Opened, before: live.Answer, after: live.Answer) -> None:
-    """The images whose answer changed, with the answer before and now."""
-    changed = np.flatnonzero(before.predicted != after.predicted)
-    if not len(changed):
-        html.note("No answer differs from the learnt mixture.")
-        return
-    st.subheader("Changed answers", anchor=False)
-    shown = changed[np.argsort(after.right[changed], kind="stable")][:_MOST_CHANGES]
-    info, cells = run.run.info, []
-    url = (
-        images.crop_atlas(run, [int(after.positions[i]) for i in shown], len(shown)) if images.has_sprites(run) else ""
-    )
-    for at, i in enumerate(shown):
-        mark = "✓ now right" if after.right[i] else "✗ now wrong" if before.right[i] else "wrong in both"
-        tile = images.tile(at, len(shown), 1) if url else "<span></span>"
-        cells.append(
-            f"<div>{tile}<p><b>{html.safe(mark)}</b><em>{html.safe(info.name_of(int(before.predicted[i])))} → "
-            f"{html.safe(info.name_of(int(after.predicted[i])))}</em></p></div>"
-        )
-    html.show(f'<div class="ci-changes" style="--atlas:url({url})">{"".join(cells)}</div>')
-    if len(changed) > len(shown):
-        html.note(f"{len(shown)} of {len(changed)} shown.")

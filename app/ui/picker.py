@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import html, state
+from app.ui import export, html, state
 from app.ui.store import Broken, Entry, Opened, entries, opened, runs_folder
 
 _STATES = {
@@ -105,7 +105,9 @@ def badge(run: Opened) -> None:
         ("device", info.device),
     ]
     body = "".join(f"<span><b>{html.safe(k)}</b>{html.safe(v)}</span>" for k, v in rows if v not in (None, ""))
-    html.show(body, "ci-badge")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"badge-{run.key}"):
+        html.show(body, "ci-badge")
+        export.command(run)
     if run.liveness != "finished":
         tell(run)
 

@@ -5,6 +5,10 @@
 // Coordinates arrive as int16 in a frame that is fixed over the whole run: nothing is rescaled per step, so motion on
 // screen is motion of features. Positions between two snapshots exist only to guide the eye; every colour and number
 // comes from the snapshot on the left. While playing nothing is sent; `send("step", i)` happens on pause and release.
+//
+// With `data.select` points can be chosen with a lasso, a box or the keys. `send("selected", {revision, at})` happens once
+// a gesture; `at` are positions in the probe, which never change, not places among the points that are drawn. What the
+// page decides (filter, classes in focus, selection, chosen image) comes back in `data.overlay` and needs no new data.
 
 const NONE_U16 = 65535; // "no prediction" in `predicted`
 const ABSENT = -32768; // "this class has no mean yet" in `means` and `head`
@@ -25,6 +29,9 @@ const ICONS = {
   pause: "M8 5v14M16 5v14",
   next: "M8 5l9 7-9 7z",
   last: "M18 5v14M5 5l9 7-9 7z",
+  look: "M5 3l14 8-6 2-3 6z",
+  lasso: "M12 4c5 0 8.5 2.2 8.5 5.5S17 15 12 15 3.5 12.8 3.5 9.5 7 4 12 4zM8 14.5c-1.5 1-1.5 3 0 3.5s2 2 0.5 3",
+  box: "M4 6h16v12H4z",
   loop: "M4 12a7 7 0 0 1 12-5l3 3m0-5v5h-5M20 12a7 7 0 0 1-12 5l-3-3m0 5v-5h5",
 };
 
@@ -73,7 +80,12 @@ class Player {
     this.send = send;
     this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.view = { zoom: 1, x: 0, y: 0 };
-    this.show = { means: true, head: false, trails: false, images: false, ...data.show };
+    this.show = { means: true, head: false, trails: false, images: false, etf: true, ...data.show };
+    this.tool = "look";
+    this.selected = new Set(); // positions in the probe
+    this.revision = 0; // of the selection: an echo of an older gesture must not undo a newer one
+    this.focus = [];
+    this.mask = null;
     this.speed = 1;
     this.loop = false;
     this.playing = false;
@@ -104,15 +116,35 @@ class Player {
   // ---- data and layout -------------------------------------------------------------------------------------------
 
   update(data, first = false) {
-    if (!first && data.token === this.data.token) return;
+    if (!first && data.token === this.data.token) return this.applyOverlay(data.overlay);
     const moved = first || data.step !== this.data.step;
     this.data = data;
+    if (!first) this.show = { ...this.show, ...data.show };
     this.runs = data.runs.map(unpack);
     this.count = Math.max(...this.runs.map((run) => run.steps.length));
     if (moved) this.t = this.step = clamp(data.step || 0, 0, this.count - 1);
     this.hover = this.picked = this.focusTask = null;
+    this.overlayToken = null;
     this.build();
     for (const run of this.runs) if (run.image) run.image.onload = () => this.draw();
+    this.applyOverlay(data.overlay);
+  }
+
+  applyOverlay(overlay) {
+    if (!overlay || overlay.token === this.overlayToken) return;
+    this.overlayToken = overlay.token;
+    this.mask = overlay.visible ? bytes(overlay.visible) : null;
+    this.focus = overlay.focus || [];
+    if ((overlay.revision ?? 0) >= this.revision) {
+      this.selected = new Set(overlay.selected || []);
+      this.revision = overlay.revision ?? 0;
+    }
+    this.picked = overlay.picked == null ? null : { run: 0, index: overlay.picked };
+    if (this.focus.length) this.focusTask = null;
+    this.legendBox.replaceChildren(...this.legendItems());
+    this.hueChips();
+    this.tellCount();
+    this.draw();
   }
 
   build() {
@@ -145,17 +177,21 @@ class Player {
     this.help = element("div", { class: "help", hidden: true, role: "note" });
     for (const [keys, text] of [["space", "play or pause"], ["← →", "one step"], ["[ ]", "previous, next task"],
       ["Home End", "first, last"], ["L", "loop"], ["M H T I", "means, head, trails, images"],
-      ["+ − 0", "zoom, whole view"], ["?", "this list"]]) {
+      ["+ − 0", "zoom, whole view"], ["shift ← → ↑ ↓", "move the cross"], ["enter", "choose the image at the cross"],
+      ...(this.data.select ? [["V S B", "look, lasso, box"], ["enter, enter", "corners of a box"], ["shift drag", "add, alt takes away"],
+        ["A", "all points shown"], ["esc", "no selection"]] : []), ["?", "this list"]]) {
       this.help.append(element("div", {}, element("kbd", {}, keys), text));
     }
     this.options = element("div", { class: "options", role: "group", "aria-label": "What is drawn" });
-    this.shell = element("div", { class: "player" }, bar, panes, element("div", { class: "foot" }, this.legend(), this.options), this.card, this.help);
+    this.shell = element("div", { class: "player" }, bar, panes, element("div", { class: "foot" }, this.legend(), this.tools(), this.options), this.card, this.help);
     this.shell.addEventListener("keydown", (event) => this.key(event));
     this.root.replaceChildren(this.shell);
     this.buildOptions();
     this.resizes = new ResizeObserver(() => this.resize());
     for (const stage of this.stages) this.resizes.observe(stage.canvas);
     this.resizes.observe(this.track);
+    this.setTool(this.data.select ? this.tool : "look");
+    this.theme = null; // the chips are new: give them their hues again
     this.readTheme();
     this.resize();
   }
@@ -166,12 +202,26 @@ class Player {
       element("div", { class: "title" }, element("span", {}, run.title), element("b", {})), canvas);
     const stage = { run, index, canvas, pane, number: pane.querySelector("b"), context: canvas.getContext("2d") };
     let drag = null;
+    const within = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return [clamp(event.clientX - box.left, 0, box.width), clamp(event.clientY - box.top, 0, box.height)];
+    };
     canvas.addEventListener("pointerdown", (event) => {
       drag = { x: event.clientX, y: event.clientY, moved: false };
+      if (this.tool !== "look") {
+        this.cross = null;
+        this.gesture = { stage: index, tool: this.tool, mode: event.altKey ? "less" : event.shiftKey ? "more" : "new", path: [within(event)] };
+      }
       canvas.setPointerCapture(event.pointerId);
     });
+    canvas.addEventListener("pointercancel", () => { drag = this.gesture = null; this.tellCount(); this.draw(); });
     canvas.addEventListener("pointermove", (event) => {
-      if (drag) {
+      if (drag && this.gesture) {
+        if (!drag.moved && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) < 4) return;
+        drag.moved = true;
+        this.setHover(null);
+        this.extend(within(event));
+      } else if (drag) {
         const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
         if (!drag.moved && Math.hypot(dx, dy) < 4) return;
         Object.assign(drag, { moved: true, x: event.clientX, y: event.clientY });
@@ -182,13 +232,10 @@ class Player {
       } else this.setHover(this.hit(stage, event), event);
     });
     canvas.addEventListener("pointerup", (event) => {
-      const clicked = drag && !drag.moved;
-      drag = null;
-      if (!clicked) return;
-      const found = this.hit(stage, event);
-      this.picked = found && !(this.picked?.index === found.index && this.picked.run === found.run) ? found : null;
-      this.send("picked", this.picked ? String(run.ids[this.picked.index]) : null);
-      this.draw();
+      const clicked = drag && !drag.moved, gesture = this.gesture;
+      drag = this.gesture = null;
+      if (gesture && !clicked) return this.commit(gesture);
+      if (clicked) this.pick(this.hit(stage, event));
     });
     canvas.addEventListener("pointerleave", () => this.setHover(null));
     canvas.addEventListener("dblclick", () => this.reset());
@@ -202,22 +249,51 @@ class Player {
   }
 
   legend() {
-    const tasks = this.data.tasks;
-    const chips = tasks.map((task, index) => {
-      const chip = element("button", { type: "button", class: "chip", title: task.title, "aria-pressed": "false",
+    this.legendBox = element("div", { class: "legend", role: "group" }, ...this.legendItems());
+    return this.legendBox;
+  }
+
+  // One chip per task, to be pressed; with classes in focus one per class, and everything else is grey.
+  legendItems() {
+    if (this.focus.length) {
+      this.chips = this.focus.map((at) => element("span", { class: "chip" }, element("i", {}), this.runs[0].names[at]));
+      return this.chips;
+    }
+    this.chips = this.data.tasks.map((task, index) =>
+      element("button", { type: "button", class: "chip", title: task.title, "aria-pressed": "false", "aria-label": `${task.title}: see it alone`,
         onclick: () => { this.focusTask = this.focusTask === index ? null : index; this.draw(); } },
-        element("i", {}), task.label);
-      return chip;
-    });
-    this.chips = chips;
-    return element("div", { class: "legend", role: "group", "aria-label": "Tasks: press one to see it alone" },
-      element("span", { class: "name" }, "Task"), ...chips);
+        element("i", {}), task.label));
+    return [element("span", { class: "name" }, "Task"), ...this.chips];
+  }
+
+  hueChips() {
+    if (this.theme) this.chips.forEach((chip, index) => chip.style.setProperty("--hue", this.colour(index)));
+  }
+
+  tools() {
+    const box = element("div", { class: "options tools", role: "group", "aria-label": "Select points", hidden: !this.data.select });
+    const names = { look: "Look and move (V)", lasso: "Lasso (S)", box: "Box (B)" };
+    this.toolButtons = Object.keys(names).map((name) => element("button", { type: "button", class: "toggle tool", title: names[name],
+      "aria-label": names[name], "data-tool": name, onclick: () => this.setTool(name) }, icon(name)));
+    this.clearButton = element("button", { type: "button", class: "toggle", hidden: true, onclick: () => this.select(new Set()) }, "Clear");
+    this.counter = element("output", { class: "counter", "aria-live": "polite" });
+    box.append(...this.toolButtons, this.counter, this.clearButton);
+    return box;
+  }
+
+  setTool(name) {
+    this.tool = name;
+    this.gesture = null;
+    this.shell.dataset.tool = name;
+    for (const button of this.toolButtons) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
+    this.tellCount();
+    this.draw();
   }
 
   buildOptions() {
     const available = { means: this.runs.some((run) => run.means), head: this.runs.some((run) => run.head),
-      trails: this.runs.some((run) => run.means), images: this.runs.some((run) => run.image) };
-    const names = { means: "Class means", head: "Head rows", trails: "Trails", images: "Images" };
+      trails: this.runs.some((run) => run.means), images: this.runs.some((run) => run.image), etf: this.runs.some((run) => run.etf) };
+    const names = { means: "Class means", head: "Head rows", trails: "Trails", images: "Images", etf: "Simplex" };
     const toggles = Object.keys(names).filter((name) => available[name]).map((name) =>
       element("button", { type: "button", class: "toggle", "aria-pressed": String(this.show[name]), "data-show": name,
         onclick: () => this.flip(name) }, names[name]));
@@ -242,7 +318,7 @@ class Player {
     this.theme = { page, dark, ink: read("--st-text-color", dark ? "#e8e6e1" : "#1f2328"),
       colours: this.data.colours[dark ? "dark" : "light"], font: read("--st-font", "system-ui, sans-serif") };
     this.shell.dataset.theme = dark ? "dark" : "light";
-    this.chips.forEach((chip, index) => chip.style.setProperty("--hue", this.colour(index)));
+    this.hueChips();
     return true;
   }
 
@@ -341,11 +417,19 @@ class Player {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || (event.target === this.range && event.key.startsWith("Arrow"))) return;
     const onButton = event.target?.closest?.("button") && (event.key === " " || event.key === "Enter");
+    const way = event.shiftKey && { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (way) {
+      event.preventDefault();
+      event.stopPropagation();
+      return this.moveCross(...way);
+    }
     const actions = { " ": () => this.toggle(), ArrowLeft: () => this.go(this.step - 1), ArrowRight: () => this.go(this.step + 1),
       "[": () => this.jump(-1), "]": () => this.jump(1), Home: () => this.go(0), End: () => this.go(this.count - 1),
       l: () => this.setLoop(), m: () => this.flip("means"), h: () => this.flip("head"), t: () => this.flip("trails"),
       i: () => this.flip("images"), "+": () => this.zoomAt(1.25, 0, 0), "-": () => this.zoomAt(0.8, 0, 0), 0: () => this.reset(),
-      "?": () => { this.help.hidden = !this.help.hidden; }, Escape: () => { this.help.hidden = true; this.picked = this.focusTask = null; this.draw(); } };
+      "?": () => { this.help.hidden = !this.help.hidden; }, Escape: () => this.escape(), Enter: () => this.enter(),
+      ...(this.data.select ? { v: () => this.setTool("look"), s: () => this.setTool("lasso"), b: () => this.setTool("box"),
+        a: () => this.select(new Set(this.visible(this.runs[0]))) } : {}) };
     const action = actions[event.key] || actions[event.key.toLowerCase()];
     if (!action || onButton) return;
     event.preventDefault();
@@ -362,6 +446,121 @@ class Player {
 
   longest() {
     return this.runs.reduce((best, run) => (run.steps.length > best.steps.length ? run : best));
+  }
+
+  escape() {
+    this.help.hidden = true;
+    const busy = this.gesture || this.cross || this.focusTask != null;
+    this.gesture = this.cross = this.focusTask = null;
+    if (!busy && this.selected.size) return this.select(new Set());
+    this.setHover(null);
+    this.tellCount();
+    this.draw();
+  }
+
+  // ---- selection -------------------------------------------------------------------------------------------------
+
+  // A point that the page filters out or that another task's chip hides can neither be hovered nor selected.
+  shown(run, i) {
+    return !(this.mask && !this.mask[i]) && !(this.focusTask != null && run.task[i] !== this.focusTask);
+  }
+
+  visible(run) {
+    return [...run.cls.keys()].filter((i) => this.shown(run, i));
+  }
+
+  extend(point) {
+    const { path, tool } = this.gesture, last = path[path.length - 1];
+    if (tool === "box") path[1] = point;
+    else if (Math.hypot(point[0] - last[0], point[1] - last[1]) >= 3) path.push(point);
+    this.tellCount();
+    this.draw();
+  }
+
+  outline({ tool, path }) {
+    if (tool !== "box" || path.length < 2) return path;
+    const [[a, b], [c, d]] = path;
+    return [[a, b], [c, b], [c, d], [a, d]];
+  }
+
+  // Positions in the probe of the visible points inside the outline, by the even-odd rule.
+  inside(gesture) {
+    const stage = this.stages[gesture.stage], run = stage.run, at = this.between(run), outline = this.outline(gesture);
+    if (!at || outline.length < 3) return [];
+    const g = this.geometry(stage), n = run.cls.length;
+    return this.visible(run).filter((i) => {
+      const a = 2 * (at.left * n + i), b = 2 * (at.right * n + i);
+      const x = g.x + (run.xy[a] + (run.xy[b] - run.xy[a]) * at.share) * g.scale;
+      const y = g.y - (run.xy[a + 1] + (run.xy[b + 1] - run.xy[a + 1]) * at.share) * g.scale;
+      let odd = false;
+      for (let k = 0, j = outline.length - 1; k < outline.length; j = k++) {
+        const [xk, yk] = outline[k], [xj, yj] = outline[j];
+        if (yk > y !== yj > y && x < ((xj - xk) * (y - yk)) / (yj - yk) + xk) odd = !odd;
+      }
+      return odd;
+    });
+  }
+
+  merged(gesture) {
+    const found = this.inside(gesture);
+    if (gesture.mode === "new") return new Set(found);
+    const both = new Set(this.selected);
+    for (const i of found) gesture.mode === "more" ? both.add(i) : both.delete(i);
+    return both;
+  }
+
+  commit(gesture) {
+    this.select(this.merged(gesture));
+  }
+
+  select(chosen) {
+    this.selected = chosen;
+    this.gesture = null;
+    this.revision += 1;
+    this.send("selected", { revision: this.revision, at: [...chosen].sort((a, b) => a - b) });
+    this.tellCount();
+    this.draw();
+  }
+
+  tellCount() {
+    const count = (this.gesture ? this.merged(this.gesture) : this.selected).size;
+    const idle = this.tool === "look" ? "" : this.tool === "lasso" ? "draw around points" : "draw a box";
+    this.counter.textContent = count || this.gesture ? `${count} selected` : idle;
+    this.clearButton.hidden = !this.selected.size || Boolean(this.gesture);
+    this.shell.dataset.selected = String(this.selected.size);
+  }
+
+  pick(found) {
+    this.picked = found && !(this.picked?.index === found.index && this.picked.run === found.run) ? found : null;
+    this.send("picked", this.picked ? String(this.runs[found.run].ids[found.index]) : null);
+    this.draw();
+  }
+
+  // The cross does with keys what the pointer does: shift and arrows move it, enter takes what is there.
+  moveCross(dx, dy) {
+    const at = this.stages.findIndex((stage) => stage.canvas === (this.root.activeElement || document.activeElement));
+    const stage = this.stages[this.cross?.stage ?? Math.max(at, 0)], { width, height } = this.geometry(stage);
+    const from = this.cross || { stage: stage.index, x: width / 2, y: height / 2 };
+    this.cross = { stage: stage.index, x: clamp(from.x + 14 * dx, 0, width), y: clamp(from.y + 14 * dy, 0, height) };
+    if (this.gesture) this.extend([this.cross.x, this.cross.y]);
+    const box = stage.canvas.getBoundingClientRect();
+    const event = { clientX: box.left + this.cross.x, clientY: box.top + this.cross.y };
+    this.setHover(this.gesture ? null : this.hit(stage, event), event);
+    this.draw();
+  }
+
+  enter() {
+    if (!this.cross) return;
+    const point = [this.cross.x, this.cross.y], stage = this.stages[this.cross.stage];
+    if (this.tool === "look") {
+      const box = stage.canvas.getBoundingClientRect();
+      return this.pick(this.hit(stage, { clientX: box.left + point[0], clientY: box.top + point[1] }));
+    }
+    if (this.gesture) return this.commit(this.gesture);
+    this.gesture = { stage: stage.index, tool: "box", mode: "new", path: [point] }; // with keys a lasso is a box as well
+    this.setHover(null);
+    this.tellCount();
+    this.draw();
   }
 
   // ---- pointer ---------------------------------------------------------------------------------------------------
@@ -397,7 +596,7 @@ class Player {
     const px = event.clientX - box.left, py = event.clientY - box.top, now = run.steps[at.left].task;
     let best = this.show.images ? 18 : 11, index = -1;
     for (let i = 0; i < n; i++) {
-      if (this.focusTask != null && run.task[i] !== this.focusTask) continue;
+      if (!this.shown(run, i)) continue;
       const a = 2 * (at.left * n + i);
       const away = Math.hypot(g.x + run.xy[a] * g.scale - px, g.y - run.xy[a + 1] * g.scale - py) + (run.task[i] > now ? 4 : 0);
       if (away < best) { best = away; index = i; }
@@ -460,7 +659,7 @@ class Player {
       if (!this.hover) return;
       this.fillCard();
     }
-    for (const [index, chip] of this.chips.entries()) {
+    for (const [index, chip] of this.focus.length ? [] : this.chips.entries()) {
       chip.setAttribute("aria-pressed", String(this.focusTask === index));
       chip.classList.toggle("future", index > this.longest().steps[shown].task);
     }
@@ -485,28 +684,34 @@ class Player {
       path.moveTo(x + r, y);
       path.arc(x, y, r, 0, 6.2832);
     };
-    const pictures = [];
+    const pictures = [], live = this.gesture?.stage === index ? this.merged(this.gesture) : this.selected;
+    const some = live.size > 0, rings = new Path2D();
     for (let i = 0; i < n; i++) {
+      if (this.mask && !this.mask[i]) continue;
       const [a, b] = X(n, i), x = px(a, b), y = py(a, b), task = run.task[i];
       if (x < -20 || y < -20 || x > g.width + 20 || y > g.height + 20) continue;
-      const dim = this.focusTask != null && task !== this.focusTask;
+      const taken = some && live.has(i), pale = some && !taken;
+      if (taken) { rings.moveTo(x + base + 2.2, y); rings.arc(x, y, base + 2.2, 0, 6.2832); }
+      const hue = this.focus.length ? this.focus.indexOf(run.cls[i]) : task;
+      const dim = hue < 0 || (this.focusTask != null && task !== this.focusTask);
       if (task > now || dim) { put(task > now ? "-2" : "-1", x, y, base * 0.7); continue; }
-      if (this.show.images && run.image?.naturalWidth) { pictures.push([i, x, y, task]); continue; }
+      if (this.show.images && run.image?.naturalWidth) { pictures.push([i, x, y, hue, pale]); continue; }
       const answer = run.predicted ? run.predicted[left * n + i] : NONE_U16;
       const wrong = answer !== NONE_U16 && answer !== run.cls[i];
-      put(`${task}${wrong ? "o" : ""}`, x, y, base * (task === now ? 1.3 : 1));
+      put(`${hue}${pale ? "p" : ""}${wrong ? "o" : ""}`, x, y, base * (task === now ? 1.3 : 1));
     }
     for (const key of [...groups.keys()].sort((p, q) => parseInt(p) - parseInt(q))) {
-      const path = groups.get(key), task = parseInt(key);
-      c.globalAlpha = task < 0 ? (this.theme.dark ? 0.22 : 0.16) : key.endsWith("o") ? 0.95 : 0.82;
+      const path = groups.get(key), hue = parseInt(key);
+      c.globalAlpha = (hue < 0 ? (this.theme.dark ? 0.22 : 0.16) : key.endsWith("o") ? 0.95 : 0.82) * (key.includes("p") ? 0.3 : 1);
       if (key.endsWith("o")) {
-        c.lineWidth = 1.4; c.strokeStyle = this.colour(task); c.stroke(path);
-      } else { c.fillStyle = task < 0 ? this.theme.ink : this.colour(task); c.fill(path); }
+        c.lineWidth = 1.4; c.strokeStyle = this.colour(hue); c.stroke(path);
+      } else { c.fillStyle = hue < 0 ? this.theme.ink : this.colour(hue); c.fill(path); }
     }
     c.globalAlpha = 1;
     this.drawImages(c, run, pictures);
+    if (some) { c.lineWidth = 1.3; c.strokeStyle = this.theme.ink; c.stroke(rings); }
     if (this.show.trails && run.means) this.drawTrails(c, g, run, left);
-    if (run.etf) this.drawMarks(c, run, run.etf, X, px, py, "square", left);
+    if (this.show.etf && run.etf) this.drawMarks(c, run, run.etf, X, px, py, "square", left);
     if (this.show.head && run.head) this.drawMarks(c, run, run.head, X, px, py, "cross", left);
     if (this.show.means && run.means) this.drawMarks(c, run, run.means, X, px, py, "diamond", left);
     for (const [mark, width] of [[this.picked, 2.5], [this.hover, 1.8]]) {
@@ -516,6 +721,31 @@ class Player {
       c.beginPath(); c.arc(px(a, b), py(a, b), base + 5, 0, 6.2832);
       c.lineWidth = width; c.strokeStyle = this.theme.ink; c.stroke();
     }
+    this.drawGesture(c, index);
+  }
+
+  drawGesture(c, index) {
+    if (this.gesture?.stage === index) {
+      const outline = this.outline(this.gesture);
+      c.beginPath();
+      for (const [x, y] of outline) c.lineTo(x, y);
+      c.closePath();
+      c.globalAlpha = 0.08; c.fillStyle = this.theme.ink; c.fill("evenodd");
+      c.globalAlpha = 0.85; c.lineWidth = 1.4; c.setLineDash([5, 4]); c.strokeStyle = this.theme.ink; c.stroke();
+      c.setLineDash([]); c.globalAlpha = 1;
+    }
+    if (this.cross?.stage === index) {
+      const { x, y } = this.cross;
+      c.beginPath(); c.moveTo(x - 9, y); c.lineTo(x + 9, y); c.moveTo(x, y - 9); c.lineTo(x, y + 9);
+      c.lineWidth = 4; c.strokeStyle = this.theme.page; c.stroke();
+      c.lineWidth = 1.6; c.strokeStyle = this.theme.ink; c.stroke();
+    }
+  }
+
+  // Which hue a class's mark has: that of its task, or its place among the classes in focus; -1 = not drawn.
+  markHue(run, i) {
+    if (this.focus.length) return this.focus.indexOf(i);
+    return this.focusTask != null && run.meanTask[i] !== this.focusTask ? -1 : run.meanTask[i];
   }
 
   sameProbe(one, other) {
@@ -524,20 +754,20 @@ class Player {
 
   // Class means are diamonds, head rows thin crosses, ETF vertices open squares: the marks of the package's figures.
   drawMarks(c, run, from, X, px, py, kind, left) {
-    const k = run.meanTask.length, now = run.steps[left].task;
+    const k = run.meanTask.length, now = run.steps[left].task, size = k > 40 ? 0.75 : 1; // many marks, small marks
     for (let i = 0; i < k; i++) {
-      const [a, b0] = X(k, i), task = run.meanTask[i];
-      if (from[a] === ABSENT || task > now || (this.focusTask != null && task !== this.focusTask)) continue;
-      const b = from[b0] === ABSENT ? a : b0, x = px(a, b, from), y = py(a, b, from), r = task === now ? 8 : 6.5;
+      const [a, b0] = X(k, i), task = run.meanTask[i], hue = this.markHue(run, i);
+      if (from[a] === ABSENT || task > now || hue < 0) continue;
+      const b = from[b0] === ABSENT ? a : b0, x = px(a, b, from), y = py(a, b, from), r = size * (task === now ? 8 : 6.5);
       const path = new Path2D();
       if (kind === "diamond") { path.moveTo(x, y - r); path.lineTo(x + r, y); path.lineTo(x, y + r); path.lineTo(x - r, y); path.closePath(); }
       else if (kind === "square") path.rect(x - r * 0.7, y - r * 0.7, r * 1.4, r * 1.4);
       else { path.moveTo(x - r * 0.7, y - r * 0.7); path.lineTo(x + r * 0.7, y + r * 0.7); path.moveTo(x + r * 0.7, y - r * 0.7); path.lineTo(x - r * 0.7, y + r * 0.7); }
-      if (kind === "diamond") { c.fillStyle = this.colour(task); c.fill(path); }
+      if (kind === "diamond") { c.fillStyle = this.colour(hue); c.fill(path); }
       c.lineWidth = 4; c.strokeStyle = this.theme.page; // a halo keeps a mark apart from the points under it
       if (kind !== "diamond") c.stroke(path);
       c.lineWidth = kind === "diamond" ? 1.5 : 2.2;
-      c.strokeStyle = kind === "diamond" ? this.theme.ink : this.colour(task);
+      c.strokeStyle = kind === "diamond" ? this.theme.ink : this.colour(hue);
       c.stroke(path);
     }
   }
@@ -546,8 +776,9 @@ class Player {
     const k = run.meanTask.length;
     c.lineWidth = 1.3;
     for (let i = 0; i < k; i++) {
-      if (this.focusTask != null && run.meanTask[i] !== this.focusTask) continue;
-      c.strokeStyle = this.colour(run.meanTask[i]);
+      const hue = this.markHue(run, i);
+      if (hue < 0) continue;
+      c.strokeStyle = this.colour(hue);
       for (let s = 1; s <= left; s++) {
         const a = 2 * ((s - 1) * k + i), b = 2 * (s * k + i);
         if (run.means[a] === ABSENT || run.means[b] === ABSENT) continue;
@@ -573,10 +804,12 @@ class Player {
 
   drawImages(c, run, pictures) {
     const size = clamp(15 * this.view.zoom ** 0.5, 14, 44), { tile, columns } = run.sprites || {};
-    for (const [i, x, y, task] of pictures) {
+    for (const [i, x, y, hue, pale] of pictures) {
+      c.globalAlpha = pale ? 0.25 : 1;
       c.drawImage(run.image, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile, x - size / 2, y - size / 2, size, size);
-      c.lineWidth = 1.2; c.strokeStyle = this.colour(task); c.strokeRect(x - size / 2, y - size / 2, size, size);
+      c.lineWidth = 1.2; c.strokeStyle = this.colour(hue); c.strokeRect(x - size / 2, y - size / 2, size, size);
     }
+    c.globalAlpha = 1;
   }
 
   drawMissing(c, g) {

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,10 @@ def _run(view: Opened, plane: Flat) -> dict[str, Any]:
         "predicted": _pack(np.stack([position(s["predictions"]) for s in view.snapshots]), np.uint16),
         "margin": _pack(np.nan_to_num(margins / scale), np.int16),
         "marginScale": scale,
-        "means": _pack(plane.means, np.int16),
+        "means": None if plane.means is None else _pack(plane.means, np.int16),
         "meanTask": _pack(np.array([task_of[c] for c in view.run.order]), np.uint16),
         "head": None if plane.head is None else _pack(plane.head, np.int16),
+        "etf": None if plane.etf is None else _pack(plane.etf, np.int16),
         "accuracy": None if all(a is None for a in accuracy) else accuracy,
         "sprites": sprites,
     }
@@ -103,35 +105,63 @@ def _tasks(view: Opened) -> list[dict[str, str]]:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _data(token: str, _views: Sequence[Opened], kind: str) -> dict[str, Any] | None:
-    planes = [flat(view, kind) for view in _views]
-    if any(plane is None for plane in planes):
-        return None
+def _data(token: str, _views: Sequence[Opened], _planes: Sequence[Flat]) -> dict[str, Any]:
     longest = max(_views, key=lambda view: view.tasks_total)
     return {
         "token": token,
-        "runs": [_run(view, plane) for view, plane in zip(_views, planes, strict=True) if plane],
+        "runs": [_run(view, plane) for view, plane in zip(_views, _planes, strict=True)],
         "tasks": _tasks(longest),
         "colours": {mode: list(colours) for mode, colours in TASK_COLOURS.items()},
     }
 
 
-def player(views: Sequence[Opened], kind: str, step: int) -> bool:
+@dataclass(frozen=True)
+class Selecting:
+    """Selection on the player: what the page has decided, and whom to tell of a gesture. Positions in the probe."""
+
+    visible: np.ndarray  # bool [probe], False = filtered out
+    focus: Sequence[int]  # positions of classes in the order of the stream; empty = colours by task
+    selected: Sequence[int]
+    picked: int | None
+    tell: Callable[[Sequence[int]], None]
+
+    def overlay(self, revision: int) -> dict[str, Any]:
+        """As the component takes it; the token changes whenever it has to look."""
+        body = {
+            "visible": None if self.visible.all() else _pack(self.visible, np.uint8),
+            "focus": list(map(int, self.focus)),
+            "selected": list(map(int, self.selected)),
+            "picked": self.picked,
+            "revision": revision,
+        }
+        return body | {"token": hashlib.blake2b(repr(body).encode(), digest_size=8).hexdigest()}
+
+
+def player(
+    views: Sequence[Opened],
+    kind: str,
+    step: int,
+    *,
+    key: str = "player",
+    planes: Sequence[Flat] | None = None,
+    selecting: Selecting | None = None,
+) -> bool:
     """Draw the player for one or two runs. False when features cannot share one plane, so that the page can say so.
 
     The data do not change with the step: the step is sent along only as the place to start from, so that playing and
-    scrubbing cost no traffic.
+    scrubbing cost no traffic. `planes` come with a `kind` that names all they depend on.
     """
+    found = planes or [flat(view, kind) for view in views]
+    ready = [plane for plane in found if plane is not None]
+    if len(ready) < len(views):
+        return False
     token = "|".join(f"{view.run.path}:{','.join(view.steps)}" for view in views) + f"|{kind}"
     token = hashlib.blake2b(token.encode(), digest_size=8).hexdigest()
-    data = _data(token, list(views), kind)
-    if data is None:
-        return False
+    data = _data(token, list(views), ready)
     mount = _component()
     if mount is None:
-        _fallback(views, kind, step)
+        _fallback(views, ready, step)
         return True
-    key = "player"
     start = st.session_state.setdefault(f"start-{token}", step) if key in st.session_state else step
     st.session_state[f"start-{token}"] = start
 
@@ -143,11 +173,26 @@ def player(views: Sequence[Opened], kind: str, step: int) -> bool:
     def pick() -> None:
         state.put("point", (st.session_state.get(key) or {}).get("picked"))
 
-    mount(key=key, data={**data, "step": start}, on_step_change=follow, on_picked_change=pick)
+    def select() -> None:
+        if selecting is not None and (told := (st.session_state.get(key) or {}).get("selected")):
+            selecting.tell([int(at) for at in told["at"]])
+
+    more = {}
+    if selecting is not None:
+        told = (st.session_state.get(key) or {}).get("selected") or {}
+        more = {"select": True, "overlay": selecting.overlay(int(told.get("revision", 0)))}
+        more["show"] = {"means": ready[0].etf is not None}  # among points to select, means are in the way
+    mount(
+        key=key,
+        data={**data, **more, "step": start},
+        on_step_change=follow,
+        on_picked_change=pick,
+        **({"on_selected_change": select} if selecting is not None else {}),
+    )
     return True
 
 
-def _fallback(views: Sequence[Opened], kind: str, step: int) -> None:
+def _fallback(views: Sequence[Opened], planes: Sequence[Flat], step: int) -> None:
     """A slider and a static picture, for a Streamlit without components v2."""
     import plotly.graph_objects as go  # noqa: PLC0415 (only here: pages that do not need it must not load it)
 
@@ -158,10 +203,8 @@ def _fallback(views: Sequence[Opened], kind: str, step: int) -> None:
         state.put("step", chosen)
     else:
         chosen = 0
-    for column, view in zip(st.columns(len(views)), views, strict=True):
-        plane, at = flat(view, kind), min(chosen, len(view.steps) - 1)
-        if plane is None:
-            continue
+    for column, view, plane in zip(st.columns(len(views)), views, planes, strict=True):
+        at = min(chosen, len(view.steps) - 1)
         seen = view.run.probe.tasks <= view.snapshots[at].task
         colours = [
             TASK_COLOURS["light"][t % 10] if s else "#999999" for t, s in zip(view.run.probe.tasks, seen, strict=True)

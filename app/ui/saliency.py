@@ -159,7 +159,7 @@ def _scale(maps: Maps) -> None:
         )
 
 
-def _steps(count: int, step: int) -> list[int]:
+def steps_shown(count: int, step: int) -> list[int]:
     """At most a dozen steps: evenly spread, with the one shown."""
     if count <= _MOST_STEPS:
         return list(range(count))
@@ -167,21 +167,22 @@ def _steps(count: int, step: int) -> list[int]:
     return sorted({*even, step})
 
 
-def strip(view: Opened, step: int, index: int, maps: Maps) -> None:
-    """One row per target, one column per task, one scale."""
+def strip(view: Opened, step: int, index: int, maps: Maps, answers: bool = True) -> None:
+    """One row per target, one column per task, one scale; below it the answers, if wanted."""
     if not maps.found or not images.has_sprites(view):
         return
-    st.subheader("Over the tasks", anchor=False)
+    st.subheader("Over the tasks" if answers else "What it looks at, over the tasks", anchor=False)
     sprite, label = np.ascontiguousarray(view.run.probe.sprite(index)), int(view.run.probe.labels[index])
-    steps = _steps(len(view.steps), step)
+    steps = steps_shown(len(view.steps), step)
     heads = [f"task {view.snapshots[i].task + 1}" for i in steps]
     bold = [f"<b>{head}</b>" if i == step else head for i, head in zip(steps, heads, strict=True)]
     rows = ["<div></div>", *(f"<figcaption>{head}</figcaption>" for head in bold)]
     for target, (title, _) in TARGETS.items():
         rows.append(f'<div class="head">{title}</div>')
         rows += [_small(sprite, maps, maps.found.get(i, {}).get(target), i == step) for i in steps]
-    rows.append('<div class="head">Answer</div>')
-    for i in steps:
+    if answers:
+        rows.append('<div class="head">Answer</div>')
+    for i in steps if answers else ():
         seen = label in {int(c) for c in view.snapshots[i]["seen"]}
         answer = int(view.snapshots[i]["predictions"][index])
         text = "not seen" if not seen else "✓" if answer == label else f"✗ {html.safe(view.run.info.name_of(answer))}"

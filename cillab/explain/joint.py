@@ -27,6 +27,7 @@ from cillab.runs.run import is_alive
 from cillab.runs.writer import store_derived
 
 _INT16 = 32767
+_METHOD = "images once"  # changes whenever the same settings give another layout
 _NEIGHBOURS = 10  # for the quality, apart from those of the layout
 
 
@@ -83,9 +84,9 @@ class State:
 
 
 def key_of(run: Run, settings: Settings | None = None) -> str:
-    """Names the layout: settings, steps, and the size and time of each snapshot."""
+    """Names the layout: method, settings, steps, and the size and time of each snapshot."""
     files = [(run.path / "steps" / f"{step}.safetensors").stat() for step in run.steps]
-    stated = [asdict(settings or Settings()), run.steps, [(f.st_size, f.st_mtime_ns) for f in files]]
+    stated = [_METHOD, asdict(settings or Settings()), run.steps, [(f.st_size, f.st_mtime_ns) for f in files]]
     return f"umap-{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:12]}"
 
 

@@ -108,10 +108,10 @@ def joint_umap(
 ) -> list[Float[ndarray, "point 2"]]:
     """One UMAP layout of all steps together: the copies of an image at several steps lie along a trail.
 
-    Each point is tied to its nearest images at the same step and to its own copies one step before and after. Were the
-    neighbours sought among all steps, a point that hardly moves would find nothing but its own copies, and the layout
-    would fall into one speck per image, in no order. Distances are those of 50 principal components of all steps, and
-    the first two of them are where the points start.
+    Each point is tied to its nearest images, each counted once, and to its own copies one step before and after
+    (`joint_neighbours`). Were its nearest points sought among all steps, a point that hardly moves would find only its
+    own copies, and the layout would fall into one speck per image, in no order. Distances are those of 50 principal
+    components of all steps, and the first two of them are where the points start.
 
     Takes seconds to minutes and compiles on first use, so run it as a job (`explain.joint`); `progress` hears the stage
     and the share done. A seed makes it reproducible and single-threaded.
@@ -140,7 +140,8 @@ def joint_umap(
         random_state=seed,
         n_jobs=jobs,
         precomputed_knn=graph,
-        init=start.astype(np.float32),  # a spectral start would spread the steps: time is the graph's slowest direction
+        # A spectral start would spread the steps: time is the slowest direction of the graph.
+        init=start.astype(np.float32),  # pyright: ignore[reportArgumentType]
         verbose=True,
         tqdm_kwds={"file": bar},
     )
@@ -155,28 +156,39 @@ def joint_neighbours(
 ) -> tuple[Int[ndarray, "all neighbour"], Float[ndarray, "all neighbour"]]:
     """Whom a point is tied to in `joint_umap`, as places in the stacked steps, and the distances, nearest first.
 
-    Itself, its copies one step before and after, and so many of the nearest images at its own step that every row holds
-    `neighbours` entries (fewer, if there are fewer images).
+    Itself, its copies one step before and after, and the nearest other images. Each image counts once, at the step at
+    which it is nearest, among this step and those 1, 3, 9, ... away: so steps that hold the same cloud lie on each
+    other. Every row holds `neighbours` entries (fewer, if there are fewer images).
     """
     steps, count, _ = points.shape
-    width = max(min(neighbours, count), min(3, steps + 1))
+    own, rows = np.arange(count), np.arange(count)[:, None]
     indices, distances = [], []
-    for at, now in enumerate(points):
+    for at in range(steps):
         copies = [other for other in (at - 1, at + 1) if 0 <= other < steps]
-        own = np.arange(count)
-        near = _by_distance(now)[:, : max(width - 1 - len(copies), 0)]
-        columns = [own[:, None] + at * count, *(own[:, None] + other * count for other in copies), near + at * count]
-        gaps = [np.zeros((count, 1)), *(np.linalg.norm(points[other] - now, axis=1)[:, None] for other in copies)]
-        gaps.append(np.linalg.norm(now[near] - now[:, None], axis=2))
-        found, gap = np.concatenate(columns, axis=1), np.concatenate(gaps, axis=1)
-        order = np.concatenate([np.zeros((count, 1), int), 1 + np.argsort(gap[:, 1:], axis=1, kind="stable")], axis=1)
-        indices.append(np.take_along_axis(found, order, axis=1))
-        distances.append(np.take_along_axis(gap, order, axis=1))
+        best, where = _gaps(points[at], points[at]), np.full((count, count), at)
+        for other in (at + way * 3**power for power in range(8) for way in (-1, 1)):
+            if 0 <= other < steps:
+                gap = _gaps(points[at], points[other])
+                closer = gap < best
+                best[closer], where[closer] = gap[closer], other
+        np.fill_diagonal(best, np.inf)
+        near = np.argsort(best, axis=1, kind="stable")[:, : max(min(neighbours, count) - 1 - len(copies), 0)]
+        found = [own[:, None] + other * count for other in copies] + [near + where[rows, near] * count]
+        gap = [np.linalg.norm(points[other] - points[at], axis=1)[:, None] for other in copies] + [best[rows, near]]
+        found, gap = np.concatenate(found, axis=1), np.concatenate(gap, axis=1)
+        order = np.argsort(gap, axis=1, kind="stable")
+        indices.append(np.concatenate([own[:, None] + at * count, found[rows, order]], axis=1))
+        distances.append(np.concatenate([np.zeros((count, 1)), gap[rows, order]], axis=1))
     least = min(array.shape[1] for array in indices)
     return (
         np.concatenate([array[:, :least] for array in indices]).astype(np.int32),
         np.concatenate([array[:, :least] for array in distances]).astype(np.float32),
     )
+
+
+def _gaps(a: Float[ndarray, "point feature"], b: Float[ndarray, "point feature"]) -> Float[ndarray, "point point"]:
+    squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * a @ b.T
+    return np.sqrt(squared.clip(min=0))
 
 
 class _Bar(io.TextIOBase):

@@ -15,6 +15,8 @@ from cillab.figures.confusion import confusion
 from cillab.figures.cosine import cosine
 from cillab.figures.drift import drift
 from cillab.figures.forgetting import forgetting
+from cillab.figures.gram import gram
+from cillab.figures.head_medium_tail import head_medium_tail
 from cillab.figures.mixing import mixing
 from cillab.figures.moved import prototypes, similarity
 from cillab.figures.on_object import on_object
@@ -23,6 +25,9 @@ from cillab.figures.picture import Picture
 from cillab.figures.projecting import Projection, dequantise, project, quantise
 from cillab.figures.projection import projection
 from cillab.figures.retention import retention
+from cillab.figures.sides import sides
+from cillab.figures.text_similarity import text_similarity
+from cillab.figures.toy import toy
 from cillab.figures.variability import variability
 from cillab.figures.variants import variants
 
@@ -43,6 +48,8 @@ __all__ = [
     "drift",
     "forgetting",
     "generalised",
+    "gram",
+    "head_medium_tail",
     "mixing",
     "on_object",
     "project",
@@ -50,8 +57,11 @@ __all__ = [
     "prototypes",
     "quantise",
     "retention",
+    "sides",
     "similarity",
     "spectrum",
+    "text_similarity",
+    "toy",
     "variability",
     "variants",
 ]

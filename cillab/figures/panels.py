@@ -15,6 +15,7 @@ from cillab.figures.words import places
 from cillab.runs import Run
 
 Cell = tuple[int, int]
+_ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of less than a decade may have ticks
 
 
 def grid(panels: int, columns: int, **options: Any) -> tuple[go.Figure, list[Cell]]:
@@ -103,7 +104,12 @@ def log_reach(values: np.ndarray) -> dict[str, Any]:
     if not len(good):
         return {"range": [0, 1]}
     low, high = np.log10(good.min()) - 0.12, np.log10(good.max()) + 0.12
-    return {"type": "log", "range": [low, high], "dtick": 1 if high - low > 1.2 else None}
+    if high - low > 1.2:
+        return {"type": "log", "range": [low, high], "dtick": 1}
+    ticks = [m * 10.0**e for e in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in _ROUND]
+    inside = [tick for tick in ticks if low <= np.log10(tick) <= high]
+    shown = inside[:: -(-len(inside) // 5)]  # all of them would print over each other
+    return {"type": "log", "range": [low, high], "tickvals": shown, "ticktext": [f"{tick:g}" for tick in shown]}
 
 
 def notes_of(run: Run, step: str | None, *own: str, side: str = "train") -> tuple[str, ...]:

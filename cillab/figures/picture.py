@@ -5,6 +5,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from cillab.figures.numbers import as_csv
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -23,6 +25,18 @@ class Picture:
         body = self.figure.to_html(full_html=False, include_plotlyjs=include_plotlyjs, config={"displaylogo": False})
         notes = "".join(f"<br><small>{_escape(note)}</small>" for note in self.notes)
         return f"<figure>{body}<figcaption>{_escape(self.sentence)}{notes}</figcaption></figure>"
+
+    def page(self, title: str, ground: str = "#FFFFFF") -> str:
+        """A whole page that needs nothing else, opens offline and keeps the figure alive."""
+        style = f"body{{margin:2rem auto;max-width:70rem;padding:0 1rem;font-family:sans-serif;background:{ground}}}"
+        ink = self.figure.layout.template.layout.font.color or "#1F2933"
+        head = f"<meta charset='utf-8'><title>{_escape(title)}</title><style>{style}body{{color:{ink}}}</style>"
+        body = f"<h1>{_escape(title)}</h1>{self.html(include_plotlyjs=True)}"
+        return f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>"
+
+    def csv(self) -> str:
+        """The plotted numbers, one row per point."""
+        return as_csv(self.figure)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> dict[str, Any]:
         """Notebooks show the figure as plotly does, with the sentence as plain text."""

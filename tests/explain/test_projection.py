@@ -12,6 +12,7 @@ from sklearn.manifold import trustworthiness
 from cillab.core.errors import InvalidRequestError
 from cillab.explain.projection import (
     displacement_of_unmoved,
+    joint_neighbours,
     joint_umap,
     lda,
     pca,
@@ -124,3 +125,29 @@ def test_joint_umap_keeps_clusters_and_order_of_steps() -> None:
     means = np.stack([[layout[labels == c].mean(axis=0) for c in range(3)] for layout in layouts])
     apart = np.linalg.norm(means[0][:, None] - means[0][None], axis=2)[np.triu_indices(3, 1)].min()
     assert np.linalg.norm(means[0] - means[1], axis=1).max() < apart / 2  # the same cluster stays where it is
+
+
+def test_joint_neighbours_are_the_nearest_images_each_once_and_the_copies() -> None:
+    points = np.random.default_rng(3).normal(size=(4, 9, 3))
+    indices, distances = joint_neighbours(points, 6)
+    flat, count = points.reshape(-1, 3), 9
+    assert indices.shape == (36, 6)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(36))
+    np.testing.assert_allclose(distances, np.linalg.norm(flat[indices] - flat[:, None], axis=2), atol=1e-5)
+    assert (np.diff(distances[:, 1:], axis=1) >= 0).all()
+    for row in range(count, 27):  # the steps in the middle have both copies, and all steps are 1 or 3 away or their own
+        step, image = divmod(row, count)
+        others = set(indices[row, 1:].tolist())
+        assert {row - count, row + count} <= others
+        rest = [at for at in others if at % count != image]
+        allowed = [s for s in range(4) if abs(s - step) in (0, 1, 3)]
+        best = {j: min(np.linalg.norm(points[s, j] - flat[row]) for s in allowed) for j in range(count) if j != image}
+        assert {at % count for at in rest} == set(sorted(best, key=best.__getitem__)[:3])
+
+
+def test_steps_that_hold_the_same_cloud_are_tied_to_each_other() -> None:
+    cloud = np.random.default_rng(4).normal(size=(30, 5))
+    points = np.stack([cloud + 1e-3 * np.random.default_rng(t).normal(size=cloud.shape) for t in range(5)])
+    indices, _ = joint_neighbours(points, 10)
+    elsewhere = (indices // 30 != indices[:, :1] // 30) & (indices % 30 != indices[:, :1] % 30)
+    assert elsewhere.sum() > 0.4 * (indices % 30 != indices[:, :1] % 30).sum()

@@ -13,14 +13,15 @@ from torch import Tensor
 from cillab import figures
 from cillab.core.errors import InvalidRequestError
 from cillab.figures import measure
+from cillab.figures.gram import Gram, averaged, scaled_gram, simplex_gram
 from cillab.figures.on_object import compare
 from cillab.geometry import drift, nc1, nc2, spectrum as spectra
 from cillab.runs import Run, RunInfo, RunWriter
 from tests.runs.synthetic import write_synthetic_run
 
 NAMES = (
-    "angle_blocks", "calibration", "cam_strip", "class_collapse", "generalised", "on_object", "prototypes", "retention",
-    "similarity", "spectrum", "variability", "variants",
+    "angle_blocks", "calibration", "cam_strip", "class_collapse", "generalised", "gram", "on_object", "prototypes",
+    "retention", "sides", "similarity", "spectrum", "variability", "variants",
 )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_axes_stay_the_same_from_step_to_step(run, name) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["class_collapse", "variability", "angle_blocks", "generalised", "spectrum", "prototypes"]
+    "name", ["class_collapse", "variability", "angle_blocks", "generalised", "gram", "sides", "spectrum", "prototypes"]
 )
 def test_what_the_run_says_about_reading_it_is_shown(run, name) -> None:
     assert "6 classes were measured." in getattr(figures, name)(run, "t01").notes
@@ -108,6 +109,29 @@ def test_numpy_measures_agree_with_the_torch_ones() -> None:
     found = spectra.spectrum(covariance)
     got = measure.spectrum(measure.between_eigenvalues(means))
     assert got == pytest.approx((found.effective_rank, found.participation_ratio), rel=1e-9)
+
+
+def test_the_gram_matrix_agrees_with_the_torch_one_and_a_simplex_is_its_own_ideal(run) -> None:
+    means = rows(7, 5)
+    data = Gram("t00", scaled_gram(means), np.zeros(5, np.int64), tuple("abcde"), 0.5, ())
+    assert data.distance == pytest.approx(float(nc2.simplex_gram_distance(t(means))), rel=1e-9)
+    vertices = np.eye(4) @ np.linalg.qr(rows(8, 6))[0][:4] * 3 + 1
+    np.testing.assert_allclose(scaled_gram(vertices), simplex_gram(4), atol=1e-12)
+    drawn = figures.gram(run).figure.data
+    np.testing.assert_allclose(drawn[0].z, scaled_gram(run.snapshot(run.steps[-1])["means/now"]), atol=1e-6)
+    np.testing.assert_allclose(drawn[1].z, simplex_gram(9), atol=1e-6)
+
+
+def test_many_classes_are_averaged_over_the_pairs_of_two_tasks() -> None:
+    matrix = np.arange(16.0).reshape(4, 4)
+    np.testing.assert_allclose(averaged(matrix, np.array([0, 0, 1, 1])), [[2.5, 4.5], [10.5, 12.5]])
+
+
+def test_both_sides_hold_the_scalars_of_the_run(run) -> None:
+    figure, metrics = figures.sides(run).figure, run.metrics()
+    shown = [trace for trace in figure.data if trace.name == "test images"]
+    np.testing.assert_allclose(shown[1].y, metrics.over("nc/test/cdnv", run.steps), rtol=1e-6)
+    np.testing.assert_allclose(shown[5].y, metrics.over("nc/test/nc4", run.steps), rtol=1e-6)
 
 
 def test_numpy_drift_agrees_with_the_torch_ones_and_with_scipy_and_pot() -> None:

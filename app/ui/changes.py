@@ -1,0 +1,60 @@
+"""Two sets of answers to the same probe images beside each other: accuracy by task, and the images that changed."""
+
+import numpy as np
+import streamlit as st
+
+from app.ui import html, images
+from app.ui.live import Answer
+from app.ui.store import Opened
+from app.ui.theme import task_colour
+
+_MOST = 12  # images shown
+
+
+def by_task(before: Answer, after: Answer, tasks: np.ndarray, count: int, reference: str = "as learnt") -> str:
+    """Accuracy per task: a bar now, a line before."""
+    cells = []
+    for task in range(count):
+        mine = tasks == task
+        if not mine.any():
+            continue
+        now, then = float(after.right[mine].mean()), float(before.right[mine].mean())
+        cells.append(
+            f'<span title="Task {task + 1}: {html.percent(now)}, {html.safe(reference)} {html.percent(then)}">'
+            f'<i style="height:{100 * now:.1f}%;background:{task_colour(task)}"></i>'
+            f'<u style="bottom:{100 * then:.1f}%"></u>'
+            f"<small>{task + 1}</small></span>"
+        )
+    what = f"Accuracy by task; the line is “{html.safe(reference)}”"
+    return f'<p class="ci-what">{what}</p><div class="ci-pairs">{"".join(cells)}</div>'
+
+
+def counts(before: Answer, after: Answer) -> tuple[int, int, int]:
+    """How many answers differ, how many became right, how many became wrong."""
+    changed = before.predicted != after.predicted
+    fixed, lost = changed & after.right & ~before.right, changed & before.right & ~after.right
+    return int(changed.sum()), int(fixed.sum()), int(lost.sum())
+
+
+def pictures(run: Opened, before: Answer, after: Answer, same: str = "No answer differs.") -> None:
+    """The images whose answer changed, with the answer before and now."""
+    changed = np.flatnonzero(before.predicted != after.predicted)
+    if not len(changed):
+        html.note(same)
+        return
+    st.subheader("Changed answers", anchor=False)
+    shown = changed[np.argsort(after.right[changed], kind="stable")][:_MOST]
+    info, cells = run.run.info, []
+    url = (
+        images.crop_atlas(run, [int(after.positions[i]) for i in shown], len(shown)) if images.has_sprites(run) else ""
+    )
+    for at, i in enumerate(shown):
+        mark = "✓ now right" if after.right[i] else "✗ now wrong" if before.right[i] else "wrong in both"
+        tile = images.tile(at, len(shown), 1) if url else "<span></span>"
+        cells.append(
+            f"<div>{tile}<p><b>{html.safe(mark)}</b><em>{html.safe(info.name_of(int(before.predicted[i])))} → "
+            f"{html.safe(info.name_of(int(after.predicted[i])))}</em></p></div>"
+        )
+    html.show(f'<div class="ci-changes" style="--atlas:url({url})">{"".join(cells)}</div>')
+    if len(changed) > len(shown):
+        html.note(f"{len(shown)} of {len(changed)} shown.")

@@ -1,0 +1,239 @@
+"""The parts of Compare: the leaderboard by protocol, curves of chosen runs, means over seeds and paired differences."""
+
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import streamlit as st
+
+from app.ui import charts, html, state, theme
+from app.ui.store import Entry, Opened, entries, opened, runs_folder
+from cillab.core.errors import CillabError, InvalidRequestError, one_line
+from cillab.runs.schema import PROTOCOL_KEY
+from cillab.runs.seeds import Group, compare, difference_sentence, over_seeds, shared, stated
+from cillab.runs.table import RANKED_BY, ranking, table
+
+NUMBERS = {
+    "a_last": "Last accuracy",
+    "a_avg": "Average accuracy",
+    "forgetting_chaudhry": "Forgetting",
+    "seconds": "Seconds",
+}
+_MOST = 8  # curves in one figure
+_SHOWN = ("data", "split", "order", "seed", "backbone", "transform", "scenario", "shots", "imbalance", "exemplars")
+ALL = "all"
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _rows(roots: tuple[str, ...], by: str, signature: tuple) -> list[dict[str, Any]]:
+    return table(list(roots), by).rows
+
+
+def rows(by: str) -> tuple[list[dict[str, Any]], dict[str, Entry]]:
+    """Every run as a row of the table, with the entry that opens it under `key`."""
+    found = entries()
+    by_path = {str(entry.path): entry for entry in found}
+    roots = [str(runs_folder())] if runs_folder().is_dir() else []
+    roots += [str(entry.path) for entry in found if entry.kind == "demo"]
+    if not found:
+        return [], {}
+    signature = tuple((path, _changed(entry)) for path, entry in by_path.items())
+    known = _rows(tuple(roots), by if by in RANKED_BY else "a_last", signature)
+    out = [{**row, "key": by_path[row["path"]].key} for row in known if row["path"] in by_path]
+    return out, {entry.key: entry for entry in found}
+
+
+def _changed(entry: Entry) -> tuple[int, ...]:
+    """What changes when a run gets a result, a step or another state."""
+    marks = []
+    for name in ("run.json", "result.json", "status.json"):
+        try:
+            marks.append((entry.path / name).stat().st_mtime_ns)
+        except OSError:
+            marks.append(0)
+    return tuple(marks)
+
+
+def filters(everything: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Which data and learners to show, and what to rank by."""
+    good = [row for row in everything if row["comparable"]]
+    columns = st.columns([1, 1, 1.4, 1], gap="medium", vertical_alignment="bottom")
+    data = [ALL, *sorted({row["data"] for row in good if row["data"]})]
+    learners = sorted({row["learner"] for row in good if row["learner"]})
+    splits = [ALL, *sorted({row["split"] for row in good if row["split"]})]
+    with columns[0]:
+        one = st.selectbox("Data", data, key="data", format_func=lambda v: "All data" if v == ALL else v)
+    with columns[1]:
+        split = st.selectbox("Split", splits, key="split", format_func=lambda v: "All splits" if v == ALL else v)
+    with columns[2]:
+        some = st.multiselect("Learners", learners, key="learners", placeholder="All learners")
+    with columns[3]:
+        by = st.selectbox("Rank by", list(NUMBERS), key="by", format_func=NUMBERS.__getitem__, **state.bound())
+    kept = [
+        row
+        for row in everything
+        if (one in (None, ALL) or row["data"] == one)
+        and (split in (None, ALL) or row["split"] == split)
+        and (not some or row["learner"] in some)
+    ]
+    return kept, by or "a_last"
+
+
+def leaderboard(kept: Sequence[dict[str, Any]], by: str) -> None:
+    """One table per protocol, best first; runs without a result stand below, damaged ones at the end."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in kept:
+        groups.setdefault(row["comparable"] or "", []).append(row)
+    damaged = groups.pop("", [])
+    if len(groups) > 1:
+        first = [rows[0] for rows in groups.values()]
+        differing = [name for name in PROTOCOL_KEY if len({repr(row[name]) for row in first}) > 1]
+        html.note(
+            f"There are {len(groups)} protocols here. Numbers of different protocols are never ranked together: they "
+            f"differ in {', '.join(name.replace('_', ' ') for name in differing)}."
+        )
+    for group in groups.values():
+        html.show(_protocol(group[0]), "ci-badge")
+        done = ranking(group, by) if by in RANKED_BY else group
+        rest = [row for row in group if row not in done]
+        lines = [
+            _line(str(1 + sum(other[by] != row[by] and _before(other, row, by) for other in done)), row) for row in done
+        ]
+        html.table(
+            ("", "Run", "Learner", *NUMBERS.values(), "Precision", "Device", "State"),
+            [*lines, *(_line("", row) for row in rest)], "Runs of one protocol",
+        )  # fmt: skip
+    if damaged:
+        html.empty("Cannot be read", "; ".join(f"{row['key']}: {row['problem']}" for row in damaged))
+
+
+def _before(one: dict[str, Any], other: dict[str, Any], by: str) -> bool:
+    return one[by] > other[by] if RANKED_BY[by] == "DESC" else one[by] < other[by]
+
+
+def _protocol(row: dict[str, Any]) -> str:
+    cells = [(name.replace("_", " "), row[name]) for name in _SHOWN]
+    return "".join(
+        f"<span><b>{html.safe(name)}</b>{html.safe('no' if value is False else value)}</span>"
+        for name, value in cells
+        if value not in (None, "", 1.0) or name == "seed"
+    )
+
+
+def _line(rank: str, row: dict[str, Any]) -> tuple[str, ...]:
+    forgot, seconds = row["forgetting_chaudhry"], row["seconds"]
+    return (
+        rank, row["key"].removeprefix("demo-") + (" (demo)" if row["key"].startswith("demo-") else ""),
+        row["learner"] or "", html.percent(row["a_last"]), html.percent(row["a_avg"]),
+        html.percent(forgot), html.number(None) if seconds is None else f"{seconds:.0f} s",
+        row["precision"] or "", row["device"] or "", row["state"],
+    )  # fmt: skip
+
+
+def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
+    """Accuracy of chosen runs on shared axes, and the way to step through two of them side by side."""
+    st.header("Curves", anchor=False)
+    ready = {}
+    for row in kept:
+        run = opened(found[row["key"]]) if row["comparable"] else None
+        if isinstance(run, Opened) and run.steps:
+            ready[row["key"]] = run
+    if not ready:
+        html.empty("No curve yet", "A run has a curve after its first task.")
+        return
+    chosen = st.multiselect(
+        "Runs", list(ready), default=list(ready)[: min(4, len(ready))], key=f"curves-{len(ready)}",
+        max_selections=_MOST,
+        format_func=lambda key: key.removeprefix("demo-"),
+    )  # fmt: skip
+    if not chosen:
+        html.note("Choose a run to see its curve.")
+        return
+    picked = [row for row in kept if row["key"] in chosen]
+    try:
+        ranking(picked)
+    except InvalidRequestError as error:
+        html.note(f"{one_line(error)} The curves stand together to be looked at, not to be ranked.")
+    named = {key.removeprefix("demo-"): ready[key].run for key in chosen}
+    try:
+        picture = import_module("cillab.figures").accuracy(named, theme=theme.mode())
+    except (CillabError, ValueError, KeyError) as error:
+        html.empty("These curves cannot be drawn", one_line(error))
+        return
+    charts.panel(picture, "compare-curves", "Accuracy of several runs")
+    if st.button(
+        "Step through both" if len(chosen) > 1 else "Step through it", key="compare-step",
+        icon=":material/play_circle:",
+        help="The first two of the chosen runs, side by side.",
+    ):  # fmt: skip
+        state.put("run", chosen[0])
+        state.put("versus", chosen[1] if len(chosen) > 1 else None)
+        st.switch_page("views/step_through.py")
+
+
+def seeds(kept: Sequence[dict[str, Any]], by: str) -> None:
+    """Means over seeds with intervals, and two learners seed by seed: only inside one protocol."""
+    st.header("Over seeds", anchor=False)
+    number = by if by != "seconds" else "a_last"
+    protocols = shared(over_seeds([row for row in kept if row["comparable"]], number))
+    if not protocols:
+        html.empty("No finished run yet", "Means and intervals need finished runs; three seeds of each say something.")
+        return
+    options = sorted(range(len(protocols)), key=lambda i: -max(len(g.values) for g in list(protocols.values())[i]))
+    lists = list(protocols.values())
+    at = 0
+    if len(lists) > 1:
+        at = st.selectbox("Protocol", options, key=f"protocol-{len(lists)}", format_func=lambda i: stated(lists[i][0]))
+    groups = lists[options[0] if len(lists) == 1 or at is None else at]
+    names = labels(groups)
+    from cillab.figures.seeds import draw_seeds  # noqa: PLC0415 (plotly comes with it)
+
+    charts.panel(draw_seeds(groups, names, NUMBERS[number], theme.mode()), "compare-seeds", "Over seeds")
+    if len(groups) > 1:
+        _paired(groups, names)
+
+
+def labels(groups: Sequence[Group]) -> list[str]:
+    """Learners by name, with the parameters in which those of one name differ."""
+    out = []
+    for group in groups:
+        alike = [json.loads(g.params or "{}") for g in groups if g.learner == group.learner]
+        mine = json.loads(group.params or "{}")
+        own = [f"{k}={v}" for k, v in mine.items() if any(other.get(k, "") != v for other in alike)]
+        out.append(f"{group.learner} ({', '.join(own[:3])}{' …' if len(own) > 3 else ''})" if own else group.learner)
+    return out
+
+
+def _paired(groups: Sequence[Group], names: list[str]) -> None:
+    """One learner minus another on the seeds that both have."""
+    st.subheader("Seed by seed", anchor=False)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        a = st.selectbox("This", range(len(groups)), key=f"this-{len(groups)}", format_func=names.__getitem__)
+    with right:
+        b = st.selectbox(
+            "Minus", range(len(groups)), index=1, key=f"minus-{len(groups)}", format_func=names.__getitem__
+        )
+    if a is None or b is None or a == b:
+        html.note("Choose two different learners.")
+        return
+    try:
+        found = compare(groups[a], groups[b])
+    except InvalidRequestError as error:
+        html.empty("Cannot be compared", one_line(error))
+        return
+    i, seeds_shared = found.interval, "of 1 seed" if found.interval.count == 1 else f"of {found.interval.count} seeds"
+    html.show(
+        html.facts([
+            ("Difference", _points(i.mean), "points"),
+            ("95 % interval", f"{_points(i.low)} to {_points(i.high)}" if i.count > 1 else html.number(None), ""),
+            ("Higher / lower", f"{found.wins} / {found.losses}", seeds_shared),
+            ("p, paired t-test", html.number(found.p_value, 2), ""),
+        ])
+    )  # fmt: skip
+    html.note(difference_sentence(groups[a], groups[b]))
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}".replace("-", "\N{MINUS SIGN}")

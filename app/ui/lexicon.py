@@ -1,0 +1,119 @@
+"""The pieces of the Glossary page: search, one entry, and the link to where it is shown."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.ui import html, state, terms
+from cillab import glossary
+from cillab.glossary import Entry
+
+_ALL = "all"
+_ARROWS = {"lower": "\N{DOWNWARDS ARROW} lower is better", "higher": "\N{UPWARDS ARROW} higher is better",
+           "neither": "neither way is better"}  # fmt: skip
+
+
+def matches(entry: Entry, words: str) -> bool:
+    """Does every word of the search occur somewhere in the entry?"""
+    text = " ".join(
+        (entry.key, entry.name, entry.symbol, entry.summary, entry.formula, entry.meaning, entry.source, entry.section,
+         entry.small_samples, *entry.series)
+    ).lower()  # fmt: skip
+    return all(word in text for word in words.lower().split())
+
+
+def search() -> Sequence[Entry]:
+    """The controls; returns the entries they leave. `?term=` (a key or the name of a series) asks for a single one."""
+    everything = glossary.entries()
+    sections = list(dict.fromkeys(entry.section for entry in everything))
+    wanted = _term()
+    left, right = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
+    with left:
+        words = st.text_input(
+            "Search", key="search", type="search", placeholder="NC1, drift, Procrustes, 2020 …", max_chars=80,
+            on_change=_forget, **state.bound(),
+        )  # fmt: skip
+    with right:
+        section = st.selectbox(
+            "About", [_ALL, *sections], key="about", on_change=_forget,
+            format_func=lambda name: "Everything" if name == _ALL else name, **state.bound(),
+        )  # fmt: skip
+    if wanted is not None:
+        st.button("Show all quantities", on_click=_forget, icon=":material/arrow_back:", key="all-terms")
+        return [wanted]
+    found = [entry for entry in everything if matches(entry, words or "") and section in (_ALL, entry.section)]
+    html.note(f"{len(found)} of {len(everything)} quantities.")
+    return found
+
+
+def _term() -> Entry | None:
+    given = st.query_params.get("term")
+    if not given:
+        return None
+    try:
+        return glossary.entry(given)
+    except KeyError:
+        html.note(f"The glossary has no “{given[:60]}”. Search for it instead.")
+        return None
+
+
+def _forget() -> None:
+    st.query_params.pop("term", None)
+
+
+def show(found: Sequence[Entry]) -> None:
+    """Sections with their entries; a single entry is open, many are folded to their line."""
+    if not found:
+        html.empty("No quantity has all of these words", "Try fewer or other words, or ask about everything.")
+        return
+    introductions = {section.title: section.intro for section in glossary.SECTIONS}
+    last = None
+    for entry in found:
+        if entry.section != last:
+            st.header(html.markdown(entry.section), anchor=False)
+            html.note(introductions[entry.section])
+            last = entry.section
+        _card(entry)
+
+
+def _card(entry: Entry) -> None:
+    with st.container(border=True, key=f"term-{entry.key}"):
+        html.show(
+            f'<div class="ci-term"><h3>{html.safe(entry.name)}</h3><code>{html.safe(entry.symbol)}</code>'
+            f"<em>{_ARROWS[entry.better]}</em></div><p>{_prose(entry.summary)}</p>"
+            f"<pre>{html.safe(entry.formula)}</pre>{_rows(entry)}",
+            "ci-entry",
+        )
+        where = terms.places().get(entry.key, ())
+        with st.container(horizontal=True, gap="small"):
+            for place in where:
+                st.page_link(
+                    place.page, label=place.label, query_params=_view() | place.query, icon=":material/show_chart:"
+                )
+            st.page_link(
+                "views/glossary.py", label="Link to this", query_params=_view() | {"term": entry.key},
+                icon=":material/link:",
+            )  # fmt: skip
+
+
+def _view() -> dict[str, str]:
+    """What the other pages show now, so that a link keeps it."""
+    return {name: value for name in ("run", "step") if (value := state.get(name)) is not None}
+
+
+def _rows(entry: Entry) -> str:
+    rows = [
+        ("Range", entry.range), ("How to read it", entry.meaning), ("Few images", entry.small_samples),
+        ("Source", entry.source), ("Computed by", entry.function),
+        ("In a run", ", ".join(entry.series)),
+    ]  # fmt: skip
+    cells = "".join(f"<dt>{name}</dt><dd>{_prose(text)}</dd>" for name, text in rows if text)
+    return f"<dl>{cells}</dl>"
+
+
+def _prose(text: str) -> str:
+    """Docstring prose: `names` in code, all else as text."""
+    pieces = html.safe(text).split("`")
+    if len(pieces) % 2 == 0:  # an odd mark: leave it as it is
+        return html.safe(text)
+    return "".join(f"<code>{piece}</code>" if at % 2 else piece for at, piece in enumerate(pieces))

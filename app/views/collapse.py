@@ -1,0 +1,21 @@
+"""Collapse: neural collapse over the tasks, in all its parts, one at a time."""
+
+import streamlit as st
+
+from app.ui import details, html, mixing, parts, picker, state
+
+html.heading(
+    "Collapse",
+    "A network that has learnt its classes thoroughly lets them collapse: every class to a point, the points to a "
+    "simplex. Here is how close a run comes to that after every task, and where it falls apart.",
+)
+run, _, columns = picker.pick(extra=1)
+if run:
+    step = mixing.step_control(run, columns[0])
+    state.mirror("run", "step")
+    picker.badge(run)
+    chosen = parts.choose(parts.COLLAPSE, "collapse")
+    parts.draw(parts.COLLAPSE[chosen], run, step)
+    if chosen == "classes":
+        st.markdown("##### The closest pairs")
+        details.closest_pairs(run, step)

@@ -1,0 +1,22 @@
+"""Drift and forgetting: what is lost, whether it is gone or only hidden, and where the features went."""
+
+import streamlit as st
+
+from app.ui import details, html, mixing, parts, picker, state
+
+html.heading(
+    "Drift and forgetting",
+    "Accuracy on old tasks falls for different reasons: features move, more classes compete, or the head no longer "
+    "fits. This page takes them apart.",
+)
+run, _, columns = picker.pick(extra=1)
+if run:
+    step = mixing.step_control(run, columns[0])
+    state.mirror("run", "step")
+    picker.badge(run)
+    chosen = parts.choose(parts.DRIFT, "drift")
+    options = {"by": details.by_class_or_task(run)} if chosen == "confusion" else {}
+    parts.draw(parts.DRIFT[chosen], run, step, **options)
+    if chosen == "confusion":
+        st.markdown("##### The most frequent mistakes")
+        details.mistakes(run, step)

@@ -1,0 +1,150 @@
+"""The Gram matrix of the class means beside that of a simplex ETF: lengths on the diagonal, angles off it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from cillab.figures.cosine import blocks
+from cillab.figures.measure import centred
+from cillab.figures.palette import TEXT, Theme, diverging, see_through
+from cillab.figures.panels import finished, grid, notes_of, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
+from cillab.runs import Run
+
+_CLASSES_UP_TO = 200  # beyond, pairs are averaged by task: a cell of a pixel shows nothing
+_SMALLEST_RANGE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """Centred means times themselves, scaled to a mean diagonal of 1; rows in the order of the stream."""
+
+    step: str
+    gram: Float64[np.ndarray, "cls cls"]
+    task_of_class: Int64[np.ndarray, " cls"]
+    labels: tuple[str, ...]
+    reach: float  # largest distance from the target off the diagonal, over all steps: one colour scale
+    notes: tuple[str, ...]
+
+    @property
+    def target(self) -> float:
+        """-1/(K-1), the value of every pair in a simplex."""
+        return -1 / (len(self.gram) - 1) if len(self.gram) > 1 else 0.0
+
+    @property
+    def distance(self) -> float:
+        """|| G / ||G||_F - ideal / ||ideal||_F ||_F, as `geometry.nc2.simplex_gram_distance`."""
+        ideal = simplex_gram(len(self.gram))
+        return float(np.linalg.norm(self.gram / np.linalg.norm(self.gram) - ideal / np.linalg.norm(ideal)))
+
+
+def scaled_gram(means: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls cls"]:
+    """G = M M^T / mean_c ||M_c||^2, M = rows mu_c - mu_G; NaN where all means are equal."""
+    rows = centred(means)
+    gram = rows @ rows.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return gram / np.diag(gram).mean()
+
+
+def simplex_gram(classes: int) -> Float64[np.ndarray, "cls cls"]:
+    """K/(K-1) (I - 11^T/K): 1 on the diagonal, -1/(K-1) off it."""
+    return (np.eye(classes) - 1 / classes) * classes / max(classes - 1, 1)
+
+
+def averaged(
+    matrix: Float64[np.ndarray, "cls cls"], tasks: Int64[np.ndarray, " cls"]
+) -> Float64[np.ndarray, "task task"]:
+    """Mean over the pairs of each two tasks; a class is no pair with itself."""
+    off = matrix.copy()
+    np.fill_diagonal(off, np.nan)
+    names = np.unique(tasks)
+    out = np.full((len(names), len(names)), np.nan)
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            block = off[np.ix_(tasks == a, tasks == b)]
+            if np.isfinite(block).any():
+                out[i, j] = np.nanmean(block)
+    return out
+
+
+def read_gram(run: Run, step: str | int | None = None) -> Gram:
+    """The matrix of one step, and the reach over all steps there are."""
+    chosen, reach = run.resolve(step), _SMALLEST_RANGE
+    for other in run.steps:
+        gram = scaled_gram(run.snapshot(other)["means/now"])
+        pairs = gram[np.triu_indices(len(gram), 1)]
+        pairs = pairs[np.isfinite(pairs)]
+        if len(pairs):
+            reach = max(reach, float(np.quantile(np.abs(pairs + 1 / (len(gram) - 1)), 0.995)))
+    shot = run.snapshot(chosen)
+    labels = tuple(class_labels(run, shot["seen"].tolist()))
+    notes = notes_of(
+        run,
+        chosen,
+        ORACLE,
+        "Centred class means times themselves, scaled to a mean squared length of 1. The diagonal holds squared lengths"
+        " (the ideal is 1) and is darkest by design; both matrices share one scale, the same at every step.",
+        MOVING_TARGET,
+    )
+    tasks = np.asarray(shot["task_of_class"], np.int64)
+    return Gram(chosen, scaled_gram(shot["means/now"]), tasks, labels, reach, notes)
+
+
+def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
+    """Left what was measured, right the simplex of as many classes, on one scale centred at -1/(K-1)."""
+    count, target = len(data.gram), data.target
+    if count < 2:
+        return empty("gram", "A Gram matrix needs at least two classes.", theme)
+    if not np.isfinite(data.gram).all():
+        return empty("gram", "All class means are equal: there is no arrangement to show.", theme)
+    figure, cells = grid(2, 2, horizontal_spacing=0.09)
+    coarse = count > _CLASSES_UP_TO
+    tasks = np.unique(data.task_of_class) if coarse else data.task_of_class
+    labels = [f"task {task + 1}" for task in tasks] if coarse else list(data.labels)
+    bounds, ticks, names = blocks(tasks)
+    for cell, matrix, shown in zip(
+        cells, (data.gram, simplex_gram(count)), (f"measured {after(data.step)}", "a simplex"), strict=True
+    ):
+        z = averaged(matrix, data.task_of_class) if coarse else matrix
+        hover = f"%{{y}}<br>%{{x}}<br>{'mean over pairs ' if coarse else ''}<b>%{{z:.3f}}</b><extra>{shown}</extra>"
+        figure.add_heatmap(
+            z=z.astype(np.float32), x=labels, y=labels, coloraxis="coloraxis", hoverongaps=False, hovertemplate=hover,
+            row=cell[0], col=cell[1],
+        )  # fmt: skip
+        if not coarse:
+            task_grid(figure, bounds, count, see_through(TEXT[theme], 0.6), row=cell[0], col=cell[1])
+        title(figure, cell, shown, f"K = {count}" if cell[1] == 1 else f"{SIMPLEX} = {number(target)}", theme)
+    low, high = target - data.reach, target + data.reach
+    finished(figure, theme, "gram", 1, height=430)
+    figure.update_layout(
+        margin={"t": 40},
+        coloraxis={
+            "cmin": low,
+            "cmax": high,
+            "colorscale": diverging(theme),
+            "colorbar": {
+                "tickvals": [low, target, high],
+                "ticktext": [f"{low:.2f}", f"{target:.2f}<br>target", f"{high:.2f}"],
+            },
+        },
+    )
+    axis = {"tickvals": ticks, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
+    figure.update_xaxes(title_text="classes, by task", **axis)
+    figure.update_yaxes(autorange="reversed", **axis)
+    for column in (1, 2):
+        figure.update_yaxes(scaleanchor="x" if column == 1 else "x2", row=1, col=column)
+    lengths = np.sqrt(np.diag(data.gram))
+    long, short = int(lengths.argmax()), int(lengths.argmin())
+    sentence = (
+        f"{after(data.step).capitalize()}, the Gram matrix of {count} class means is {number(data.distance)} from"
+        f" that of a simplex (0 is equal, \N{SQUARE ROOT}2 the most); the longest mean is that of {data.labels[long]},"
+        f" {number(float(lengths[long] / lengths[short]))} times the shortest, {data.labels[short]}."
+    )
+    return Picture(figure, sentence, data.notes)
+
+
+def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Gram matrix of the class means of a run at `step` (default: the last), beside the ideal."""
+    return draw_gram(read_gram(run, step), theme) if run.steps else empty("gram", "No step yet.", theme)

@@ -1,0 +1,47 @@
+"""Several seeds: every run as a dot, the mean with its t-interval, and two learners seed by seed."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from cillab.figures.palette import MUTED, TEXT, Theme, see_through, style, task_colour, task_mark
+from cillab.figures.picture import Picture
+from cillab.figures.words import empty
+from cillab.runs.seeds import Group
+
+
+def draw_seeds(groups: Sequence[Group], names: Sequence[str], by: str = "a_last", theme: Theme = "light") -> Picture:
+    """One row per learner, best on top: dots are seeds, the bar is the interval of the mean (none for one seed)."""
+    if not groups:
+        return empty("seeds", "No finished run yet.", theme)
+    figure = go.Figure()
+    places = list(range(len(groups)))[::-1]
+    for index, (group, name, place) in enumerate(zip(groups, names, places, strict=True)):
+        colour, i = task_colour(index, theme), group.interval
+        if len(group.values) > 1:
+            figure.add_scatter(
+                x=[i.low, i.high], y=[place, place], mode="lines", line={"color": colour, "width": 3}, name=name,
+                hoverinfo="skip",
+            )  # fmt: skip
+        figure.add_scatter(
+            x=list(group.values.values()), y=[place] * len(group.values), mode="markers", name=name,
+            marker={"color": see_through(colour, 0.5), "size": 9}, customdata=list(group.values),
+            hovertemplate=f"{name}<br>seed %{{customdata}}<br><b>%{{x:.2%}}</b><extra></extra>",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=[i.mean], y=[place], mode="markers", name=name,
+            marker={"color": colour, "size": 13, "symbol": task_mark(index),
+                    "line": {"width": 1.5, "color": TEXT[theme]}},
+            hovertemplate=f"{name}<br>mean over {len(group.values)} seeds<br><b>%{{x:.2%}}</b><extra></extra>",
+        )  # fmt: skip
+    style(figure, theme, name="seeds", height=110 + 44 * len(groups), showlegend=False, margin={"l": 10})
+    figure.update_yaxes(
+        tickvals=places, ticktext=list(names), range=[-0.6, len(groups) - 0.4], showgrid=False,
+        tickfont={"size": 12.5, "color": TEXT[theme]},
+    )  # fmt: skip
+    figure.update_xaxes(tickformat=".1%", title_text=by, linecolor=MUTED[theme])
+    notes = (
+        "Bars are 95 % intervals of Student's t over seeds: they cover class orders and draws, not the choice of test "
+        "images. Without a bar there is one seed.",
+    )
+    return Picture(figure, " ".join(group.sentence for group in groups), notes)

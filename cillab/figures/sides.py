@@ -1,0 +1,117 @@
+"""Collapse on training images against collapse on test images: is what was fitted what is asked?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from cillab.figures.palette import ACCENT, SECOND, Theme, cursor, see_through
+from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, scalars, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import ORACLE, after, empty, images_note, number, percent, place, places, task_axis
+from cillab.runs import Run
+
+# Scalar, title, what collapse would be, how its axis runs.
+_PANELS = (
+    ("nc1_quotient", "NC1, trace quotient", "0, log scale", "log"),
+    ("cdnv", "CDNV", "0, log scale", "log"),
+    ("equinorm", "NC2, lengths", "0", "zero"),
+    ("max_angle", "NC2, distance from the simplex angle", "0", "zero"),
+    ("nc3", "NC3", "0", "zero"),
+    ("nc4", "NC4", "100 %", "share"),
+)
+_SIDES = (("train", "training images", ACCENT, "solid", "circle"), ("test", "test images", SECOND, "dot", "diamond"))
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Series by `train/nc3` and so on; NaN where not measured."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int
+    series: Mapping[str, Float64[np.ndarray, " step"]]
+    notes: tuple[str, ...]
+
+
+def read_sides(run: Run, step: str | int | None = None) -> Sides:
+    """The scalars of both sides."""
+    names = {f"{side}/{name}": f"nc/{side}/{name}" for side, *_ in _SIDES for name, *_ in _PANELS}
+    chosen = run.resolve(step)
+    notes = (
+        ORACLE,
+        images_note(run),
+        "Test side: test images of the same classes, around their own means. The shaded gap is what training images"
+        " alone would hide.",
+    )
+    return Sides(run.steps, chosen, len(run.info.tasks), scalars(run, names), notes_of(run, chosen, *notes))
+
+
+def draw_sides(data: Sides, theme: Theme = "light") -> Picture:
+    """Six panels, two lines each, with the gap between them shaded."""
+    figure, cells = grid(len(_PANELS), 3, horizontal_spacing=0.07, vertical_spacing=0.18)
+    x = places(data.steps).astype(np.float32)
+    for index, (cell, (name, shown, goal, kind)) in enumerate(zip(cells, _PANELS, strict=True)):
+        both = [data.series[f"{side}/{name}"] for side, *_ in _SIDES]
+        both = [np.where(y > 0, y, np.nan) for y in both] if kind == "log" else both  # zero has no place on a log axis
+        known = np.isfinite(both[0]) & np.isfinite(both[1])
+        if known.sum() > 1:
+            figure.add_scatter(
+                x=np.concatenate([x[known], x[known][::-1]]),
+                y=np.concatenate([both[0][known], both[1][known][::-1]]).astype(np.float32),
+                fill="toself",
+                fillcolor=see_through(SECOND[theme], 0.1),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+                row=cell[0],
+                col=cell[1],
+            )
+        for y, (side, words, colour, dash, mark) in zip(both, _SIDES, strict=True):
+            form = "%{y:.1%}" if kind == "share" else "%{y:.3g}"
+            figure.add_scatter(
+                x=x,
+                y=y.astype(np.float32),
+                mode="lines+markers",
+                name=words,
+                legendgroup=side,
+                showlegend=index == 0,
+                line={"color": colour[theme], "width": 2, "dash": dash},
+                marker={"color": colour[theme], "symbol": mark, "size": 6},
+                hovertemplate=f"{shown}, {words}<br>at task %{{x}}<br><b>{form}</b><extra></extra>",
+                row=cell[0],
+                col=cell[1],
+            )
+        title(figure, cell, shown, f"\N{RIGHTWARDS ARROW} {goal}", theme)
+        if not any(np.isfinite(y).any() for y in both):
+            missing(figure, cell, "no head in the space of the features" if name == "nc3" else "not measured")
+        ends = {"zero": {"low": 0.0}, "share": {"high": 1.0}, "log": {}}[kind]
+        axis: dict[str, Any] = log_reach(np.concatenate(both)) if kind == "log" else {"range": reach(*both, **ends)}
+        figure.update_yaxes(**axis, tickformat=".0%" if kind == "share" else None, row=cell[0], col=cell[1])
+    finished(figure, theme, "sides", 2, height=520)
+    figure.update_xaxes(**task_axis(data.tasks))
+    for row, column in cells[:3]:
+        figure.update_xaxes(title_text="", row=row, col=column)
+    cursor(figure, place(data.step), theme, rows=cells)
+    return Picture(figure, _sentence(data), data.notes)
+
+
+def _sentence(data: Sides) -> str:
+    at = data.steps.index(data.step)
+    train, test, agree, asked = (
+        float(data.series[name][at]) for name in ("train/nc1_quotient", "test/nc1_quotient", "train/nc4", "test/nc4")
+    )
+    if not (np.isfinite(train) and np.isfinite(test)):
+        return f"{after(data.step).capitalize()}, the two sides were not both measured."
+    text = f"{after(data.step).capitalize()}, NC1 (trace quotient) is {number(train)} on training images and"
+    text += f" {number(test)} on test images"
+    text += f", {number(test / train)} times as much" if train > 0 else ""
+    return f"{text}; NC4 is {percent(agree)} and {percent(asked)}."
+
+
+def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Six measures of collapse of a run on both sides, with a cursor at `step` (default: the last)."""
+    return draw_sides(read_sides(run, step), theme) if run.steps else empty("sides", "No step yet.", theme)

@@ -1,0 +1,116 @@
+"""Cosines between class names, as the frozen text encoder sees them and as the prompts have made them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Float64, Int64
+
+from cillab.figures.palette import TEXT, Theme, diverging, see_through
+from cillab.figures.panels import finished, grid, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import after, class_labels, empty, number, task_grid
+from cillab.runs import Run
+
+_PANELS = ("frozen", "prototypes")
+_TITLES = {"frozen": "frozen text", "prototypes": "with the prompt"}
+
+
+@dataclass(frozen=True, eq=False)
+class TextSimilarity:
+    """Cosine matrices with rows in the order of the clusters, or of the stream where there are none."""
+
+    step: str
+    cosines: dict[str, Float64[np.ndarray, "cls cls"]]  # frozen, prototypes
+    clusters: Int64[np.ndarray, " cls"] | None
+    labels: tuple[str, ...]
+
+
+def effective_rank(cosines: Float64[np.ndarray, "cls cls"]) -> float:
+    """exp(entropy of the eigenvalues, made to add up to 1): in how many directions the names differ, from 1 to K.
+
+    Source: Roy & Vetterli, EUSIPCO 2007.
+    """
+    values = np.linalg.eigvalsh(cosines).clip(min=0)
+    share = values[values > 1e-12 * values.max()] / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def within(cosines: Float64[np.ndarray, "cls cls"], clusters: Int64[np.ndarray, " cls"]) -> tuple[float, float]:
+    """Mean cosine of pairs inside a cluster, and of pairs of different clusters; NaN where there is no pair."""
+    upper = np.triu(np.ones_like(cosines, dtype=bool), 1)
+    same = clusters[:, None] == clusters[None]
+    parts = (cosines[upper & same], cosines[upper & ~same])
+    inside, between = (float(part.mean()) if len(part) else float("nan") for part in parts)
+    return inside, between
+
+
+def read_text_similarity(run: Run, step: str | int | None = None) -> TextSimilarity | None:
+    """The two matrices of one step; None where the learner keeps no text prototypes."""
+    shot = run.snapshot(run.resolve(step))
+    if not all(f"internals/text/{name}" in shot for name in _PANELS):
+        return None
+    clusters = shot.get("internals/text/clusters")
+    rows = np.arange(len(shot["seen"]))
+    if clusters is not None:
+        clusters = np.asarray(clusters, np.int64)
+        rows = np.argsort(clusters, kind="stable")
+        clusters = clusters[rows]
+    cosines = {name: _cosines(np.asarray(shot[f"internals/text/{name}"], np.float64)[rows]) for name in _PANELS}
+    labels = class_labels(run, np.asarray(shot["seen"])[rows].tolist())
+    return TextSimilarity(shot.id, cosines, clusters, tuple(labels))
+
+
+def _cosines(rows: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls cls"]:
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def draw_text_similarity(data: TextSimilarity | None, theme: Theme = "light") -> Picture:
+    """Two heat maps on one scale from -1 to 1, with lines between the clusters."""
+    if data is None:
+        return empty("text_similarity", "This learner keeps no text prototypes.", theme)
+    figure, cells = grid(2, 2, horizontal_spacing=0.06)
+    count, colour = len(data.labels), see_through(TEXT[theme], 0.6)
+    bounds = [] if data.clusters is None else (np.flatnonzero(np.diff(data.clusters)) + 0.5).tolist()
+    for cell, name in zip(cells, _PANELS, strict=True):
+        z = data.cosines[name].astype(np.float32)
+        np.fill_diagonal(z, np.nan)
+        figure.add_trace(
+            go.Heatmap(
+                z=z, x=list(data.labels), y=list(data.labels), zmin=-1, zmax=1, colorscale=diverging(theme),
+                hoverongaps=False, name=_TITLES[name], showscale=name == "prototypes",
+                hovertemplate="%{y}<br>%{x}<br>cosine <b>%{z:.3f}</b><extra></extra>",
+                colorbar={"tickvals": [-1, 0, 1]},
+            ),
+            row=cell[0], col=cell[1],
+        )  # fmt: skip
+        title(figure, cell, _TITLES[name], f"effective rank {number(effective_rank(data.cosines[name]))}", theme)
+        task_grid(figure, bounds, count, colour, row=cell[0], col=cell[1])
+    finished(figure, theme, "text_similarity", 1, height=470)
+    figure.update_xaxes(showticklabels=False, showgrid=False, constrain="domain")
+    figure.update_yaxes(showticklabels=False, showgrid=False, autorange="reversed", constrain="domain")
+    for index, _ in enumerate(cells, start=1):
+        figure.update_yaxes(scaleanchor="x" if index == 1 else f"x{index}", row=1, col=index)
+    order = "clusters of meaning, found once on the frozen text" if data.clusters is not None else "the stream"
+    return Picture(figure, _sentence(data), (f"Class names in the order of {order}; the diagonal is left out.",))
+
+
+def _sentence(data: TextSimilarity) -> str:
+    before, now = (effective_rank(data.cosines[name]) for name in _PANELS)
+    text = f"{after(data.step).capitalize()}, the texts of {len(data.labels)} classes have an effective rank of"
+    text += f" {number(now)}; frozen it is {number(before)}."
+    if data.clusters is None or len(set(data.clusters.tolist())) == len(data.clusters):
+        return text
+    (inside, between), (inside_now, between_now) = (within(data.cosines[name], data.clusters) for name in _PANELS)
+    return (
+        f"{text} The mean cosine inside clusters went from {number(inside)} to {number(inside_now)}, between clusters"
+        f" from {number(between)} to {number(between_now)}."
+    )
+
+
+def text_similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Cosines of the text prototypes of a run at `step` (default: the last), frozen and learnt."""
+    if not run.steps:
+        return empty("text_similarity", "No step yet.", theme)
+    return draw_text_similarity(read_text_similarity(run, step), theme)
