@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import html, overview
+from app.ui import html, overview, tour
 from app.ui.picker import no_runs
 from app.ui.store import Opened, entries, opened
 
@@ -15,6 +15,7 @@ html.heading(
 found = entries()
 runs = [(entry, opened(entry)) for entry in found]
 usable = [run for _, run in runs if isinstance(run, Opened) and run.steps]
+tour.invitation()
 if usable:
     overview.hero(overview.best(usable))
 else:

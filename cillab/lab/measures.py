@@ -124,7 +124,7 @@ def base_and_new(tests: list[Taken], seen: tuple, tasks: Mapping[int, int]) -> d
     of_image = np.array([tasks[c] for c in labels.tolist()])
     halves = [float(hits[of_image == task].mean()) for task in sorted(set(of_image.tolist()))]
     names: tuple[str, ...] = ("accuracy/base_within", "accuracy/new_within")
-    found = dict(zip(names, halves, strict=False))
+    found: dict[str, float] = dict(zip(names, halves, strict=False))
     return {**found, "accuracy/harmonic": harmonic(*halves)} if len(halves) == len(found) == 2 else found
 
 

@@ -39,7 +39,7 @@ class DMCOTParams(DecoupledParams):
     """How old Gaussians follow the encoder: the optimal map between the task's features before and after (5); a map per
     new class, weighted by a plan between classes; means alone; the least-squares map of paired features (a control that
     sees rotations); not at all."""
-    shrinkage: float = Field(0.05, ge=0, le=1)
+    shrinkage: float = Field(default=0.05, ge=0, le=1)
     """a, how far covariances are pulled towards a multiple of the identity before the map is made."""
     epsilon: PositiveFloat = 0.05
     """Regularisation of the plan between classes, for "plan" and "shift"."""
@@ -49,7 +49,7 @@ class DMCOTParams(DecoupledParams):
     """Train the shared tokens P in every task; otherwise in the first alone, and then only Q_t."""
     separation: NonNegativeFloat = 0.0
     """Weight of the mean of max(0, cos(g_c, g_c') - margin) over old and new classes."""
-    margin: float = Field(0.5, ge=-1, le=1)
+    margin: float = Field(default=0.5, ge=-1, le=1)
     """Cosine from which on old and new prototypes push each other away, if `separation` is not 0."""
 
 

@@ -40,7 +40,7 @@ class DecoupledParams(PromptParams, FitParams):
     batch_size: PositiveInt = 64
     """Images per step of the images' side."""
     lr: PositiveFloat = 1e-3
-    """Learning rate of the images' side."""
+    """Learning rate of the images' side; 1e-3 is what others take for low-rank factors on CLIP. Not tuned."""
     optimiser: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the images' side."""
     weight_decay: NonNegativeFloat = 1e-4
@@ -171,7 +171,7 @@ def shown(text: TextHead, memory: GaussianMemory) -> Mapping[str, Tensor]:
     if not text.classes:
         return {}
     found = {"text/prototypes": text.prototypes, "text/frozen": text.frozen}
-    return found | (gaussians(memory.only(text.classes)) if set(memory.classes) >= set(text.classes) else {})
+    return {**found, **(gaussians(memory.only(text.classes)) if set(memory.classes) >= set(text.classes) else {})}
 
 
 def gaussians(memory: GaussianMemory, suffix: str = "") -> Mapping[str, Tensor]:

@@ -36,7 +36,7 @@ class PromptParams(HyperParams):
     text_batch: PositiveInt = 128
     """Real features per step of the prompt."""
     text_lr: PositiveFloat = 0.002
-    """Learning rate of the prompt."""
+    """Learning rate of the prompt; 0.002 is CoOp's for SGD. Not tuned."""
     text_optimiser: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the prompt; CoOp has SGD at 0.002."""
     text_weight_decay: NonNegativeFloat = 0.0

@@ -1,23 +1,16 @@
 """Flows in a real browser: the player plays, the link restores the step, nothing scrolls sideways or complains."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.app.conftest import ROOT, make
+from tests.app.serving import ARGUMENTS, CHROMIUM, serve
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'"
-)
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 pytestmark = [
     pytest.mark.browser,
@@ -29,41 +22,14 @@ _WAIT_MS = 60_000
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
     """A server of its own on a free port, over one synthetic run."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "CILLAB_RUNS": str(make("noise", tmp_path_factory.mktemp("runs")))}
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app/main.py",
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://localhost:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).read()
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended"
-                time.sleep(0.25)
+    with serve({"CILLAB_RUNS": str(make("noise", tmp_path_factory.mktemp("runs")))}) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield started
         started.close()
 
@@ -135,7 +101,13 @@ def test_choosing_an_image_moves_the_maps(page, address) -> None:
     page.locator(".ci-strip img").nth(5).wait_for(timeout=_WAIT_MS)
 
 
-@pytest.mark.parametrize("path", ["", "step_through?run=first", "noise_mixing?run=first", "grad_cam?run=first"])
+@pytest.mark.parametrize(
+    "path",
+    ["", "step_through?run=first", "noise_mixing?run=first", "grad_cam?run=first", "explore?run=first",
+     "collapse?run=first", "drift?run=first",
+     "head_lab?run=first", "toy_collapse", "compare", "?tour=1", "glossary", "collapse?run=first&collapse=Angles",
+     "drift?run=first&drift=Who+is+taken+for+whom"],
+)  # fmt: skip
 def test_nothing_scrolls_sideways_at_1000_pixels(page, address, path) -> None:
     ready(page, f"{address}/{path}")
     page.wait_for_timeout(1500)
@@ -143,6 +115,43 @@ def test_nothing_scrolls_sideways_at_1000_pixels(page, address, path) -> None:
         "() => [document.documentElement, document.querySelector('.stMain')].map(n => n.scrollWidth - n.clientWidth)"
     )
     assert max(wide) <= 0
+
+
+def test_a_figure_is_saved_as_numbers_and_as_picture(page, address) -> None:
+    ready(page, f"{address}/step_through?run=first")
+    page.locator(".js-plotly-plot").nth(3).wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(1000)
+    for label, start in (("CSV: the numbers", b"trace,panel,x,y,z"), ("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        button = page.get_by_role("button", name=label, exact=True)
+        if not button.is_visible():  # the menu closes when a picture is taken
+            page.get_by_role("button", name="Export").first.click()
+        with page.expect_download(timeout=_WAIT_MS) as caught:
+            button.click()
+        assert Path(caught.value.path()).read_bytes().startswith(start), label
+        page.wait_for_timeout(500)
+
+
+def test_the_tour_is_walked_with_the_keyboard(page, address) -> None:
+    ready(page, f"{address}/?tour=1")
+    page.get_by_text("1 of 7.").wait_for(timeout=_WAIT_MS)
+    page.keyboard.press("Alt+ArrowRight")
+    page.wait_for_url(lambda url: "/step_through" in url and "tour=2" in url, timeout=_WAIT_MS)
+    page.get_by_text("2 of 7.").wait_for(timeout=_WAIT_MS)
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !location.search.includes('tour')", timeout=_WAIT_MS)
+
+
+def test_the_toy_plays_and_steps_without_the_server(page, address) -> None:
+    ready(page, f"{address}/toy_collapse")
+    page.wait_for_selector(".toy[data-frame]", timeout=_WAIT_MS)
+    page.locator(".space canvas").focus()
+    page.keyboard.press("End")
+    slider = page.get_by_role("slider", name="Frame")
+    last = int(slider.get_attribute("max") or 0)
+    assert last > 40
+    page.wait_for_selector(f".toy[data-frame='{last}']", timeout=_WAIT_MS)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f".toy[data-frame='{last - 1}']", timeout=_WAIT_MS)
 
 
 def test_a_frame_of_two_thousand_points_takes_less_than_a_frame(page, address) -> None:
@@ -157,3 +166,96 @@ def test_a_frame_of_two_thousand_points_takes_less_than_a_frame(page, address) -
     page.add_script_tag(content=source, type="module")
     milliseconds = page.evaluate((ROOT / "tests" / "app" / "frame.js").read_text())
     assert milliseconds < 33
+
+
+def ring(page, share: float = 0.42, points: int = 30) -> None:
+    """Draw around the middle of the map with the mouse."""
+    box = page.locator(".pane canvas").bounding_box()
+    x, y, width, height = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"], box["height"])
+    turn = [2 * math.pi * at / points for at in range(points)]
+    path = [(x + share * width * math.cos(a), y + share * height * math.sin(a)) for a in turn]
+    page.mouse.move(*path[0])
+    page.mouse.down()
+    for place in path[1:]:
+        page.mouse.move(*place)
+    page.mouse.up()
+
+
+def count(page) -> int:
+    return int(page.locator(".player").get_attribute("data-selected"))
+
+
+def pictures(page) -> list[str]:
+    """The images of the gallery, by id."""
+    return page.locator(".gallery").first.locator("button").evaluate_all("nodes => nodes.map(n => n.dataset.id)")
+
+
+def explore(page, address: str, query: str = "") -> None:
+    ready(page, f"{address}/explore?run=first{query}")
+    page.wait_for_selector(".player[data-step]", timeout=_WAIT_MS)
+    page.locator(".gallery button").first.wait_for(timeout=_WAIT_MS)
+    page.locator(".pane canvas").scroll_into_view_if_needed()
+
+
+def test_a_lasso_fills_the_gallery_and_the_link(page, address) -> None:
+    sent = []
+    explore(page, address)
+    page.get_by_role("button", name="Lasso (S)").click()
+    ring(page)
+    page.wait_for_url("**sel=*", timeout=_WAIT_MS)
+    chosen = count(page)
+    assert 0 < chosen < 120
+    playwright.expect(page.locator(".gallery").first.locator("button")).to_have_count(chosen, timeout=_WAIT_MS)
+    before = pictures(page)
+    link = page.url
+    page.goto("about:blank")
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))  # noqa: PLW0108
+    ready(page, link)
+    page.wait_for_selector(f".player[data-selected='{chosen}']", timeout=_WAIT_MS)
+    page.locator(".gallery button").first.wait_for(timeout=_WAIT_MS)
+    assert pictures(page) == before
+    page.locator(".pane canvas").scroll_into_view_if_needed()
+    page.get_by_role("button", name="Lasso (S)").click()
+    page.wait_for_timeout(1000)
+    silent = len(sent)
+    ring(page, share=0.2)
+    page.wait_for_timeout(1500)
+    assert len(sent) == silent + 1  # one message a gesture, however long its path
+
+
+def test_only_what_is_shown_can_be_selected_and_filters_do_not_change_who_is_selected(page, address) -> None:
+    explore(page, address, "&task=Task+2")
+    page.locator(".pane canvas").focus()
+    page.keyboard.press("a")  # all points shown
+    page.wait_for_url("**sel=*", timeout=_WAIT_MS)
+    chosen, link = count(page), page.url
+    assert chosen == 24  # 120 images in 5 tasks
+    only = pictures(page)
+    explore(page, address, "&" + next(part for part in link.split("&") if part.startswith("sel=")))
+    page.wait_for_selector(".player[data-selected='24']", timeout=_WAIT_MS)
+    assert pictures(page) == only
+
+
+def test_the_keys_alone_select_and_choose(page, address) -> None:
+    explore(page, address)
+    page.locator(".pane canvas").focus()
+    page.keyboard.press("b")
+    for key, times in (("Shift+ArrowLeft", 12), ("Enter", 1), ("Shift+ArrowRight", 24), ("Shift+ArrowDown", 14)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**sel=*", timeout=_WAIT_MS)
+    assert 0 < count(page) < 120
+    page.keyboard.press("Escape")  # the cross goes
+    page.keyboard.press("Escape")  # and then the selection
+    page.wait_for_selector(".player[data-selected='0']", timeout=_WAIT_MS)
+    page.locator(".gallery button").nth(3).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**point=*", timeout=_WAIT_MS)
+
+
+def test_a_glossary_link_opens_the_part_that_shows_the_quantity(page, address) -> None:
+    ready(page, f"{address}/glossary?run=first&term=procrustes_distance")
+    page.get_by_role("link", name="Drift and forgetting: Change or rotation").click()
+    page.locator("h1", has_text="Drift and forgetting").wait_for(timeout=_WAIT_MS)
+    page.get_by_role("heading", name="Features of the probe images").wait_for(timeout=_WAIT_MS)

@@ -3,6 +3,7 @@
 Smoke tests but for the URL, the escaping and the imports, which have their own.
 """
 
+import html
 import re
 import subprocess
 import sys
@@ -15,22 +16,37 @@ from tests.runs.synthetic import write_synthetic_run
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
+from app.ui import selection, terms
+from app.ui.parts import COLLAPSE, DRIFT
+from app.ui.store import Entry, Opened
+from cillab import figures, glossary
+from cillab.runs import Run
+
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 
+PARTS = {"collapse": COLLAPSE, "drift": DRIFT}
 PAGES = {
     "start": "Watch a network learn, one task after another",
     "step_through": "Step through",
     "noise_mixing": "Noise mixing",
     "grad_cam": "Grad-CAM",
+    "explore": "Explore points",
+    "collapse": "Collapse",
+    "drift": "Drift and forgetting",
+    "glossary": "Glossary",
 }
+_WITHOUT_RUNS = ("start", "glossary")
 # What a page has to say, in its own words, where there is less to show.
 SAYS = {
     ("noise_mixing", "plain"): "mixes no noise",
     ("noise_mixing", "noise"): "kept no checkpoint",
     ("grad_cam", "plain"): "stored neither maps nor a checkpoint",
-    **{(page, "empty"): "There is no run to show yet" for page in PAGES},
-    **{(page, "corrupted"): "be read" for page in PAGES},
-    **{(page, "started"): "No snapshot yet" for page in PAGES if page != "start"},
+    **{(page, "empty"): "There is no run to show yet" for page in PAGES if page != "glossary"},
+    **{(page, "corrupted"): "be read" for page in PAGES if page != "glossary"},
+    **{(page, "started"): "No snapshot yet" for page in PAGES if page not in _WITHOUT_RUNS},
+    ("explore", "noise"): "Draw a lasso on the map",
+    ("explore", "plain"): "stored neither maps nor a checkpoint",
+    ("glossary", "empty"): "of the K centred means",
 }
 
 
@@ -66,6 +82,71 @@ def test_a_healthy_run_shows_all_four_figures_and_no_gap(folders, only_these_run
     assert "Not in this run" not in words(test)
 
 
+@pytest.mark.parametrize("kind", ["noise", "plain", "live"])
+@pytest.mark.parametrize(("page", "part"), [(page, name) for page, parts in PARTS.items() for name in parts])
+def test_every_part_of_a_page_draws_its_figures_and_no_other(page, part, kind, folders, only_these_runs) -> None:
+    only_these_runs(folders[kind])
+    chosen = PARTS[page][part]
+    test = opened(page, **{page: chosen.label}, step="2")
+    assert not test.exception, test.exception
+    assert len(test.get("plotly_chart")) == len(chosen.panels)
+    assert "Not in this run" not in words(test)
+    assert "How to read this" in words(test)
+
+
+def test_parts_show_every_figure_of_collapse_and_of_forgetting() -> None:
+    shown = {panel.figure for parts in PARTS.values() for part in parts.values() for panel in part.panels}
+    collapse = {"angle_blocks", "angles", "class_collapse", "collapse", "cosine", "generalised", "gram", "sides"}
+    collapse |= {"spectrum", "variability"}
+    lost = {"accuracy", "accuracy_matrix", "calibration", "confusion", "drift", "forgetting", "prototypes", "retention"}
+    lost |= {"similarity", "variants"}
+    assert shown == collapse | lost
+    assert shown <= set(figures.__all__) & set(terms.QUANTITIES)
+
+
+def test_every_glossary_link_leads_to_a_page_and_part_that_exist() -> None:
+    for key, places in terms.places().items():
+        assert terms.line(key).startswith("**")
+        for place in places:
+            assert (ROOT / "app" / place.page).is_file()
+            page = place.page.removeprefix("views/").removesuffix(".py")
+            assert place.query.get(page) in (None, *(part.label for part in PARTS.get(page, {}).values()))
+    assert {key for keys in terms.QUANTITIES.values() for key in keys} <= {one.key for one in glossary.entries()}
+
+
+def test_the_glossary_finds_shows_one_and_says_what_it_lacks(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    test = opened("glossary", term="nc/train/nc1")
+    assert "within-class over between-class covariance" in words(test).lower()
+    assert "Backward transfer" not in words(test)
+    assert "has no “<b>”" in html.unescape(words(opened("glossary", term="<b>")))
+    assert "Procrustes" in words(opened("glossary", search="rotation"))
+    assert "No quantity has all of these words" in words(opened("glossary", search="zebra"))
+
+
+def test_a_selection_in_the_link_decides_what_the_gallery_shows(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    path = folders["noise"] / "first"
+    text = selection.encode(Opened(Entry("first", path, "run"), Run(path)), [3, 7, 50])
+    assert text is not None
+    shown = words(opened("explore", run="first", sel=text))
+    assert "<b>3</b> of 120 images selected" in shown
+    assert "<b>120</b> of 120 images." in words(opened("explore", run="first", sel="000000.AA"))
+
+
+def test_a_map_that_must_be_computed_says_so_and_a_public_server_does_not_offer_it(
+    folders, only_these_runs, monkeypatch
+) -> None:
+    pytest.importorskip("umap", reason="the umap extra is not installed")
+    only_these_runs(folders["noise"])
+    query = {"run": "first", "map": "Joint UMAP of all tasks"}
+    assert "has to be computed first" in words(opened("explore", **query))
+    monkeypatch.setenv("CILLAB_READONLY", "1")
+    test = opened("explore", **query)
+    assert "This server only shows" in words(test)
+    assert not [button for button in test.button if button.key == "umap-start"]
+
+
 def test_the_link_decides_run_and_step(folders, only_these_runs) -> None:
     only_these_runs(folders["noise"])
     shown = words(opened("step_through", run="first", step="1"))
@@ -78,7 +159,7 @@ def test_the_link_decides_run_and_step(folders, only_these_runs) -> None:
 )
 def test_a_link_that_makes_no_sense_shows_the_default(query, folders, only_these_runs) -> None:
     only_these_runs(folders["noise"])
-    for page in ("step_through", "noise_mixing", "grad_cam"):
+    for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift"):
         test = opened(page, **query)
         assert not test.exception, test.exception
         assert "be read" not in words(test)
@@ -118,7 +199,7 @@ from streamlit.testing.v1 import AppTest
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60).run()
 assert not test.exception
 assert "cillab.figures" not in sys.modules, "figures"
-for page in ("step_through", "noise_mixing", "grad_cam"):
+for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift", "glossary"):
     assert not test.switch_page(f"views/{{page}}.py").run().exception
 assert "torch" not in sys.modules, "torch"
 """

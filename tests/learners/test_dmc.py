@@ -86,7 +86,7 @@ def test_the_memory_holds_the_moments_of_the_tasks_features() -> None:
 
 def test_drawn_features_have_the_stored_moments() -> None:
     memory = tiny_clip.taught("dmc", 1).memory
-    drawn, labels = memory.sample(20_000, torch.Generator().manual_seed(0), floor=0)
+    drawn, labels = memory.sample(20_000, torch.Generator().manual_seed(0), floor=0.0)
     for row, c in enumerate(memory.classes):
         mine = drawn[labels == c].double()
         deviation = memory.covariances[row].diagonal().double().sqrt()

@@ -40,7 +40,7 @@ def rotation(seed: int = 0) -> Tensor:
 
 def test_the_map_is_symmetric_positive_and_carries_one_covariance_into_the_other() -> None:
     old, new = cloud(seed=1), cloud(seed=2)
-    a, b = gaussian_transport(pairs(old, new), shrinkage=0)
+    a, b = gaussian_transport(pairs(old, new), shrinkage=0.0)
     (m_o, s_o), (m_n, s_n) = moments(old), moments(new)
     assert torch.equal(a, a.T)
     assert torch.linalg.eigvalsh(a).min() > 0
@@ -104,7 +104,7 @@ def test_distance_is_shift_and_stretch() -> None:
 def test_mapped_samples_have_the_mapped_moments() -> None:
     before, affine = memory(classes=1), gaussian_transport(pairs(cloud(seed=1), cloud(seed=2)))
     after = before.moved(*affine)
-    drawn, _ = before.sample(20_000, draws(3), floor=0)
+    drawn, _ = before.sample(20_000, draws(3), floor=0.0)
     mean, covariance = moments(drawn.double() @ affine.a.T + affine.b)
     scale = float(after.covariances[0].diagonal().max())
     torch.testing.assert_close(mean.float(), after.means[0], rtol=0, atol=4 * (scale / 20_000) ** 0.5)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.runs.seeds import compare, over_seeds
+from cillab.runs.seeds import compare, over_seeds, seeds_text
 from cillab.runs.table import table
 from tests.runs.test_table import write
 
@@ -52,3 +52,18 @@ def test_seeds_that_drew_their_images_are_one_experiment(tmp_path) -> None:
         write(tmp_path / f"drawn{seed}", value, seed=seed, shots=4, data_digest=f"{seed}")
         write(tmp_path / f"all{seed}", value, seed=seed, data_digest=f"{seed}")
     assert sorted(len(group.values) for group in over_seeds(table(tmp_path).rows)) == [1, 1, 1, 3]
+
+
+def test_text_keeps_protocols_apart_and_pairs_inside_one(rows) -> None:
+    text = seeds_text(rows)
+    parts = text.split("\n\n**")
+    assert len(parts) == 2  # B0-Inc10 and B0-Inc5
+    long = next(part for part in parts if "B0-Inc10" in part)
+    # the fourth seed of finetune has no partner: the difference is over three
+    oracle = stats.ttest_rel([THEIRS[s] for s in OURS], list(OURS.values()))
+    low, high = oracle.confidence_interval(0.95)
+    gap = np.mean([THEIRS[s] - OURS[s] for s in OURS])
+    assert f"finetune - min: {100 * gap:+.2f} points" in long
+    assert f"{100 * low:+.2f} to {100 * high:+.2f}, over 3 shared seeds" in long
+    with pytest.raises(UnknownNameError):
+        seeds_text(rows, "beauty")

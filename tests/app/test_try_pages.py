@@ -1,0 +1,202 @@
+"""Head lab, Toy collapse, Compare, exports and the tour: on every kind of run folder, and with numbers to check."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+
+from tests.app.conftest import KINDS, ROOT
+from tests.app.test_pages import opened, words
+from tests.runs.synthetic import write_synthetic_run
+
+pytest.importorskip("streamlit")
+
+from app.ui import export, heads, tour
+from app.ui.store import Entry, Opened
+from cillab import figures
+from cillab.runs import Run
+
+pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
+
+PAGES = {"head_lab": "Head lab", "toy_collapse": "Toy collapse", "compare": "Compare"}
+SAYS = {
+    ("head_lab", "empty"): "There is no run to show yet",
+    ("head_lab", "corrupted"): "be read",
+    ("head_lab", "started"): "No snapshot yet",
+    ("compare", "empty"): "There is no run to show yet",
+    ("compare", "corrupted"): "No curve yet",
+    ("compare", "started"): "No curve yet",
+    ("compare", "live"): "No finished run yet",
+    ("compare", "noise"): "its spread is unknown",
+    **{("toy_collapse", kind): "After 600 steps NC1 fell" for kind in KINDS},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_shows_what_there_is(page, kind, folders, only_these_runs) -> None:
+    only_these_runs(folders[kind])
+    test = opened(page)
+    assert not test.exception, test.exception
+    assert [title.value for title in test.title] == [PAGES[page]]
+    assert SAYS.get((page, kind), "") in words(test)
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory):
+    """A run whose features have room for a simplex of all its classes."""
+    folder = tmp_path_factory.mktemp("roomy")
+    write_synthetic_run(folder / "first", noise=False, dim=24)
+    return folder
+
+
+def shown(path) -> Opened:
+    return Opened(Entry("first", path, "run"), Run(path))
+
+
+def test_every_head_is_answered_and_the_means_are_the_recorded_oracle(roomy) -> None:
+    run = shown(roomy / "first")
+    found = heads.bench(run, 4)
+    asked = {"kind": "euclidean", "which": "now", "gamma": 0.01, "share": 0.0, "temperature": 1.0}
+    distance = ((found.features[:, None] - found.known["now"].means) ** 2).sum(axis=2)
+    chosen = found.classes[distance.argmin(axis=1)]
+    assert (found.answer(heads.made(found, asked)[1]).predicted == chosen).all()
+    stored = heads.made(found, {**asked, "kind": "stored"})[1]
+    np.testing.assert_array_equal(found.answer(stored).predicted, run.snapshots[4]["predictions"][found.positions])
+    assert found.own is not None  # the synthetic head is linear and in the space of the features
+    assert heads.kinds(found) == list(heads.KINDS)
+    for kind in heads.KINDS:
+        for share in (0.0, 0.5):
+            head, scores = heads.made(found, {**asked, "kind": kind, "share": share})
+            assert scores.shape == (len(found.rows), len(found.classes))
+            assert head is not None
+            assert np.isfinite(scores).all()
+
+
+def test_every_order_ends_where_the_order_of_the_run_ends(folders) -> None:
+    run = shown(folders["plain"] / "first")
+    found = heads.bench(run, 4)
+    asked = {"kind": "ridge", "which": "now", "gamma": 0.01, "share": 0.0, "temperature": 1.0}
+    count = len(found.classes)
+    ends = {
+        heads.path(found, asked, heads.ordered(count, kind, 3), size).accuracy[-1]
+        for kind in heads.ORDERS
+        for size in (1, 4)
+    }
+    assert len(ends) == 1
+    first = heads.path(found, asked, np.arange(count), 4)
+    assert first.classes.tolist() == [4, 8, 12, 16, 20]
+    assert np.isnan(first.turn[0])
+    assert first.turn[1:].tolist() == sorted(first.turn[1:], reverse=True)
+
+
+def test_without_room_no_frame_is_offered(folders) -> None:
+    assert "etf" not in heads.kinds(heads.bench(shown(folders["plain"] / "first"), 4))  # 20 classes, 16 dimensions
+
+
+def test_the_head_lab_answers_a_change(roomy, only_these_runs) -> None:
+    only_these_runs(roomy)
+    test = opened("head_lab", run="first", step="4")
+    assert "No answer differs" in words(test)
+    test.selectbox(key="head").set_value("etf").run()
+    assert not test.exception, test.exception
+    assert "Fixed simplex ETF" in words(test)
+    assert "the class means alone: the simplex ETF" in words(test)
+    assert "No answer differs" not in words(test)
+
+
+def test_a_preset_of_the_toy_sets_the_knobs(folders, only_these_runs) -> None:
+    only_these_runs(folders["empty"])
+    test = opened("toy_collapse")
+    next(b for b in test.button if b.label == "A new task breaks it").click().run()
+    assert not test.exception, test.exception
+    assert test.session_state["toy_classes"] == 3
+    assert "old images are answered rightly at 0.0 %" in words(test)
+    next(b for b in test.button if b.label == "A fixed frame holds").click().run()
+    assert "old images are answered rightly at 100.0 %" in words(test)
+    next(b for b in test.button if b.label == "No room for a frame").click().run()
+    assert not test.exception, test.exception
+    assert test.selectbox(key="toy_head").disabled
+
+
+@pytest.fixture
+def three_seeds(tmp_path, only_these_runs):
+    for seed in (0, 1, 2):
+        write_synthetic_run(tmp_path / f"min{seed}", seed=seed, tasks=3)
+        write_synthetic_run(tmp_path / f"plain{seed}", seed=seed, tasks=3, noise=False)
+    write_synthetic_run(tmp_path / "other", classes_per_task=3)
+    only_these_runs(tmp_path)
+
+
+def test_runs_of_different_protocols_are_not_ranked_together(three_seeds) -> None:
+    test = opened("compare")
+    assert not test.exception, test.exception
+    text = words(test)
+    assert "Numbers of different protocols are never ranked together: they differ in" in text
+    assert "cannot be ranked together, their protocols differ" in text  # the chosen curves
+    assert text.count("Last accuracy") == 4  # three seeds and another split: a table each
+    assert "over 3 seeds (95 % t-interval)" in text
+    assert re.search(r"points, 95 % interval .* over 3 shared seeds", text)
+
+
+@pytest.mark.parametrize("page", ["head_lab", "compare"])
+def test_names_from_a_run_are_text_and_never_markup(page, tmp_path, only_these_runs) -> None:
+    path = write_synthetic_run(tmp_path / "<img src=x onerror=alert(1)>")
+    info = (path / "run.json").read_text()
+    (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
+    only_these_runs(tmp_path)
+    test = opened(page)
+    texts = [e.proto.body for e in test.get("html")] + [
+        e.value for e in (*test.header, *test.subheader, *test.markdown)
+    ]
+    assert not [text for text in texts if re.search(r"(?<!\\)<(script|img src=x)", text)]
+
+
+def test_csv_holds_what_is_plotted_and_no_formula(folders) -> None:
+    run = Run(folders["noise"] / "first")
+    read = list(csv.DictReader(io.StringIO(figures.accuracy(run).csv())))
+    seen = [float(row["y"]) for row in read if row["trace"] == "all classes seen"]
+    assert seen == pytest.approx(run.metrics().over("accuracy/seen", run.steps).tolist(), abs=1e-6)
+    cells = [r for r in csv.DictReader(io.StringIO(figures.accuracy_matrix(run).csv())) if r["z"]]
+    assert len(cells) == 15  # five tasks: nothing above the diagonal
+    picture = figures.accuracy({"=HYPERLINK(1)": run, "b": run})
+    assert "\n=HYPERLINK" not in picture.csv()
+    assert "'=HYPERLINK(1)" in picture.csv()
+    page = figures.accuracy(run).page("<b>")
+    assert page.startswith("<!doctype html>")
+    assert "<title>&lt;b&gt;</title>" in page
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page)  # opens offline
+
+
+def test_every_figure_can_be_taken_along(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    test = opened("step_through")
+    labels = [button.proto.label for button in test.get("download_button")]
+    assert labels.count("CSV: the numbers") == labels.count("HTML: opens offline") == len(test.get("plotly_chart")) == 4
+    assert export.file_name("../Accuracy: a/b <c>") == "accuracy-a-b-c"
+
+
+def test_the_tour_goes_through_pages_that_exist(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    for number, stop in enumerate(tour.STOPS, 1):
+        assert (ROOT / "app" / "views" / f"{stop.page}.py").is_file()
+        test = opened(stop.page)
+        test.session_state["tour"] = str(number)
+        test.run()
+        assert not test.exception, test.exception
+        assert f"{number} of {len(tour.STOPS)}. {stop.title}" in words(test).replace("&#x27;", "'")
+        assert all(button.label != "Go there" for button in test.button)
+
+
+def test_the_tour_starts_from_start_and_ends(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    test = opened("start")
+    next(b for b in test.button if b.label == "Take the 60-second tour").click().run()
+    assert test.session_state["tour"] == "1"
+    next(b for b in test.button if b.label == "Next").click().run()
+    assert [title.value for title in test.title] == ["Step through"]
+    next(b for b in test.button if b.label == "End").click().run()
+    assert test.session_state["tour"] is None
+    assert "2 of" not in words(test)
