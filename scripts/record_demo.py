@@ -22,15 +22,20 @@ SPECS = {
     name: RunSpec(
         data="shields",
         split="B0-Inc10",
-        backbone="bundled:vit",
+        backbone="bundled:clip" if name == "dmc-ot" else "bundled:vit",
         learner=name,
         cams=True,
         probe_points=200,
         precision="fp32",
         params=params,
     )
-    # A narrow noise path and expansion, so that the state fits in the package, and as many epochs for both.
-    for name, params in (("min", {"noise_dim": 48, "expansion": 1024}), ("finetune", {"epochs": 3}))
+    for name, params in (
+        # a narrow noise path and expansion, so that the state fits in the package; no augmentation: see preset:shields
+        ("min", {"noise_dim": 48, "expansion": 1024, "augment": "none"}),
+        ("ncptm", {}),
+        ("dmc-ot", {}),
+        ("finetune", {"epochs": 3}),
+    )
 }
 
 

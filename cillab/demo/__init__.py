@@ -3,9 +3,11 @@
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_ORDER = ("min", "ncptm", "dmc-ot", "finetune")
 
 
 def demo_runs() -> dict[str, Path]:
     """Folders of the recorded runs by name, the one to see first in front. Complete run folders, slim checkpoints."""
-    found = sorted(HERE.glob("[!.]*/run.json"), reverse=True)  # min before finetune
-    return {path.parent.name: path.parent for path in found}
+    found = {path.parent.name: path.parent for path in HERE.glob("[!.]*/run.json")}
+    rank = {name: index for index, name in enumerate(_ORDER)}
+    return dict(sorted(found.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0])))
