@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help app test test-all test-browser notebooks bench lint format lock clean
+.PHONY: help app test test-all test-browser notebooks gallery student write bench lint format lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,15 @@ test-browser: $(VENV)/.browser  ## the app in Chromium (found on this machine, o
 
 notebooks: $(VENV)/.notebooks  ## run every notebook (CILLAB_FAST=1: the short version)
 	$(PYTEST) --nbmake --nbmake-timeout=600 notebooks
+
+gallery: $(VENV)/.notebooks  ## run every notebook and write build/gallery/index.html, with figures
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/notebooks.py gallery build/gallery
+
+student: $(BIN)/python  ## notebooks without solutions in build/student
+	$(BIN)/python scripts/notebooks.py student build/student
+
+write: $(BIN)/python  ## notebooks/*.ipynb from notebooks/sources/*.py
+	$(BIN)/python scripts/notebooks.py write
 
 bench: $(VENV)/.test  ## every benchmark, one JSON line or table each
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

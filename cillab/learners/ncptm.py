@@ -46,6 +46,8 @@ class NCPTMParams(FitParams):
     """Train the alignment layer g; without it z = h - mu_G."""
     activation: Literal["leaky_relu", "gelu"] = "leaky_relu"
     """phi of the alignment layer."""
+    width: PositiveInt = 1
+    """Hidden units of the alignment layer, in multiples of the feature dimension."""
     align_epochs: NonNegativeInt = 10
     """Epochs of the alignment layer on remembered features, in every session."""
     align_batch: PositiveInt = 128
@@ -108,7 +110,7 @@ class NCPTM(Learner[NCPTMParams]):
         self.backbone, self.params, self.seed = backbone, params or NCPTMParams(), seed
         how, device, dim = self.params, backbone.device, backbone.feature_dim
         self.adapters = Slots.everywhere(backbone, "mlp", self._adapter)
-        self.align = Alignment(dim, how.activation, rng.stream(seed, "alignment")).to(device)
+        self.align = Alignment(dim, how.width * dim, how.activation, rng.stream(seed, "alignment")).to(device)
         self.memory = GaussianMemory(dim, how.memory, device)
         self.frame = Table(device)  # mu_G, vertices, the basis of the prefix, what was measured
 

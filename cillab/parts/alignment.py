@@ -15,16 +15,17 @@ from cillab.core.contract import Part, State
 class Alignment(nn.Module, Part):
     """g(x) = x + W2 phi(W1 x + b1) + b2, the identity at the start: W2 = b2 = 0.
 
-    W1 is drawn from `rng` (Kaiming-uniform, a = sqrt 5), phi is a leaky ReLU (slope 0.1) or GELU. 2 d^2 + 2 d numbers.
+    W1 [width, d] is drawn from `rng` (Kaiming-uniform, a = sqrt 5), phi is a leaky ReLU (slope 0.1) or GELU.
     """
 
-    def __init__(self, dim: int, activation: Literal["leaky_relu", "gelu"], rng: torch.Generator) -> None:
+    def __init__(self, dim: int, width: int, activation: Literal["leaky_relu", "gelu"], rng: torch.Generator) -> None:
         super().__init__()
         bound = 1 / math.sqrt(dim)
         self.activation = activation
-        drawn = torch.empty(dim, dim).uniform_(-bound, bound, generator=rng)
-        self.w1, self.b1 = nn.Parameter(drawn, requires_grad=False), nn.Parameter(torch.zeros(dim), requires_grad=False)
-        self.w2 = nn.Parameter(torch.zeros(dim, dim), requires_grad=False)
+        drawn = torch.empty(width, dim).uniform_(-bound, bound, generator=rng)
+        self.w1 = nn.Parameter(drawn, requires_grad=False)
+        self.b1 = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.w2 = nn.Parameter(torch.zeros(dim, width), requires_grad=False)
         self.b2 = nn.Parameter(torch.zeros(dim), requires_grad=False)
 
     def forward(self, x: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:

@@ -1,6 +1,85 @@
-"""Checks for the exercises in the notebooks: hand in a function, hear what is right or what to look at again."""
+"""What the notebooks need beside the library: checks for exercises, small plots, features of a frozen backbone.
 
+A check takes a function that the reader wrote and says what is right or what to look at again. Importing this package
+loads no torch; names that need it are imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cillab.teaching import sketch
+from cillab.teaching.alignment import check_draw, check_pull_push, check_safe_angle
+from cillab.teaching.analytic import check_passes, check_recursion, check_ridge
+from cillab.teaching.forgetting import check_backward_transfer, check_pull, check_three_parts
+from cillab.teaching.frames import check_rotation, check_turn, check_vertices
+from cillab.teaching.joint_space import check_confidence, check_ensemble, check_gap
+from cillab.teaching.looking import check_cam, check_difference, check_energy
+from cillab.teaching.measuring import check_angle_deviation, check_angle_floor, check_unbiased_quotient
+from cillab.teaching.noise import check_folded, check_mixture, check_shift
+from cillab.teaching.own_data import check_census, check_row
+from cillab.teaching.plane import clouds, tiles
+from cillab.teaching.pretrained import check_lda, check_merge, check_nearest_mean
+from cillab.teaching.three_dimensions import check_feature_gradient, check_mean_cosine
 from cillab.teaching.tour import check_etf_cosine, check_forgetting, check_summaries
+from cillab.teaching.toy import Toy, simulate
+from cillab.teaching.transporting import check_separation, check_transport_map, check_w2
 from cillab.teaching.verdict import Verdict
 
-__all__ = ["Verdict", "check_etf_cosine", "check_forgetting", "check_summaries"]
+if TYPE_CHECKING:
+    from cillab.teaching.frozen import Frozen, frozen_features
+
+_LATER = {"Frozen": "cillab.teaching.frozen", "frozen_features": "cillab.teaching.frozen"}
+
+__all__ = [
+    "Frozen",
+    "Toy",
+    "Verdict",
+    "check_angle_deviation",
+    "check_angle_floor",
+    "check_backward_transfer",
+    "check_cam",
+    "check_census",
+    "check_confidence",
+    "check_difference",
+    "check_draw",
+    "check_energy",
+    "check_ensemble",
+    "check_etf_cosine",
+    "check_feature_gradient",
+    "check_folded",
+    "check_forgetting",
+    "check_gap",
+    "check_lda",
+    "check_mean_cosine",
+    "check_merge",
+    "check_mixture",
+    "check_nearest_mean",
+    "check_passes",
+    "check_pull",
+    "check_pull_push",
+    "check_recursion",
+    "check_ridge",
+    "check_rotation",
+    "check_row",
+    "check_safe_angle",
+    "check_separation",
+    "check_shift",
+    "check_summaries",
+    "check_three_parts",
+    "check_transport_map",
+    "check_turn",
+    "check_unbiased_quotient",
+    "check_vertices",
+    "check_w2",
+    "clouds",
+    "frozen_features",
+    "simulate",
+    "sketch",
+    "tiles",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'cillab.teaching' has no attribute {name!r}")

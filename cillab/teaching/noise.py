@@ -1,0 +1,97 @@
+"""Exercises of notebook 08: mixture weights from prototypes, a mixture folded into one map, how far features moved."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cillab.teaching.verdict import Case, Verdict, judge
+
+_PROTOTYPES = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+
+
+def check_mixture(attempt: Callable[[np.ndarray, float], Any]) -> Verdict:
+    """`attempt(prototypes, tau) -> weights`: softmax of the cosines with the last prototype, over tau."""
+
+    def softmax(scores: np.ndarray) -> np.ndarray:
+        raised = np.exp(scores - scores.max())
+        return raised / raised.sum()
+
+    unit = _PROTOTYPES / np.linalg.norm(_PROTOTYPES, axis=1, keepdims=True)
+    cosines = unit @ unit[-1]
+    cases = [
+        Case(
+            (_PROTOTYPES, 2.0),
+            softmax(cosines / 2),
+            "three tasks, tau 2",
+            (
+                (softmax(cosines), "Divide the cosines by tau first."),
+                (softmax(cosines * 2), "Divide by tau, do not multiply."),
+                (softmax(_PROTOTYPES @ _PROTOTYPES[-1] / 2), "Cosines, not products: divide by the lengths."),
+                (cosines / cosines.sum(), "Shares of the cosines are no softmax: take the exponential."),
+                (softmax(unit @ unit[0] / 2), "Compare with the newest task, the last row."),
+            ),
+        ),
+        Case((_PROTOTYPES[:1], 2.0), [1.0], "the first task alone"),
+        Case((10 * _PROTOTYPES, 1e-3), [0.0, 0.0, 1.0], "a very small tau: the winner takes all"),
+    ]
+    return judge(attempt, cases, "Cosines of tasks are close to each other, so at tau 2 the weights are nearly equal.")
+
+
+def check_folded(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -> Verdict:
+    """`attempt(weights, matrices, biases) -> (matrix, bias)` of the one linear map that the mixture is."""
+    weights = np.array([0.25, 0.75])
+    matrices = np.array([[[1.0, 2.0], [0.0, 4.0]], [[4.0, 0.0], [8.0, 4.0]]])
+    biases = np.array([[4.0, 0.0], [0.0, 8.0]])
+    matrix, bias = np.tensordot(weights, matrices, 1), weights @ biases
+
+    def flat(answer: Any) -> np.ndarray:
+        return np.concatenate([np.ravel(part) for part in answer])
+
+    def asked(*given: np.ndarray) -> np.ndarray:
+        return flat(attempt(*given))
+
+    cases = [
+        Case(
+            (weights, matrices, biases),
+            flat((matrix, bias)),
+            "two generators of width 2 (matrix, then bias)",
+            (
+                (flat((matrices.sum(0), biases.sum(0))), "Each generator counts with its weight."),
+                (flat((matrix, biases.sum(0))), "The biases are weighted too."),
+                (flat((matrices.mean(0), biases.mean(0))), "The weights are not all the same."),
+                (flat((matrix.T, bias)), "The matrix is transposed."),
+            ),
+        ),
+        Case((weights[:1], matrices[:1], biases[:1]), flat((matrices[0] / 4, biases[0] / 4)), "one generator"),
+    ]
+    return judge(asked, cases, "Linear maps add, so a hundred tasks cost what one does.")
+
+
+def check_shift(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
+    """`attempt(then, now) -> float`: length of the mean move of the same images, over their root mean square spread."""
+    then = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+    moved = then + np.array([[3.0, 4.0], [3.0, 4.0], [3.0, 4.0], [3.0, 4.0]])
+    spun = np.array([[2.0, 2.0], [0.0, 2.0], [2.0, 0.0], [0.0, 0.0]])
+    spread = np.sqrt(2.0)
+    cases = [
+        Case(
+            (then, moved),
+            5 / spread,
+            "all images moved by (3, 4), spread sqrt(2)",
+            (
+                (5.0, "Divide by the spread of the features then."),
+                (2.5, "The spread is the root of the summed variances, sqrt(mean ||h - mean||^2)."),
+                (5.0 / 1.0, "The spread is over all coordinates together."),
+                (25 / 2, "Both are lengths: take the roots."),
+                (7 / spread, "The length of the move is sqrt(3^2 + 4^2)."),
+            ),
+        ),
+        Case(
+            (then, spun),
+            0.0,
+            "images that changed places: their mean stayed",
+            ((2.0, "First the mean of the moves, then its length: only what all images share counts."),),
+        ),
+    ]
+    return judge(attempt, cases, "At 1 the whole cloud has moved by its own radius.")

@@ -1,0 +1,78 @@
+"""Two more small plots: clouds in the plane with their ellipses, and pictures with maps over them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cillab.figures.palette import MARKS, MUTED, Theme, see_through, style, task_colour
+
+_RING = np.stack([np.cos(np.linspace(0, 2 * np.pi, 73)), np.sin(np.linspace(0, 2 * np.pi, 73))])
+_HEAT = ((0.0, "rgba(255,90,0,0)"), (0.35, "rgba(255,150,0,0.35)"), (1.0, "rgba(255,40,0,0.85)"))
+
+
+def clouds(
+    points: Mapping[str, np.ndarray], *, joined: tuple[str, str] | None = None, theme: Theme = "light"
+) -> go.Figure:
+    """Points in the plane, each cloud with its ellipse of two standard deviations; `joined` draws who went where."""
+    figure = go.Figure()
+    if joined is not None:
+        a, b = (np.asarray(points[name], np.float64)[:40] for name in joined)
+        path = np.stack([a, b, np.full_like(a, np.nan)], axis=1).reshape(-1, 2)
+        line = {"color": see_through(MUTED[theme], 0.45), "width": 1}
+        figure.add_scatter(x=path[:, 0], y=path[:, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    for index, (name, cloud) in enumerate(points.items()):
+        x, colour = np.asarray(cloud, np.float64), task_colour(index, theme)
+        values, vectors = np.linalg.eigh(np.cov(x.T))
+        ring = x.mean(axis=0)[:, None] + 2 * (vectors * np.sqrt(np.maximum(values, 0))) @ _RING
+        mark = {"color": see_through(colour, 0.5), "symbol": MARKS[index % len(MARKS)], "size": 5}
+        figure.add_scatter(
+            x=np.float32(x[:, 0]), y=np.float32(x[:, 1]), mode="markers", name=name, legendgroup=name, marker=mark
+        )
+        figure.add_scatter(
+            x=np.float32(ring[0]), y=np.float32(ring[1]), mode="lines", legendgroup=name, showlegend=False,
+            line={"color": colour, "width": 2}, hoverinfo="skip",
+        )  # fmt: skip
+    style(figure, theme, name="clouds", height=400, margin={"t": 46})
+    return figure.update_yaxes(scaleanchor="x")
+
+
+def tiles(
+    images: np.ndarray,
+    maps: np.ndarray | None = None,
+    captions: Sequence[str] = (),
+    *,
+    scale: float | None = None,
+    columns: int = 6,
+    theme: Theme = "light",
+) -> go.Figure:
+    """Images [n, 3, h, w] in a row or more, with maps [n, row, column] over grey ones; all on one colour scale.
+
+    `scale` is the value of the strongest colour, by default the largest of all maps; maps that are zero stay invisible.
+    """
+    count = len(images)
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    titles = [captions[i] if i < len(captions) else "" for i in range(count)]
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.015, vertical_spacing=0.22 / rows)
+    top = float(np.nanmax(maps)) if maps is not None and scale is None else scale
+    side = images.shape[-1]
+    for index, picture in enumerate(np.asarray(images)):
+        cell = {"row": index // columns + 1, "col": index % columns + 1}
+        shown = picture.transpose(1, 2, 0).astype(np.float32)
+        if maps is not None:
+            shown = np.repeat((shown @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, axis=2)
+        figure.add_trace(go.Image(z=shown.astype(np.uint8), hoverinfo="skip"), **cell)
+        if maps is not None:
+            grid = np.asarray(maps[index], np.float32)
+            centres = (np.arange(grid.shape[0]) + 0.5) * side / grid.shape[0] - 0.5
+            heat = go.Heatmap(
+                z=grid, x=centres, y=centres, zmin=0, zmax=top or 1.0, colorscale=_HEAT, showscale=False,
+                zsmooth="best", hovertemplate="%{z:.3g}<extra></extra>",
+            )  # fmt: skip
+            figure.add_trace(heat, **cell)
+    style(figure, theme, name="tiles", height=60 + 150 * rows, margin={"t": 40, "b": 8, "l": 8, "r": 8})
+    figure.update_annotations(font_size=11.5)
+    figure.update_xaxes(visible=False, range=[-0.5, side - 0.5], constrain="domain")
+    return figure.update_yaxes(visible=False, range=[side - 0.5, -0.5], constrain="domain")

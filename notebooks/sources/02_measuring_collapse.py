@@ -1,0 +1,354 @@
+# %% [markdown]
+# # How do you measure collapse without fooling yourself?
+#
+# **You will** see a network "collapse" because you gave it too few images, take that bias out with a formula, find the
+# one number of collapse that random labels improve, and know which angles are out of reach when there are more classes
+# than dimensions.
+# **Time** a minute on a CPU, 40 minutes for a reader. **Needs** notebook [00](00_tour_of_a_run.ipynb) for the names of
+# NC1 to NC4. Nothing is trained and nothing downloaded: the backbone below never changes, so whatever moves in this
+# notebook is not learning. It is measurement.
+
+# %%
+import os
+
+import numpy as np
+import torch
+
+import cillab
+from cillab import teaching
+from cillab.geometry import collapse, nc2
+from cillab.geometry.moments import Moments
+from cillab.teaching import check_angle_deviation, check_angle_floor, check_unbiased_quotient, sketch
+
+FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
+PER_CLASS = 20 if FAST else 100
+
+# %%
+stream = cillab.stream("shields", split="B0-Inc10", train_per_class=PER_CLASS, test_per_class=20)
+seen = teaching.frozen_features(stream, cillab.backbone("bundled:vit"))
+num_classes, dim = len(stream.order), seen.x.shape[1]
+print(f"{len(seen.x)} training images, {num_classes} classes, features of {dim} dimensions")
+
+# %% [markdown]
+# `shields` is a world of painted coats of arms; the bundled ViT saw other coats of arms when it was pre-trained.
+#
+# ## 1. How many images must you measure on?
+#
+# NC1 compares two spreads: of images around their class mean, and of class means around their centre,
+#
+# $$\text{NC1}_{\text{quotient}} = \frac{\operatorname{tr}\Sigma_W}{\operatorname{tr}\Sigma_B}, \qquad
+# \text{NC1}_{\text{pinv}} = \tfrac1K \operatorname{tr}(\Sigma_W \Sigma_B^{+}).$$
+#
+# The first is from Tirer, Huang & Niles-Weed (2023), the second from Papyan, Han & Donoho (2020). Both are 0 when every
+# class is a point.
+#
+# > **Predict.** Same backbone, same classes; you measure on $n$ = 1, 2, 5, ... images of each class. What is NC1 at
+# > $n = 1$? Does it then rise, fall, or only get less noisy?
+
+
+# %%
+def first(n: int, x: torch.Tensor = seen.x, y: torch.Tensor = seen.y) -> collapse.Collapse:
+    """All collapse metrics, measured on the first n images of each class."""
+    rows = torch.cat([torch.nonzero(y == c)[:n, 0] for c in stream.order])
+    return collapse.collapse(Moments.of(x[rows], y[rows]), data="train")
+
+
+SIZES = [n for n in (1, 2, 3, 5, 10, 20, 50, 100) if n <= PER_CLASS]
+measured = [first(n) for n in SIZES]
+for n, found in zip(SIZES, measured, strict=True):
+    print(f"{n:>4} images a class: quotient {found.nc1_quotient:.3f}, pinv {found.nc1_pinv:6.2f}")
+
+# %%
+quotients = [found.nc1_quotient for found in measured]
+sketch.lines(SIZES, {"NC1 quotient": quotients}, x_title="images per class", y_title="NC1 (0 = collapsed)", log_x=True)
+
+# %% [markdown]
+# **What you saw.** With one image a class *every* network is perfectly collapsed: an image lies exactly at its own mean.
+# From there NC1 rises with $n$. A run that measures on 5 images a class looks more collapsed than one that measures on
+# 50, and nothing about the features differs.
+#
+# **Why.** Let $v$ be the true spread of a class and $n$ the number of images. The mean is fitted to the same images, so
+# it sits too close to them, and it is itself noisy, so means lie too far apart:
+#
+# $$\mathbb E[\operatorname{tr}\hat\Sigma_W] = \frac{n-1}{n}\,v, \qquad
+# \mathbb E[\operatorname{tr}\hat\Sigma_B] = \operatorname{tr}\Sigma_B + \frac{K-1}{K}\,\frac{v}{n}.$$
+#
+# Both errors push the quotient down. (The factor $\frac{K-1}{K}$: the centre $\mu_G$ is an average of the same noisy
+# means and takes its share of the noise with it.)
+#
+# ### Exercise 1
+# Solve the two equations for the true quotient $v / \operatorname{tr}\Sigma_B$.
+
+
+# %% tags=["exercise"]
+def unbiased_quotient(within: float, between: float, n: int, k: int) -> float:
+    """tr Sigma_W / tr Sigma_B from what was measured on n > 1 images of each of k classes."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_unbiased_quotient(unbiased_quotient)
+
+
+# %% tags=["solution"]
+# Solution of exercise 1: first the spread, then take its noise out of the distances.
+def unbiased_quotient(within: float, between: float, n: int, k: int) -> float:
+    spread = within * n / (n - 1)
+    return spread / (between - spread * (k - 1) / (k * n))
+
+
+assert check_unbiased_quotient(unbiased_quotient)
+
+# %% [markdown]
+# Does your function flatten the curve? Squared lengths of the centred means give $\operatorname{tr}\hat\Sigma_B$.
+
+# %%
+corrected = [np.nan]  # one image has no spread to correct
+for n, found in zip(SIZES[1:], measured[1:], strict=True):
+    between = float(found.norms.square().mean())
+    corrected.append(unbiased_quotient(found.nc1_quotient * between, between, n, num_classes))
+both = {"as measured": quotients, "corrected": corrected}
+sketch.lines(SIZES, both, x_title="images per class", y_title="NC1 quotient", log_x=True)
+
+# %% [markdown]
+# **What you saw.** The corrected curve is flat from the second image on: the whole rise was bias. (It holds on average;
+# small $n$ stays noisy.)
+#
+# **And NC1 pinv?** Look at the printed numbers again: it goes on rising at the largest $n$. It divides by *each* eigenvalue of
+# $\Sigma_B$, so the directions in which means hardly differ decide its value, and just there the noise of the means is
+# larger than the means. The next cell splits it into its $K - 1$ terms.
+
+# %%
+few, many = measured[SIZES.index(5)].spectral, measured[-1].spectral
+terms = {
+    f"{n} images a class": (part.within / part.eigenvalues / num_classes).numpy()
+    for n, part in ((5, few), (SIZES[-1], many))
+}
+sketch.lines(
+    np.arange(1, num_classes),
+    terms,
+    x_title="direction of the class means, strongest first",
+    y_title="its term in NC1 pinv",
+    log_y=True,
+)
+
+# %% [markdown]
+# The last directions carry nearly the whole sum. For a network at the end of a long training they are as strong as the
+# first ones; for any other, NC1 pinv is mostly a statement about the weakest directions and about $n$. Read it beside
+# the quotient, and always with $n$.
+#
+# **Play.** The slider shows all numbers at a given $n$, with true and with shuffled labels (section 3 needs that).
+
+# %%
+shuffled = seen.y[torch.randperm(len(seen.y), generator=torch.Generator().manual_seed(0))]
+
+
+def at(n: int) -> None:
+    for name, labels in (("true labels", seen.y), ("shuffled labels", shuffled)):
+        c = first(n, y=labels)
+        print(f"{name:>16}: quotient {c.nc1_quotient:7.3f}, pinv {c.nc1_pinv:7.2f}, angles {c.nc2_maximal_angle:.3f}")
+
+
+at(5)
+
+# %%
+try:
+    from ipywidgets import SelectionSlider, interact
+except ImportError:
+    print("The slider needs ipywidgets.")
+else:
+    interact(at, n=SelectionSlider(options=SIZES[1:], value=5, description="images", continuous_update=False))
+
+# %% [markdown]
+# ## 2. Is the test set more collapsed than the training set?
+#
+# > **Predict.** The backbone was never trained on these classes, so training and test images are alike to it. We measure
+# > NC1 pinv on all training images and on all test images (20 a class). Equal?
+
+# %%
+on_train, on_test = first(PER_CLASS), first(20, seen.test_x, seen.test_y)
+fair = first(20)
+print(f"train, {PER_CLASS:>3} a class: {on_train.nc1_pinv:.1f}")
+print(f"test,   20 a class: {on_test.nc1_pinv:.1f}")
+print(f"train,  20 a class: {fair.nc1_pinv:.1f}")
+
+# %% [markdown]
+# **What you saw.** With unequal $n$ the test set seems more collapsed, which makes no sense; at equal $n$ the difference is
+# gone. (In fast mode both have 20 and the trap is shut.) For a backbone that *was* trained the two differ in earnest:
+# collapse is a statement about training images, and how much of it carries over to test images is a question of its own.
+# A recorded run shows both, measured at a stated $n$:
+
+# %%
+from cillab.demo import demo_runs
+
+finetuned = next(run for run in map(cillab.Run, demo_runs().values()) if run.spec["learner"] == "finetune")
+picture = cillab.figures.collapse(finetuned)
+print(picture.sentence, *picture.notes[:2], sep="\n")
+picture
+
+# %% [markdown]
+# ## 3. What do random labels do to each number?
+#
+# Deal the labels out at random. Now no class means anything.
+#
+# > **Predict.** Which of these notice: NC1 (spread), NC2 (equal angles)? Could one of them get *better*?
+
+# %%
+true, chance = first(PER_CLASS), first(PER_CLASS, y=shuffled)
+rows = {"NC1 quotient": "nc1_quotient", "NC2 equal lengths": "nc2_equinorm", "NC2 equal angles": "nc2_maximal_angle"}
+for name, field in rows.items():
+    print(f"{name:>18}: true {getattr(true, field):8.3f}   shuffled {getattr(chance, field):8.3f}")
+
+# %% [markdown]
+# **What you saw.** NC1 explodes, as it should. But the angles come *closer* to those of an equiangular frame, and the
+# lengths even out.
+#
+# **Why.** A mean over random images is pure noise, and directions of noise in many dimensions are nearly orthogonal.
+# Centre $K$ of them and their cosines average to exactly $-1/(K-1)$: an almost perfect frame of nothing. NC2 never says
+# that classes are apart. Only NC1 tells a frame of classes from a frame of noise, so the two belong together.
+#
+# ### Exercise 2
+# Write the deviation from the simplex yourself, as root mean square over pairs (the library's `maximal_angle` takes the
+# mean of the absolute values instead):
+#
+# $$\delta = \sqrt{\operatorname{mean}_{c<k}\Big(\cos(\mu_c - \mu_G,\, \mu_k - \mu_G) + \tfrac1{K-1}\Big)^2}, \qquad
+# \mu_G = \tfrac1K \textstyle\sum_c \mu_c.$$
+
+
+# %% tags=["exercise"]
+def angle_deviation(means: np.ndarray) -> float:
+    """delta of class means, one row per class."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_angle_deviation(angle_deviation)
+
+
+# %% tags=["solution"]
+# Solution of exercise 2: centre, normalise, take each pair once.
+def angle_deviation(means: np.ndarray) -> float:
+    centred = means - means.mean(axis=0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    cosines = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    return float(np.sqrt(((cosines + 1 / (len(unit) - 1)) ** 2).mean()))
+
+
+assert check_angle_deviation(angle_deviation)
+
+# %% [markdown]
+# The same from the library's matrix of cosines:
+
+# %%
+means = Moments.of(seen.x, seen.y).means()
+pairs = nc2.cosines(means)[tuple(torch.triu_indices(num_classes, num_classes, 1))]
+library = float((pairs + 1 / (num_classes - 1)).square().mean().sqrt())
+print(f"yours {angle_deviation(means.numpy()):.6f}, library {library:.6f}")
+assert np.isclose(angle_deviation(means.numpy()), library)
+
+# %% [markdown]
+# ## 4. What if there are more classes than dimensions?
+#
+# A simplex of $K$ classes needs $K - 1$ dimensions. We squeeze the class means into $d$ dimensions (their $d$ strongest
+# directions) and look at $\delta$.
+#
+# > **Predict.** 4 classes in a plane: what is the best arrangement, and can all pairs be at the same angle? As $d$ falls
+# > from 160 to 2, when does $\delta$ begin to rise?
+#
+# **Why there is a floor.** Take $K$ unit vectors in $d$ dimensions, with Gram matrix $G$. It has at most $d$ eigenvalues
+# that are not zero, and they add up to $K$; so $\|G\|_F^2 \ge K^2/d$, with equality when all $d$ are equal (the frame
+# potential; Benedetto & Fickus 2003). The diagonal takes $K$ of it:
+#
+# $$\operatorname{mean}_{c \ne k} \cos^2_{ck} \;\ge\; \frac{K^2/d - K}{K(K-1)} = \frac{K-d}{d(K-1)}.$$
+#
+# And unit vectors cannot have a mean cosine below $-1/(K-1)$, because the square of their sum is not negative. Expand
+# $\delta^2 = \operatorname{mean}\cos^2 + \frac{2}{K-1}\operatorname{mean}\cos + \frac{1}{(K-1)^2}$ and put both in.
+#
+# ### Exercise 3
+
+
+# %% tags=["exercise"]
+def angle_floor(k: int, d: int) -> float:
+    """The least delta that k unit vectors can have in d dimensions; 0 where a simplex fits."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_angle_floor(angle_floor)
+
+
+# %% tags=["solution"]
+# Solution of exercise 3. At d = k - 1 the two terms cancel: that is where the simplex begins to fit.
+def angle_floor(k: int, d: int) -> float:
+    return float(np.sqrt(max(0.0, (k - d) / (d * (k - 1)) - 1 / (k - 1) ** 2)))
+
+
+assert check_angle_floor(angle_floor)
+
+# %%
+centred = (means - means.mean(dim=0)).numpy()
+directions = np.linalg.svd(centred, full_matrices=False)[2]
+DIMS = [2, 3, 5, 10, 20, 40, 70, 99]
+of_features = [angle_deviation(centred @ directions[:d].T) for d in DIMS]
+floor = [angle_floor(num_classes, d) for d in DIMS]
+both = {"class means in d dimensions": of_features, "floor": floor}
+sketch.lines(DIMS, both, x_title="d, dimensions", y_title="δ, root mean square deviation", log_x=True)
+
+# %% [markdown]
+# **What you saw.** In 2 or 3 dimensions the class means are about as good as any arrangement can be: there is hardly a
+# choice. From 20 dimensions on the floor falls away and the means do not follow, they do not *use* the room. So the same
+# $\delta$ of 0.3 is nearly the best there is in 10 dimensions and a poor frame in 160. Below $d = K - 1$, read the **generalised** NC2 (`gnc2_log_mean`, `gnc2_log_variance`; Liu et al. 2023, Wu &
+# Papyan 2024), which asks for directions that are as evenly spread as $d$ allows. `collapse` says so itself:
+
+# %%
+squeezed = collapse.collapse(Moments.of((seen.x.double() @ torch.from_numpy(directions[:20].T)), seen.y))
+print(*[note for note in squeezed.notes if "simplex" in note], sep="\n")
+
+# %% [markdown]
+# ## 5. Why does NC2 jump when a task begins?
+#
+# Now let the classes arrive ten at a time. The backbone is frozen: **no feature moves at all**.
+#
+# > **Predict.** Take all pairs of the first ten classes. Does the mean of their cosines change when other classes arrive?
+# > Does its distance from the ideal?
+
+# %%
+first_ten, target = [], []
+for t in range(1, len(stream) + 1):
+    so_far = means[: 10 * t]
+    cosines = nc2.cosines(so_far)[:10, :10]
+    first_ten.append(float(cosines[tuple(torch.triu_indices(10, 10, 1))].mean()))
+    target.append(-1 / (10 * t - 1))
+moving = {"pairs of the first ten classes": first_ten, "ideal, -1/(K-1)": target}
+sketch.lines(np.arange(1, 11), moving, x_title="tasks seen", y_title="mean cosine")
+
+# %% [markdown]
+# **What you saw.** Both curves move though no feature does. The ideal moves because $K$ grows. The cosines move because they
+# are seen from the centre $\mu_G$, and the centre goes where the new classes are. Neither is forgetting.
+#
+# **The control.** On a frozen backbone old classes move in NC1 and NC2 *only* through $\mu_G$. If a plot of yours shows
+# anything else there, it has a bug: run it on `simplecil` before you believe it about your own method.
+#
+# **What would change this?** Take the curve of section 1 for a larger model, if you have one here: CIFAR-100 and
+# ViT-B/16 (both are downloaded once, together about 0.5 GB; a GPU or some patience).
+
+# %% tags=["real-data"]
+BIG = False  # True: run this cell
+if BIG:
+    cifar = cillab.stream("cifar100", split="B0-Inc10", train_per_class=100, test_per_class=20)
+    real = teaching.frozen_features(cifar, cillab.backbone("timm:vit_base_patch16_224.augreg_in21k"))
+    sizes = [2, 3, 5, 10, 20, 50, 100]
+    curve = [first(n, real.x, real.y).nc1_quotient for n in sizes]  # both worlds have class ids 0 to 99
+    display(sketch.lines(sizes, {"ViT-B/16": curve}, x_title="images per class", y_title="NC1 quotient", log_x=True))
+
+# %% [markdown]
+# In the app: `make app`, then
+# [the finetuned run, step by step](http://localhost:8501/step_through?run=demo-finetune&step=9), with collapse beside
+# accuracy.
+#
+# ## Take-aways
+#
+# 1. NC1 grows with the number of images you measure on. State $n$, compare at equal $n$, or correct for it.
+# 2. Equal angles are cheap: noise has them. NC2 means something only beside a small NC1.
+# 3. The ideal depends on $K$ and $d$: it moves with every task and cannot be reached for $K > d + 1$. Try every claim on
+#    frozen features first.

@@ -1,0 +1,329 @@
+# %% [markdown]
+# # Where does the accuracy go when a network learns something new?
+#
+# **You will** step a learner by hand and stop it half way, train a network on six tasks, change *one word* at task 4 and
+# watch it forget nearly everything, and then find out whether anything was really gone.
+# **Time** one to two minutes on a CPU, 45 minutes for a reader. **Needs** notebooks [00](00_tour_of_a_run.ipynb) (accuracy
+# matrix) and [03](03_what_pretraining_gives.ipynb) (crowding).
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cillab
+from cillab import figures
+from cillab.geometry import accuracy
+from cillab.teaching import check_backward_transfer, check_pull, check_three_parts, sketch
+
+FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and steps: the same notebook, rougher numbers
+OUT = Path(tempfile.mkdtemp())  # a folder that stays, such as "runs", lets the app show what you make here
+
+# %%
+stream = cillab.stream(
+    "shields", split="B0-Inc10", train_per_class=10 if FAST else 40, test_per_class=10 if FAST else 20
+)[:6]
+backbone = cillab.backbone("bundled:vit")
+HOW = {"epochs": 2, "batch_size": 20} if FAST else {"epochs": 3, "batch_size": 48}
+stream
+
+# %% [markdown]
+# `finetune` is the simplest learner that trains: all weights of the network and a linear head follow the gradient of
+# cross-entropy on the newest task. No old image is kept. It is here to forget.
+#
+# ## 1. What is a learning step, and can it be undone?
+#
+# `observe` is an iterator. Each item is one step of the optimiser and says how far it is.
+#
+# > **Predict.** We take three steps on the second task and then close the iterator. What has the learner learnt by then: three
+# > steps' worth, or nothing?
+
+# %%
+placed = stream.on(backbone)
+learner = cillab.learner("finetune", backbone, **HOW)
+losses = [progress.loss for progress in learner.observe(placed[0])]
+print(f"{len(losses)} steps, loss from {losses[0]:.2f} to {losses[-1]:.2f}; knows {len(learner.seen)} classes")
+
+# %%
+images = placed[0:1].test().images
+with torch.no_grad():
+    before = learner.logits(images)
+observing = learner.observe(placed[1])
+for _ in range(3):
+    progress = next(observing)
+observing.close()
+with torch.no_grad():
+    after = learner.logits(images)
+print(f"{progress.done} of {progress.total} images seen; knows {len(learner.seen)} classes;", end=" ")
+print("unchanged bit for bit" if torch.equal(before, after) else "changed")
+
+# %% [markdown]
+# **What you saw.** Nothing. What a learner observes takes effect when the iterator is exhausted, and closing it early undoes
+# everything. That is what makes *cancel* safe in the app, and a run that was killed can go on after its last whole task.
+#
+# ## 2. Six tasks
+#
+# A `Lab` does the loop of notebook 03 for any learner: learn, look, write a snapshot and a checkpoint.
+#
+# > **Predict.** How much of task 1 is left after six tasks: all, half, nothing? Guessing among 60 classes gets 1.7 %.
+
+# %%
+lab = cillab.Lab(stream, cillab.learner("finetune", backbone, **HOW), OUT / "local")
+for step in lab:
+    old = "" if step.accuracy.old is None else f", old classes {step.accuracy.old:.1%}"
+    print(f"task {step.task + 1}: new classes {step.accuracy.new:.1%}{old}, NC1 {step.collapse.nc1:.2f}")
+
+# %%
+figures.accuracy_matrix(lab.run)
+
+# %% [markdown]
+# **What you saw.** New classes are learnt each time (the diagonal), and old ones get worse (read a column downwards). Every
+# weight was free to move, yet the first task is far from chance. Why not nothing? One setting of this learner, which we
+# come to in section 4.
+#
+# ## 3. One matrix, several forgettings
+#
+# You know forgetting after Chaudhry et al. (2018) from notebook 00: best accuracy so far, minus now. **Backward transfer**
+# (GEM, Lopez-Paz & Ranzato 2017) compares with the moment of learning instead,
+#
+# $$\text{BWT} = \frac1{T-1}\sum_{j<T-1} \big( R_{T-1,j} - R_{j,j} \big), \qquad j, t = 0, \dots, T-1.$$
+#
+# > **Predict.** Can forgetting be positive while backward transfer is zero? When are the two the same, up to the sign?
+#
+# ### Exercise 1
+
+
+# %% tags=["exercise"]
+def backward_transfer(matrix: np.ndarray) -> float:
+    """BWT of an accuracy matrix; entries above the diagonal are NaN."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_backward_transfer(backward_transfer)
+
+
+# %% tags=["solution"]
+# Solution of exercise 1
+def backward_transfer(matrix: np.ndarray) -> float:
+    return float((matrix[-1, :-1] - np.diag(matrix)[:-1]).mean())
+
+
+assert check_backward_transfer(backward_transfer)
+
+# %%
+matrix = lab.run.accuracy_matrix()
+assert np.isclose(backward_transfer(matrix), accuracy.bwt_gem(matrix))
+picture = figures.variants(lab.run)
+print(picture.sentence)
+picture
+
+# %% [markdown]
+# **What you saw.** Nine names for one matrix, some apart by many points. They agree up to the sign when every task is at
+# its best right after it was learnt. PILOT's forgetting counts the last row in the maximum and can never be negative.
+# *A paper that writes "forgetting" without a formula has not said which.*
+#
+# On the right: an image is right if its task is right **and** its class within the task. Look which of the two falls.
+#
+# ## 4. What does one word change?
+#
+# The head has one row per class. In the softmax of cross-entropy, which classes compete while the newest task is learnt? The
+# run above used only the ten *of the task* (`competitors="local"`, as in PILOT). The natural thing would be *all classes seen*.
+# No image of an old class is there, though: for every image that the learner sees, each old class is wrong.
+#
+# > **Predict.** We fork the run after task 4: same weights, same images, only `competitors="seen"` from then on. Accuracy on
+# > new classes? On old ones?
+
+# %%
+fork = lab.fork(3, OUT / "seen", competitors="seen")
+for step in fork:
+    print(f"task {step.task + 1}: new classes {step.accuracy.new:.1%}, old classes {step.accuracy.old:.1%}")
+
+# %%
+frozen = lab.fork(3, OUT / "frozen", backbone_lr=1e-9)  # and one in which the backbone as good as stops
+list(frozen)
+runs = {"local (as it was)": lab.run, "seen": fork.run, "local, backbone stopped": frozen.run}
+old, new = ([run.metrics().over(f"accuracy/{age}", run.steps)[-1] for run in runs.values()] for age in ("old", "new"))
+sketch.bars(list(runs), {"old classes": old, "new classes": new}, y_title="accuracy after task 6", percent=True)
+
+# %% [markdown]
+# **What you saw.** With all classes in the softmax new classes are answered better and old ones lose most of what they had,
+# within two tasks. The run with the backbone stopped, on the other hand, hardly differs from the one where it went on. Is it
+# the features that were lost in `seen`, or something else? Let us not guess.
+#
+# ### Where do the answers go?
+# The confusion matrix of a snapshot has a row per true class and a column per answer.
+#
+# ### Exercise 2
+
+
+# %% tags=["exercise"]
+def pull(confusion: np.ndarray, task_of_class: np.ndarray) -> float:
+    """Of all test images of old classes, the share that is given to a class of the newest task."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_pull(pull)
+
+
+# %% tags=["solution"]
+# Solution of exercise 2
+def pull(confusion: np.ndarray, task_of_class: np.ndarray) -> float:
+    new = task_of_class == task_of_class.max()
+    return float(confusion[~new][:, new].sum() / confusion[~new].sum())
+
+
+assert check_pull(pull)
+
+
+# %%
+def pulls(run: cillab.Run) -> list[float]:
+    shots = [run.snapshot(step) for step in run.steps[1:]]
+    return [pull(np.asarray(shot["confusion"]), np.asarray(shot["task_of_class"])) for shot in shots]
+
+
+sketch.lines(
+    np.arange(2, 7),
+    {name: pulls(run) for name, run in runs.items()},
+    x_title="task",
+    y_title="old images called new",
+    percent=True,
+)
+
+# %% [markdown]
+# **Why.** While a new task is learnt, the gradient of cross-entropy with respect to the logit of an old class $c$ is its
+# probability, $\partial L / \partial z_c = p_c \ge 0$, on *every* image. So the scores of old classes are pushed down
+# on every step, and nothing ever pushes them up. With local competitors the loss gives old rows no gradient at all.
+
+
+# %%
+def scores(run: cillab.Run) -> list[float]:
+    """Mean score that the classes of each task get on probe images of the first five tasks."""
+    shot = run.snapshot(-1)
+    age, logits = np.asarray(shot["task_of_class"]), np.asarray(shot["logits"], dtype=np.float64)
+    old = np.isin(run.probe.labels, np.asarray(shot["seen"])[age < 5])
+    return [float(logits[old][:, age == task].mean()) for task in range(6)]
+
+
+by_task = [f"task {task + 1}" for task in range(6)]
+sketch.bars(by_task, {name: scores(run) for name, run in runs.items()}, y_title="mean score on old images")
+
+# %% [markdown]
+# On images that belong to the first five tasks, the classes learnt since the fork get the higher scores in `seen`, whatever the
+# image shows.
+
+# %% [markdown]
+# ## 5. Was anything really gone?
+#
+# > **Predict.** Take the features of the learner that answers next to nothing about old classes, and fit a *fresh* linear
+# > head on them (with training images of all classes: an oracle). How many of the old classes does it find?
+#
+# Every snapshot holds the answers of such a fresh ridge: `accuracy/fresh` choosing among all classes seen by now,
+# `accuracy/fresh_then` only among those that were there when the task was learnt. With them the loss of a task falls into three:
+#
+# | part | what is compared | means |
+# |---|---|---|
+# | **deep** | fresh head, classes of then: then and now | the features lost it |
+# | **crowding** | fresh head now: classes of then, and all | the price of more classes |
+# | **shallow** | what the learner's own head lost beyond both | still there, not found |
+#
+# (Deep against shallow forgetting: Lanzillotta et al., arXiv:2512.07400. Crowding kept apart is this library's refinement.)
+#
+# ### Exercise 3
+
+
+# %% tags=["exercise"]
+def three_parts(
+    head_then: float, head_now: float, few_then: float, few_now: float, all_now: float
+) -> tuple[float, float, float]:
+    """Deep, crowding and shallow part of head_then - head_now; `few` and `all` are fresh heads."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_three_parts(three_parts)
+
+
+# %% tags=["solution"]
+# Solution of exercise 3
+def three_parts(
+    head_then: float, head_now: float, few_then: float, few_now: float, all_now: float
+) -> tuple[float, float, float]:
+    deep, crowding = few_then - few_now, few_now - all_now
+    return deep, crowding, head_then - head_now - deep - crowding
+
+
+assert check_three_parts(three_parts)
+
+
+# %%
+def lost(run: cillab.Run, at: int = 5) -> np.ndarray:
+    """Mean over the tasks before `at` of the three parts of what they lost until then."""
+    now, parts = run.snapshot(at), []
+    for task in range(at):
+        then = run.snapshot(task)
+        few = [float(shot["accuracy/fresh_then"][task]) for shot in (then, now)]
+        heads = [float(shot["accuracy/row"][task]) for shot in (then, now)]
+        parts.append(three_parts(*heads, *few, float(now["accuracy/fresh"][task])))
+    return np.mean(parts, axis=0)
+
+
+table = np.stack([lost(run) for run in runs.values()], axis=1)
+names = ("deep: gone from the features", "crowding: more classes", "shallow: lost by the head only")
+sketch.bars(list(runs), dict(zip(names, table, strict=True)), y_title="lost by an old task", stacked=True, percent=True)
+
+# %%
+picture = figures.retention(fork.run)  # the same by task, and the fresh head over time
+print(picture.sentence)
+picture
+
+# %% [markdown]
+# **What you saw.** In the run with `seen` most of what was "forgotten" is **shallow**: the features still tell the old classes
+# apart, the head just never says so. This is the commonest kind of catastrophic forgetting, and the cheapest to mend: new
+# rows by the means of stored features, a fresh ridge, or local competitors from the start. What is deep is gone for good, and
+# what is crowding was never anybody's fault. *Three diseases, one number. Ask which before you choose a medicine.*
+#
+# **Step through it.** Confusion after each task, old classes top left.
+
+
+# %%
+def at_task(index: int) -> None:
+    picture = figures.confusion(fork.run, step=index)
+    print(picture.sentence)
+    display(picture.figure)
+
+
+try:
+    from ipywidgets import IntSlider, interact
+except ImportError:
+    at_task(5)
+else:
+    interact(at_task, index=IntSlider(5, 0, 5, description="step", continuous_update=False))
+
+# %% [markdown]
+# With CIFAR-100 and ViT-B/16, for those who have them and a GPU (0.5 GB to download, some ten minutes):
+
+# %% tags=["real-data"]
+BIG = False  # True: run this cell
+if BIG:
+    cifar = cillab.stream("cifar100", train_per_class=100, test_per_class=50)[:6]
+    vit = cillab.backbone("timm:vit_base_patch16_224.augreg_in21k")
+    real = cillab.Lab(cifar, cillab.learner("finetune", vit, epochs=3, backbone_lr=1e-4), OUT / "cifar100")
+    for _ in real:
+        pass
+    print(dict(zip(("deep", "crowding", "shallow"), lost(real.run).round(3), strict=True)))
+
+# %% [markdown]
+# In the app: `make app`, then [Step through the recorded fine-tuning](http://localhost:8501/step_through?run=demo-finetune&step=9),
+# ten tasks long. With `OUT = Path("runs")` above, your own three runs stand there too.
+#
+# ## Take-aways
+#
+# 1. `observe` changes a learner only when exhausted; a run can be stopped, resumed, and forked at any task.
+# 2. Forgetting has formulas, not a formula; name the one you use.
+# 3. What looks like a wiped memory is often a head that never says the old names. Fit a fresh head before you speak of lost
+#    features, and subtract crowding before you speak of forgetting.

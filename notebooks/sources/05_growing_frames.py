@@ -1,0 +1,326 @@
+# %% [markdown]
+# # Can we fix the ideal geometry in advance, when classes keep coming?
+#
+# **You will** build the ideal frame of $K$ classes, predict to the digit how far each old vertex turns when the frame grows,
+# turn a frame towards real class means, and see why a frame that is right in theory can be at chance in practice.
+# **Time** half a minute on a CPU, 45 minutes for a reader. **Needs** notebooks [02](02_measuring_collapse.ipynb) and
+# [03](03_what_pretraining_gives.ipynb).
+
+# %%
+import os
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+import cillab
+from cillab import teaching
+from cillab.geometry import etf, nc2
+from cillab.geometry.moments import Moments
+from cillab.geometry.whatif import WhatIf
+from cillab.teaching import check_rotation, check_turn, check_vertices, sketch
+
+FAST = bool(os.environ.get("CILLAB_FAST"))
+rng = torch.Generator().manual_seed(0)
+
+# %% [markdown]
+# ## 1. What does the ideal look like?
+#
+# A trained classifier ends, if nothing hinders it, with class means at the vertices of a simplex equiangular tight frame
+# (neural collapse; Papyan, Han & Donoho 2020). So why learn the head at all? Write the frame down, freeze it, and let only
+# the features move (NC-FSCIL, Yang et al., ICLR 2023). The recipe starts from $K$ orthonormal columns $U$:
+#
+# $$M = \sqrt{\tfrac{K}{K-1}}\; U \big(I - \tfrac1K \mathbf 1 \mathbf 1^\top\big).$$
+#
+# > **Predict.** Orthonormal vectors have cosine 0. After the mean of all is taken away from each: is the cosine positive or
+# > negative? How many dimensions do the $K$ vertices span?
+#
+# ### Exercise 1
+
+
+# %% tags=["exercise"]
+def vertices(basis: np.ndarray) -> np.ndarray:
+    """The simplex of K classes from K orthonormal columns [feature, class]: one unit vertex per row."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_vertices(vertices)
+
+
+# %% tags=["solution"]
+# Solution of exercise 1: taking the mean column away is what I - 11^T/K does.
+def vertices(basis: np.ndarray) -> np.ndarray:
+    k = basis.shape[1]
+    return np.sqrt(k / (k - 1)) * (basis - basis.mean(axis=1, keepdims=True)).T
+
+
+assert check_vertices(vertices)
+
+# %%
+basis = etf.orthonormal_basis(160, 10, rng)
+frame = vertices(basis.numpy())
+print(
+    f"spans {np.linalg.matrix_rank(frame)} dimensions, differs from a simplex by {etf.gram_error(torch.tensor(frame)):.0e}"
+)
+assert np.allclose(frame, etf.etf_from_basis(basis))  # the library's
+sketch.heat(frame @ frame.T, x_title="cosines of the ten vertices")
+
+# %% [markdown]
+# **What you saw.** Ones on the diagonal, $-1/9$ everywhere else, in 9 dimensions.
+#
+# ## 2. What happens to the old vertices when ten classes arrive?
+#
+# Class-incremental learning does not know $K$. The obvious way to grow: keep the columns of $U$, append new orthonormal ones,
+# apply the recipe again.
+#
+# > **Predict.** The old columns are kept bit for bit. Do the old vertices stay where they are? If not: do all turn by the
+# > same angle? Is going from 10 to 20 classes worse or better than going from 90 to 100?
+
+# %%
+grown = etf.extend_basis(basis, 10, rng)
+before, after = etf.etf_from_basis(basis), etf.etf_from_basis(grown)[:10]
+turned = torch.rad2deg(torch.acos((before * after).sum(dim=1)))
+print("columns kept bit for bit:", bool((grown[:, :10] == basis).all()))
+print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turned.tolist()])
+
+# %% [markdown]
+# **What you saw.** They all turn, by exactly the same angle, because $K$ stands in the recipe twice: the mean that is taken
+# away moves, and so does the factor in front.
+#
+# **Why this angle.** Let $u_c$ be an old column and $\bar u_1$, $\bar u_2$ the means of the $K_1$ and of all $K_2$ columns. All
+# columns are orthonormal, so $u_c \cdot u_c = 1$, $u_c \cdot \bar u_1 = 1/K_1$, $u_c \cdot \bar u_2 = 1/K_2$ and
+# $\bar u_1 \cdot \bar u_2 = 1/K_2$. Put these into
+#
+# $$\cos\theta = \sqrt{\tfrac{K_1}{K_1 - 1}}\sqrt{\tfrac{K_2}{K_2 - 1}}\; (u_c - \bar u_1) \cdot (u_c - \bar u_2).$$
+#
+# ### Exercise 2
+
+
+# %% tags=["exercise"]
+def turn(k_old: int, k_new: int) -> float:
+    """Degrees by which each old vertex turns when the frame grows from k_old to k_new classes."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_turn(turn)
+
+
+# %% tags=["solution"]
+# Solution of exercise 2. The product of the differences is 1 - 1/K1 - 1/K2 + 1/K2 = (K1 - 1)/K1.
+def turn(k_old: int, k_new: int) -> float:
+    cosine = np.sqrt(k_new * (k_old - 1) / (k_old * (k_new - 1)))
+    return float(np.degrees(np.arccos(min(1.0, cosine))))
+
+
+assert check_turn(turn)
+
+
+# %%
+def turned_by(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Degrees between each old vertex and the same vertex of a larger frame."""
+    return torch.rad2deg(torch.acos((old * new[: len(old)]).sum(dim=1).clamp(-1, 1)))
+
+
+SIZES = range(10, 101, 10)
+columns = etf.orthonormal_basis(160, 10, rng)
+appended = {10: etf.etf_from_basis(columns)}
+for k in SIZES[1:]:
+    columns = etf.extend_basis(columns, 10, rng)
+    appended[k] = etf.etf_from_basis(columns)
+
+# %%
+for k in SIZES[:-1]:
+    angles = turned_by(appended[k], appended[k + 10])
+    print(
+        f"{k:>3} -> {k + 10:>3}: measured {angles.mean():.4f}, spread {angles.std():.0e}, formula {turn(k, k + 10):.4f}"
+    )
+    assert torch.allclose(angles, torch.tensor(turn(k, k + 10)).double())
+
+# %%
+KS = np.arange(2, 101)
+curves = {f"+{more} classes": [turn(int(k), int(k) + more) for k in KS] for more in (1, 5, 10, 50)}
+sketch.lines(KS, curves, x_title="classes already learnt", y_title="degrees by which they turn")
+
+# %% [markdown]
+# **What you saw.** Growing is rough at the start and gentle later; early tasks should be large. That is why many protocols
+# begin with a base of 50 classes: the second task then turns old vertices by 3.3°, not 13.3°.
+#
+# **Play.** How far in all, and is the sum of the steps more than one big step?
+
+
+# %%
+def path(start: int, increment: int) -> None:
+    stops = [*range(start, 100, increment), 100]
+    steps = [turn(a, b) for a, b in pairwise(stops)]
+    once = turn(start, 100)
+    print(f"{start} -> 100 by {increment}: largest {max(steps):.1f}, sum {sum(steps):.1f}, in one step {once:.1f}")
+
+
+path(10, 10)
+path(50, 10)
+
+# %%
+try:
+    from ipywidgets import IntSlider, interact
+except ImportError:
+    print("The sliders need ipywidgets.")
+else:
+    interact(path, start=IntSlider(10, 2, 90), increment=IntSlider(10, 1, 50))
+
+# %% [markdown]
+# **The other way out** is to fix a frame for all classes there will ever be: $K_{\max} = 100$ from the start. Nothing ever turns.
+# The price: the ten first classes get angles of $-1/99$ instead of $-1/9$, and one must know $K_{\max}$, which the rules of
+# class-incremental learning forbid. (Growing: ProNC, arXiv:2505.24254. Fixed in advance: NC-FSCIL.)
+#
+# ## 3. Where should the frame stand?
+#
+# The recipe says nothing about orientation. Now take real features: a frozen backbone and 100 classes.
+
+# %%
+stream = cillab.stream("shields", split="B0-Inc10", train_per_class=10 if FAST else 40, test_per_class=10)
+seen = teaching.frozen_features(stream, cillab.backbone("bundled:vit"))
+means = Moments.of(seen.x, seen.y).means()  # rows in the order of the stream
+head = WhatIf(seen.test_x, seen.test_y, stream.order, means, -means.square().sum(1) / 2, fit=(seen.x, seen.y))
+somewhere = etf.simplex_etf(100, 160, rng)
+print(f"nearest mean, Euclidean: {head.ask().accuracy:.1%}")
+
+# %% [markdown]
+# > **Predict.** Use the frame `somewhere`, in random orientation, as the head, with class 1 at vertex 1 and so on. Its angles
+# > are ideal. Its accuracy on these features?
+
+# %%
+centre = means.mean(dim=0)
+answer = head.ask(weight=somewhere, bias=-somewhere @ centre)
+directions = torch.nn.functional.normalize(means - centre)
+print(
+    f"accuracy {answer.accuracy:.1%}; mean cosine of vertex and class mean {(somewhere * directions).sum(1).mean():.3f}"
+)
+
+# %% [markdown]
+# **What you saw.** Chance. Ideal geometry with no relation to the features is worth nothing *until the features are trained
+# towards it*, and training all features far away is what makes networks forget. So turn the frame first, as far as a
+# rotation can take it. That is the **orthogonal Procrustes** problem (Schönemann 1966): among all orthogonal $R$ maximise
+#
+# $$\sum_i \langle R a_i, b_i \rangle = \operatorname{tr}(R\, A^\top B), \qquad B^\top A = P S Q^\top \;\Rightarrow\; R = P Q^\top .$$
+#
+# (Rows of $A$ and $B$ are points. In the basis of the SVD, $\operatorname{tr}$ is a sum of singular values times the diagonal of
+# an orthogonal matrix, and none of its entries exceeds 1.)
+#
+# ### Exercise 3
+
+
+# %% tags=["exercise"]
+def rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The orthogonal matrix R for which the points a @ R.T agree best with the points b (one point per row)."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_rotation(rotation)
+
+
+# %% tags=["solution"]
+# Solution of exercise 3
+def rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    left, _, right = np.linalg.svd(b.T @ a)
+    return left @ right
+
+
+assert check_rotation(rotation)
+
+# %%
+turned = somewhere @ torch.from_numpy(rotation(somewhere.numpy(), directions.numpy())).T
+nearest = etf.nearest_etf(means)  # the library's, without a frame to begin with
+print(f"yours and the library's differ by {float((turned - nearest).abs().max()):.0e}")
+print(f"still a simplex, to {etf.gram_error(turned):.0e}")
+answer = head.ask(weight=turned, bias=-turned @ centre)
+print(f"accuracy {answer.accuracy:.1%}; mean cosine of vertex and class mean {(turned * directions).sum(1).mean():.3f}")
+
+# %% [markdown]
+# **What you saw.** The same 100 vertices, only turned: from chance to where the nearest mean stands, without training. This is
+# the starting point of methods that put a frame near the means they find. What lies in between?
+
+# %%
+BLENDS = np.linspace(0, 1, 11)
+asked = [head.ask(blend=float(b)) for b in BLENDS]
+curves = {"accuracy": [a.accuracy for a in asked], "NC3, cosine of head and means": [a.nc3_cosine for a in asked]}
+sketch.lines(BLENDS, curves, x_title="0 = class means as head, 1 = nearest simplex", percent=True)
+
+# %% [markdown]
+# **What you saw.** A mixture is a little better than either end: on the way to the simplex, rows of close classes are pushed
+# apart, and the head has not yet lost the means.
+#
+# ## 4. Turn towards the means again after every task?
+#
+# Growing by appended columns ignores where the new class means really are; the nearest frame can be solved anew after every
+# task.
+#
+# > **Predict.** Which turns the old vertices further: appending columns, or solving anew?
+
+# %%
+anew = {k: etf.nearest_etf(means[:k]) for k in SIZES}
+curves = {
+    "solved anew (mean)": [float(turned_by(anew[k], anew[k + 10]).mean()) for k in SIZES[:-1]],
+    "columns appended": [turn(k, k + 10) for k in SIZES[:-1]],
+}
+sketch.lines(SIZES[1:], curves, x_title="classes", y_title="degrees that old vertices turn")
+
+
+# %%
+def fit(frame: torch.Tensor) -> float:
+    """Mean cosine of the vertices and the class means, as seen from their centre."""
+    here = nc2.centre(means[: len(frame)])
+    return float((frame * torch.nn.functional.normalize(here)).sum(dim=1).mean())
+
+
+curves = {"solved anew": [fit(anew[k]) for k in SIZES], "columns appended": [fit(appended[k]) for k in SIZES]}
+sketch.lines(SIZES, curves, x_title="classes", y_title="mean cosine of vertex and class mean")
+
+# %% [markdown]
+# **What you saw.** A dilemma in two pictures. Appending disturbs old classes least and fits real means not at all; solving anew
+# fits, and moves every old target by 10° to 30° per task. Each method of fixed geometry is an answer to it: pre-allocate and
+# train the features (NC-FSCIL), grow (ProNC), or turn again and repair old classes with stored Gaussians. Notice too that the
+# fit falls with $K$ even for the best frame: 100 related classes are *not* a simplex to this backbone.
+#
+# ## 5. Why not just train with cross-entropy towards the frame?
+#
+# > **Predict.** A feature stands exactly at its vertex. Which losses are satisfied: cross-entropy with the frame as head, or
+# > the dot-regression loss $\tfrac12 (m_y \cdot h/\|h\| - 1)^2$ (NC-FSCIL)?
+
+# %%
+h = appended[10].clone().requires_grad_(True)  # ten features, each at its own vertex
+label = torch.arange(10)
+ce = torch.nn.functional.cross_entropy(h @ appended[10].T, label)
+dr = 0.5 * ((torch.nn.functional.normalize(h) * appended[10]).sum(1) - 1).square().mean()
+for name, loss in (("cross-entropy", ce), ("dot regression", dr)):
+    (slope,) = torch.autograd.grad(loss, h, retain_graph=True)
+    print(f"{name:>14}: loss {float(loss.detach()):.3f}, length of the gradient {float(slope.norm()):.1e}")
+
+# %% [markdown]
+# **What you saw.** Cross-entropy is not done at the vertex and never will be: it wants longer features, for ever, and so
+# goes on moving what is already right. Dot regression is exactly zero there, with zero gradient. A loss that can *finish*
+# leaves old classes alone.
+#
+# With CIFAR-100 and ViT-B/16, for those who have them (0.5 GB to download):
+
+# %% tags=["real-data"]
+BIG = False  # True: run this cell
+if BIG:
+    cifar = cillab.stream("cifar100", train_per_class=100, test_per_class=50)
+    real = teaching.frozen_features(cifar, cillab.backbone("timm:vit_base_patch16_224.augreg_in21k"))
+    mu = Moments.of(real.x, real.y).means()
+    ask = WhatIf(real.test_x, real.test_y, cifar.order, mu, -mu.square().sum(1) / 2, fit=(real.x, real.y)).ask
+    print({blend: f"{ask(blend=blend).accuracy:.1%}" for blend in (0.0, 0.5, 1.0)})
+
+# %% [markdown]
+# In the app: `make app`, then [Step through](http://localhost:8501/step_through?run=demo-min&step=9) shows cosines of class means
+# beside the moving ideal, task by task.
+#
+# ## Take-aways
+#
+# 1. When a simplex grows from $K_1$ to $K_2$ classes, every old vertex turns by the same angle,
+#    $\cos^2\theta = \frac{K_2 (K_1 - 1)}{K_1 (K_2 - 1)}$, even if every column is kept.
+# 2. A frame is only as good as its orientation: the same angles give chance or the accuracy of the nearest mean.
+# 3. Fit and stability pull in opposite directions. Ask of every method which one it pays with.

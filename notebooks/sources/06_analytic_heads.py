@@ -1,0 +1,290 @@
+# %% [markdown]
+# # Can a classifier learn in tasks and forget *exactly* nothing?
+#
+# **You will** write a classifier that learns ten tasks one after another and ends with the same weights as if it had seen all
+# images at once, find the digit where that stops being true, and ask a head what would have happened otherwise.
+# **Time** half a minute on a CPU, 40 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb).
+
+# %%
+import os
+
+import numpy as np
+import torch
+
+import cillab
+from cillab import teaching
+from cillab.geometry.moments import Moments
+from cillab.geometry.whatif import WhatIf
+from cillab.teaching import check_passes, check_recursion, check_ridge, sketch
+
+FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
+GAMMA = 10.0
+
+# %%
+stream = cillab.stream("shields", split="B0-Inc10", train_per_class=20 if FAST else 100, test_per_class=10)
+backbone = cillab.backbone("bundled:vit")
+seen = teaching.frozen_features(stream, backbone)
+phi, new = seen.x.double().numpy(), seen.test_x.double().numpy()
+row = {class_id: place for place, class_id in enumerate(stream.order)}  # classes in the order of the stream
+label, truth = (np.array([row[c] for c in ids.tolist()]) for ids in (seen.y, seen.test_y))
+onehot = np.eye(len(stream.order))[label]
+tasks = np.split(np.arange(len(phi)), len(stream))  # rows of each task
+print(f"{len(phi)} images, {phi.shape[1]} features, {len(tasks)} tasks")
+
+# %% [markdown]
+# ## 1. What has a closed form?
+#
+# Let $\Phi$ hold one feature per row and $Y$ a one in the column of the right class. Least squares with a penalty $\gamma$ on the
+# size of the weights,
+#
+# $$W = \arg\min_W \|\Phi W - Y\|_F^2 + \gamma \|W\|_F^2 = (\Phi^\top \Phi + \gamma I)^{-1}\, \Phi^\top Y,$$
+#
+# is *ridge regression*. It is no less a classifier for being a regression: take the largest output.
+#
+# ### Exercise 1
+
+
+# %% tags=["exercise"]
+def ridge(phi: np.ndarray, y: np.ndarray, gamma: float) -> np.ndarray:
+    """W [feature, class] of the equation above."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_ridge(ridge)
+
+
+# %% tags=["solution"]
+# Solution of exercise 1: solve, do not invert.
+def ridge(phi: np.ndarray, y: np.ndarray, gamma: float) -> np.ndarray:
+    return np.linalg.solve(phi.T @ phi + gamma * np.eye(phi.shape[1]), phi.T @ y)
+
+
+assert check_ridge(ridge)
+
+# %%
+joint = ridge(phi, onehot, GAMMA)
+print(f"all classes at once: {((new @ joint).argmax(axis=1) == truth).mean():.1%}")
+
+# %% [markdown]
+# ## 2. And in tasks, without old images?
+#
+# > **Predict.** You see ten classes at a time and may keep no image. How close can you come to `joint`: to a percent, to a
+# > digit, exactly?
+#
+# Look at the formula: images enter only through the sums $\Phi^\top\Phi$ and $\Phi^\top Y$. One could just add up. The classical
+# way, **recursive least squares**, keeps the solution itself: $W$ and the inverse $R = (\Phi^\top\Phi + \gamma I)^{-1}$, updated
+# by Woodbury's identity when a batch $(\Phi, Y)$ arrives (ACIL, Zhuang et al., NeurIPS 2022):
+#
+# $$R' = R - R\,\Phi^\top (I + \Phi R\,\Phi^\top)^{-1} \Phi R, \qquad W' = W + R'\,\Phi^\top (Y - \Phi W).$$
+#
+# Read the second one aloud: *correct $W$ by the error it makes on the new images, in the metric of everything seen*.
+#
+# ### Exercise 2
+
+
+# %% tags=["exercise"]
+def update(inverse: np.ndarray, weight: np.ndarray, phi: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R' and W' after the images `phi` with targets `y`."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_recursion(update)
+
+
+# %% tags=["solution"]
+# Solution of exercise 2. The matrix to invert has one row per new image, not per feature.
+def update(inverse: np.ndarray, weight: np.ndarray, phi: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    seen_by = phi @ inverse
+    inverse = inverse - seen_by.T @ np.linalg.solve(np.eye(len(phi)) + seen_by @ phi.T, seen_by)
+    return inverse, weight + inverse @ phi.T @ (y - phi @ weight)
+
+
+assert check_recursion(update)
+
+
+# %%
+def in_tasks(dtype: type, batches: list[np.ndarray], gamma: float = GAMMA) -> np.ndarray:
+    """W after the batches one by one, all arithmetic in `dtype`."""
+    inverse = (np.eye(phi.shape[1]) / gamma).astype(dtype)
+    weight = np.zeros((phi.shape[1], onehot.shape[1]), dtype)
+    for rows in batches:
+        inverse, weight = update(inverse, weight, phi[rows].astype(dtype), onehot[rows].astype(dtype))
+    return weight
+
+
+recursive = in_tasks(np.float64, tasks)
+print(f"largest difference to joint: {np.abs(recursive - joint).max():.0e}, largest weight {np.abs(joint).max():.2f}")
+assert np.allclose(recursive, joint, atol=1e-9)
+
+# %% [markdown]
+# **What you saw.** The same weights, to a dozen digits. This is not a bound and not a trick with stored data: a learner can
+# forget *exactly nothing*, if its features stay where they are and its loss is quadratic.
+#
+# > **Predict.** Now in single precision, the numbers that GPUs like best, and for several $\gamma$. A smaller $\gamma$ hardly
+# > changes the joint solution. What does it do to the recursion?
+
+# %%
+for gamma in (10.0, 0.1, 1e-3):
+    exact = ridge(phi, onehot, gamma)
+    print(f"gamma {gamma:g}: joint {((new @ exact).argmax(axis=1) == truth).mean():.1%}")
+    for dtype in (np.float64, np.float32):
+        with np.errstate(all="ignore"):  # numbers may overflow: that is the point
+            weight = in_tasks(dtype, tasks, gamma)
+            gap, right = np.abs(weight - exact).max(), ((new @ weight).argmax(axis=1) == truth).mean()
+        print(f"    in tasks, {dtype.__name__}: {right:.1%}, weights differ by {gap:.0e}")
+
+# %% [markdown]
+# **What you saw.** In double precision all is well. In single precision the same formula goes from harmless to chance as
+# $\gamma$ falls, while the joint solution does not care. $R$ starts at $I/\gamma$, which is huge, and each update subtracts from
+# it a matrix that is nearly equal: what is left is rounding. A formula that is exact on paper is not therefore exact on a
+# machine. The library keeps the *sums* in float64 and factors once after each task, where nothing is subtracted. Its learner
+# is `acil`; with `expansion=0` it reads the plain features:
+
+# %%
+learner = cillab.learner("acil", backbone, expansion=0, gamma=GAMMA)
+placed = stream.on(backbone)
+for task in placed:
+    *_, last = learner.observe(task)  # the last of its progress reports
+with torch.no_grad():
+    logits = learner.logits(placed.test().images).double().cpu().numpy()
+print(f"largest difference of the logits to joint: {np.abs(logits - new @ joint).max():.0e}")
+assert learner.seen == stream.order
+assert np.allclose(logits, new @ joint, atol=1e-4)  # the learner answers in float32
+
+# %% [markdown]
+# ## 3. What if it sees the images more than once?
+#
+# MiN (this library's `min`) adds to the same sums in several stages of a task. Suppose all images are added $p$ times.
+#
+# > **Predict.** With gradient descent, more passes mean a better fit. And here?
+#
+# ### Exercise 3
+# Put $p\,\Phi^\top\Phi$ and $p\,\Phi^\top Y$ into the closed form. Which $\gamma'$ gives the same $W$ in one pass?
+
+
+# %% tags=["exercise"]
+def equivalent_gamma(gamma: float, passes: int) -> float:
+    """gamma of the one-pass ridge with the same solution as `passes` passes with `gamma`."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_passes(equivalent_gamma)
+
+
+# %% tags=["solution"]
+# Solution of exercise 3: divide (p Phi^T Phi + gamma I) W = p Phi^T Y by p.
+def equivalent_gamma(gamma: float, passes: int) -> float:
+    return gamma / passes
+
+
+assert check_passes(equivalent_gamma)
+
+# %%
+five_times = in_tasks(np.float64, tasks * 5)
+other = ridge(phi, onehot, equivalent_gamma(GAMMA, 5))
+print(f"five passes against one with gamma / 5: {np.abs(five_times - other).max():.0e}")
+print(f"five passes against one with gamma:     {np.abs(five_times - joint).max():.0e}")
+assert np.allclose(five_times, other, atol=1e-9)
+
+# %% [markdown]
+# **What you saw.** $p$ passes are $\gamma / p$. So a code that adds its images in every epoch does not have the $\gamma$ that its
+# configuration says. When you compare two implementations, count the passes.
+#
+# ## 4. What if? Ask the head
+#
+# `WhatIf` takes features once and answers at once: another $\gamma$, classes left out, a head blended with the nearest simplex.
+#
+# > **Predict.** As $\gamma$ grows from 0.01 to a million, weights shrink to nothing. Does accuracy go to chance?
+
+# %%
+means = Moments.of(seen.x, seen.y).means()
+asked = WhatIf(seen.test_x, seen.test_y, stream.order, means, fit=(seen.x, seen.y), new_classes=stream.classes[-1])
+GAMMAS = [0.01, 0.1, 1, 10, 100, 1e3, 1e4, 1e5, 1e6]
+answers = [asked.ask(gamma=g) for g in GAMMAS]
+curves = {
+    "accuracy": [a.accuracy for a in answers],
+    "NC3, cosine of head and class means": [a.nc3_cosine for a in answers],
+    "NC4, agrees with the nearest mean": [a.nc4 for a in answers],
+}
+sketch.lines(GAMMAS, curves, x_title="gamma", log_x=True, percent=True)
+
+# %% [markdown]
+# **What you saw.** It does not go to chance. At large $\gamma$ the inverse becomes $I/\gamma$, so
+# $W \to \Phi^\top Y / \gamma$: sums of the features of each class. (`WhatIf` centres $\Phi$ and $Y$ first, which is a bias without
+# a penalty.) The rows of the head then point *exactly* at the centred class means. NC3 is reached, from below, by a head that has learnt nothing but means; small $\gamma$ moves it away from them
+# and is better for it. **Self-duality is not quality**: on features that have not collapsed, the best head is not the means.
+#
+# **Play.** Leave out the classes of the newest task, or blend.
+
+
+# %%
+def what_if(gamma: float = 10.0, blend: float = 0.0, newest: bool = True) -> None:
+    a = asked.ask(gamma=gamma, blend=blend, dropped=() if newest else stream.classes[-1])
+    print(f"{len(a.classes)} classes: accuracy {a.accuracy:.1%}, on old ones {a.old_accuracy:.1%}, NC1 {a.nc1:.1f}")
+
+
+what_if()
+what_if(newest=False)
+
+# %%
+try:
+    from ipywidgets import FloatLogSlider, FloatSlider, interact
+except ImportError:
+    print("The sliders need ipywidgets.")
+else:
+    interact(what_if, gamma=FloatLogSlider(10, min=-2, max=6), blend=FloatSlider(0, min=0, max=1, step=0.1))
+
+# %% [markdown]
+# Without the newest ten classes the old ones are answered better, though nothing about them changed: crowding again, seen from
+# the other side.
+#
+# ## 5. Is a linear read-out of 160 features all there is?
+#
+# A closed form is cheap, so give it more to read: random features $\mathrm{relu}(h R)$ with a fixed random matrix $R$
+# (RanPAC, McDonnell et al., NeurIPS 2023; ACIL too).
+#
+# > **Predict.** $R$ is random and never trained. Do 64 such features lose? Can 2048 of them beat the 160 they are made of?
+
+# %%
+WIDTHS = (64, 160, 512, 1024) if FAST else (64, 160, 512, 1024, 2048)
+right = []
+for width in WIDTHS:
+    mixing = np.random.default_rng(0).normal(size=(phi.shape[1], width)) / np.sqrt(phi.shape[1])
+    wide, wide_new = np.maximum(phi @ mixing, 0), np.maximum(new @ mixing, 0)
+    right.append(((wide_new @ ridge(wide, onehot, GAMMA)).argmax(axis=1) == truth).mean())
+plain = ((new @ joint).argmax(axis=1) == truth).mean()
+sketch.lines(
+    WIDTHS, {"random features": right}, x_title="width", levels={"plain features": plain}, log_x=True, percent=True
+)
+
+# %% [markdown]
+# **What you saw.** A narrow random layer loses, a wide one wins: classes that no hyperplane separates in 160 dimensions are
+# separated in thousands (Cover 1965). The exact recursion still holds, since $R$ is fixed before the first image. The price is
+# $D^2$ numbers: at $D = 10{,}000$, RanPAC's choice, the matrix $\Phi^\top\Phi$ alone has 100 million.
+#
+# **What would change this?** Let the features move. Then the sums of old tasks belong to features that exist no more, and
+# exactness is gone: that is where notebooks 07, 08 and 10 begin.
+#
+# With CIFAR-100 and ViT-B/16, for those who have them (0.5 GB to download):
+
+# %% tags=["real-data"]
+BIG = False  # True: run this cell
+if BIG:
+    cifar = cillab.stream("cifar100", train_per_class=100, test_per_class=50)
+    real = teaching.frozen_features(cifar, cillab.backbone("timm:vit_base_patch16_224.augreg_in21k"))
+    mu = Moments.of(real.x, real.y).means()
+    big = WhatIf(real.test_x, real.test_y, cifar.order, mu, fit=(real.x, real.y))
+    print({g: f"{big.ask(gamma=g).accuracy:.1%}" for g in (1.0, 100.0, 1e4, 1e6)})
+
+# %% [markdown]
+# In the app: `make app`, then [Step through](http://localhost:8501/step_through?run=demo-min&step=9): the head of `min` is such a
+# ridge, on features with learnt noise.
+#
+# ## Take-aways
+#
+# 1. On fixed features, ridge regression in tasks *is* joint ridge regression, to rounding: keep the sums in float64.
+# 2. $p$ passes over the data are one pass with $\gamma/p$. Count passes before you compare.
+# 3. At large $\gamma$ the head becomes the class means: NC3 says how a head relates to the means, not how good it is.

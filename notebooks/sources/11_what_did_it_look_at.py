@@ -1,0 +1,308 @@
+# %% [markdown]
+# # What did it look at, and how would we know?
+#
+# **You will** compute a saliency map from an activation and a gradient, find the layer where it is exactly blank, ask for the
+# difference between two classes, and test the maps against the place where the object really is.
+# **Time** under a minute on a CPU, 45 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb).
+#
+# Maps are seductive. Each section therefore ends in a number, and the bundled world helps: every picture of a shield comes with
+# the mask of its charge (the lion, the key, the star), which is part of what its class is.
+
+# %%
+import os
+
+import numpy as np
+import torch
+
+import cillab
+from cillab import teaching
+from cillab.core.errors import InvalidRequestError
+from cillab.explain.gradcam import gradcam, noise_floor
+from cillab.explain.layers import as_grid, cam_layer
+from cillab.explain.overlap import as_seen, energy_inside, pointing_game
+from cillab.teaching import check_cam, check_difference, check_energy, sketch
+
+FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
+
+# %%
+backbone = cillab.backbone("bundled:vit")
+stream = cillab.stream(
+    "shields", split="B0-Inc10", train_per_class=12 if FAST else 60, test_per_class=5 if FAST else 20
+)
+stream = stream[:4].on(backbone)
+learner = cillab.learner("simplecil", backbone)
+list(learner.observe(stream[0]))
+images, labels = stream.train(0).images[::12], stream.train(0).labels[::12]
+print(*backbone.block_names, "features of", backbone.feature_dim)
+
+# %% [markdown]
+# ## 1. Which patches speak for a class?
+#
+# A ViT carries one vector per patch. Take them at some layer, $a_{p,c}$ (patch, channel), and the gradient of a logit there. Grad-CAM
+# (Selvaraju et al., ICCV 2017) weighs each channel by its mean gradient and keeps what speaks *for* the class:
+#
+# $$w_c = \frac1P \sum_p \frac{\partial z}{\partial a_{p,c}}, \qquad \text{map}_p = \max\Big(0, \sum_c w_c\, a_{p,c}\Big).$$
+#
+# The logit must be the one the method answers with. This learner has no trained head at all; its logits are cosines with class
+# means, and the gradient goes through those.
+#
+# ### Exercise 1
+
+
+# %% tags=["exercise"]
+def cam(activation: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Map [row, column] from [row, column, channel]."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_cam(cam)
+
+
+# %% tags=["solution"]
+# Solution of exercise 1
+def cam(activation: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    return np.maximum(activation @ gradient.mean(axis=(0, 1)), 0)
+
+
+assert check_cam(cam)
+
+
+# %%
+def taken(layer: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Activation at a layer and the gradient of the largest logit there, laid out on the image."""
+    with torch.enable_grad(), backbone.tap(layer, cut=True) as taps:
+        score = learner.logits(images).amax(dim=1).sum()  # images do not interact: the gradient of a sum is each one's
+        (gradient,) = torch.autograd.grad(score, taps[layer])
+    count = len(images)
+    return tuple(as_grid(x.detach(), backbone, layer, images=count) for x in (taps[layer], gradient))
+
+
+layer = cam_layer(backbone)
+activation, gradient = taken(layer)
+maps = np.stack([cam(a.numpy(), g.numpy()) for a, g in zip(activation, gradient, strict=True)])
+assert np.allclose(maps, gradcam(learner, images)["predicted"], atol=1e-6)  # the library's
+captions = [stream.class_names[c][:24] for c in labels.tolist()]
+teaching.tiles(images[:6].numpy(), maps[:6], captions[:6])
+
+# %% [markdown]
+# **What you saw.** Yours agree with the library's. All pictures share one colour scale, and a map keeps its unit (here: of a cosine).
+# If each were stretched to $[0, 1]$, as many tools do, a map of pure rounding noise would look as vivid as the rest.
+#
+# ## 2. Which layer?
+#
+# Deeper is more abstract, so one would take the output of the last block.
+#
+# > **Predict.** How large is the largest gradient at a *patch* behind the last block of this ViT, which reads its answer from the class
+# > token alone?
+
+# %%
+last = backbone.block_names[-1]
+places = [backbone.block_names[-2], f"{last}.norm1", f"{last}.attn", f"{last}.norm2", last]
+for place in places:
+    print(f"{place:>16}: largest gradient at a patch {float(taken(place)[1].abs().max()):.1e}")
+
+# %%
+try:
+    gradcam(learner, images, layer=last)
+except InvalidRequestError as error:
+    print(error)
+
+# %% [markdown]
+# **What you saw.** Exactly zero, not small. Patches talk to the class token through attention; in the last block that happens once, from
+# what stands *before* it (`norm1`). What a patch is behind it, nobody reads. So the last block's output gives a blank map
+# for every picture and every class, and the library refuses it rather than draw it. With average pooling
+# it would be fine: *choose the layer from the way the model pools.*
+#
+# ## 3. Is it where the object is?
+#
+# ### Exercise 2
+# Which share of the map's mass lies on the charge? The mask says for each cell how much of it the charge covers.
+
+
+# %% tags=["exercise"]
+def energy(heat: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the mass of the map inside the mask; the mask is a share of each cell in [0, 1]."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_energy(energy)
+
+
+# %% tags=["solution"]
+# Solution of exercise 2
+def energy(heat: np.ndarray, mask: np.ndarray) -> float:
+    return float((heat * mask).sum() / heat.sum())
+
+
+assert check_energy(energy)
+
+# %% [markdown]
+# > **Predict.** The charge covers perhaps a tenth of a picture. Energy inside it, for maps of the last and of earlier layers: all at
+# > chance, growing with depth, largest in the middle?
+
+# %%
+for task in range(1, 4):
+    list(learner.observe(stream[task]))
+test = stream.test()
+masks = as_seen(test.masks, backbone.preprocessing)
+chance = float(masks.float().mean())
+layers = [f"{name}.norm1" for name in backbone.block_names]
+inside, pointed = [], []
+for place in layers:
+    found = gradcam(learner, test.images, layer=place)["predicted"]
+    inside.append(float(energy_inside(found, masks).nanmean()))
+    pointed.append(float(pointing_game(found, masks).nanmean()))
+
+# %%
+depth = np.arange(1, len(layers) + 1)
+curves = {"energy inside the charge": inside, "hottest patch touches the charge": pointed}
+sketch.lines(
+    depth, curves, x_title="block", levels={"share of the picture that the charge takes": chance}, percent=True
+)
+
+# %% [markdown]
+# **What you saw.** Compare the energy with the dotted line, never with zero: a map that is the same everywhere gets exactly that. How far
+# a curve is above it is what "looks at the object" means here. (The field of the shield belongs to the class as well, so
+# 100 % would not be right either.)
+#
+# **Play** with the layer.
+
+
+# %%
+def at_block(block: int) -> None:
+    found = gradcam(learner, images[:6], layer=f"blocks.{block - 1}.norm1")["predicted"].numpy()
+    print(f"block {block}: largest value {found.max():.2g}")
+    display(teaching.tiles(images[:6].numpy(), found, captions[:6]))
+
+
+try:
+    from ipywidgets import IntSlider, interact
+except ImportError:
+    at_block(3)
+else:
+    interact(at_block, block=IntSlider(3, 1, len(layers), continuous_update=False))
+
+# %% [markdown]
+# ## 4. Is a map louder than nothing?
+#
+# > **Predict.** Replace the head by random directions, scaled so that their scores spread as the learner's do. How large do maps get?
+
+# %%
+maps = gradcam(learner, test.images)["predicted"]
+floor = noise_floor(learner, test.images, draws=4)
+loud = maps.flatten(1).amax(dim=1)
+print(
+    f"noise floor {floor:.3g} (95 % of maps of random heads are below); {(loud > floor).float().mean():.0%} of maps above"
+)
+bins = np.quantile(loud, [0.05, 0.25, 0.5, 0.75, 0.95])
+sketch.bars(["5 %", "25 %", "half", "75 %", "95 %"], {"largest value of a map": bins}, levels={"noise floor": floor})
+
+# %% [markdown]
+# **What you saw.** A map below the floor says no more than a random head would. The app hatches such maps. Passing this test is
+# necessary, not sufficient. A stronger one **does** something: cover the hottest patches and see whether the answer suffers more
+# than when other patches are covered.
+
+
+# %%
+def covered(heat: torch.Tensor, count: int = 10) -> float:
+    """Accuracy when the `count` patches with the largest heat are painted in the picture's mean colour."""
+    cells = torch.zeros_like(heat.flatten(1))
+    cells.scatter_(1, heat.flatten(1).topk(count).indices, 1)
+    side = test.images.shape[-1] // heat.shape[-1]
+    paint = cells.view_as(heat).repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None].bool()
+    mean = test.images.float().mean(dim=(2, 3), keepdim=True).to(torch.uint8)
+    with torch.no_grad():
+        logits = learner.logits(torch.where(paint, mean, test.images))
+    return float((torch.tensor(learner.seen)[logits.argmax(1).cpu()] == test.labels.cpu()).float().mean())
+
+
+# %%
+random = torch.rand(maps.shape, generator=torch.Generator().manual_seed(0))
+found = {"nothing": covered(maps, 0), "10 hottest": covered(maps), "10 at random": covered(random)}
+found["10 coldest"] = covered(-maps)
+sketch.bars(list(found), {"accuracy": list(found.values())}, x_title="patches covered (of 64)", percent=True)
+
+# %% [markdown]
+# **What you saw.** This is the order that a faithful map must give: covering what is hot hurts more than covering anything, and what
+# is cold least. If hot and random are alike, the map is decoration. (Painted patches are odd pictures in themselves;
+# that is why random is the reference, not nothing.)
+#
+# ## 5. What tipped it over?
+#
+# After more tasks, pictures of the first one are taken for new classes. The map of the true class and that of the rival often look
+# alike: both are about the same object. Ask for the difference instead.
+#
+# ### Exercise 3
+
+
+# %% tags=["exercise"]
+def difference(logits: np.ndarray, true: int) -> float:
+    """Logit of the true class minus the largest other logit."""
+    raise NotImplementedError
+
+
+# %% tags=["check"]
+check_difference(difference)
+
+
+# %% tags=["solution"]
+# Solution of exercise 3
+def difference(logits: np.ndarray, true: int) -> float:
+    return float(logits[true] - np.delete(logits, true).max())
+
+
+assert check_difference(difference)
+
+# %%
+first = stream[:1].test()
+with torch.no_grad():
+    logits = learner.logits(first.images).cpu()
+answers = torch.tensor(learner.seen)[logits.argmax(dim=1)]
+lost = torch.nonzero(answers != first.labels.cpu()).flatten()
+print(f"{len(lost)} of {len(first)} test pictures of task 1 are now taken for another class")
+chosen = first.take(lost[:2])
+three = gradcam(learner, chosen.images, ("true", "predicted", "difference"), labels=chosen.labels)
+
+# %%
+rows = torch.stack([three[name] for name in ("true", "predicted", "difference")], dim=1).flatten(0, 1).numpy()
+named = [
+    f"{target}: {stream.class_names[c][:26]}"
+    for true, said in zip(chosen.labels.tolist(), answers[lost[:2]].tolist(), strict=True)
+    for target, c in (("true", true), ("predicted", said), ("difference", true))
+]
+teaching.tiles(np.repeat(chosen.images.numpy(), 3, axis=0), rows, named, columns=3)
+
+# %%
+agree = torch.corrcoef(torch.stack([three["true"].flatten(), three["predicted"].flatten()]))[0, 1]
+print(f"maps of the true and of the predicted class correlate {float(agree):.2f}")
+
+# %% [markdown]
+# **What you saw.** One colour scale over all six. "Where does it see the true class" and "where does it see the rival" are nearly one
+# question, since both classes share parts. The difference shows the patches that speak for the true class *against* its
+# rival: what is left of the right answer.
+#
+# With CIFAR-100 and ViT-B/16, for those who have them (0.5 GB to download); no masks there, so only the layers:
+
+# %% tags=["real-data"]
+BIG = False  # True: run this cell
+if BIG:
+    backbone = cillab.backbone("timm:vit_base_patch16_224.augreg_in21k")
+    stream = cillab.stream("cifar100", train_per_class=20, test_per_class=5)[:2].on(backbone)
+    learner = cillab.learner("simplecil", backbone)
+    for task in stream:
+        list(learner.observe(task))
+    images = stream.test().images[:12]
+    print({place: float(taken(place)[1].abs().max()) for place in ("blocks.11.norm1", "blocks.11")})
+    display(teaching.tiles(images.cpu().numpy(), gradcam(learner, images)["predicted"].cpu().numpy()))
+
+# %% [markdown]
+# In the app: `make app`, then [Grad-CAM](http://localhost:8501/grad_cam?run=demo-min&step=9): the same maps for a recorded run, one image
+# over all tasks, with energy and pointing game.
+#
+# ## Take-aways
+#
+# 1. For a ViT that reads its class token, gradients at patches behind the last block are exactly zero; `norm1` of that block is the place.
+# 2. Keep the scale, show the noise floor, compare energy with the object's share of the picture, and cover patches to test the claim.
+# 3. To see why a class was lost, ask for true minus rival: two maps of similar classes look alike.

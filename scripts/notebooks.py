@@ -1,0 +1,217 @@
+"""Notebooks from readable sources and back, the student version, and a gallery of executed ones.
+
+    python scripts/notebooks.py write              notebooks/sources/*.py -> notebooks/*.ipynb
+    python scripts/notebooks.py read               the other way, after an edit in Jupyter
+    python scripts/notebooks.py student OUT        without solutions
+    python scripts/notebooks.py gallery OUT        executed, as HTML with figures
+
+A source is a Python file in the percent format, which editors and jupytext know too: `# %%` begins a code cell,
+`# %% [markdown]` a text, `# %% tags=["exercise"]` a tagged one. The tags: `exercise` (a stub), `check` (one call),
+`solution` (folded), `real-data` (not run unless the reader says so).
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HOME = Path(__file__).parents[1] / "notebooks"
+LIMIT_BYTES = 1_000_000  # of an executed notebook
+_HEAD = re.compile(r"^# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?$")
+_KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+Notebook = dict[str, Any]
+
+
+def from_source(text: str) -> Notebook:
+    """The notebook that a percent source describes.
+
+    Raises:
+        ValueError: text before the first cell, or a head that cannot be read (with its line).
+    """
+    cells: list[dict[str, Any]] = []
+    body: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.startswith("# %%"):
+            if not cells and line.strip():
+                raise ValueError(f"line {number}: text before the first `# %%`")
+            body.append(line)
+            continue
+        head = _HEAD.match(line)
+        if head is None:
+            raise ValueError(f"line {number}: cannot read {line!r}")
+        _close(cells, body)
+        body = []
+        cells.append(_cell(len(cells), markdown=bool(head["markdown"]), tags=json.loads(head["tags"] or "[]")))
+    _close(cells, body)
+    return {"cells": cells, "metadata": _KERNEL, "nbformat": 4, "nbformat_minor": 5}
+
+
+def to_source(notebook: Notebook) -> str:
+    """The percent source of a notebook; `from_source` undoes it."""
+    parts = []
+    for cell in notebook["cells"]:
+        lines, tags = "".join(cell["source"]).splitlines(), cell["metadata"].get("tags", [])
+        markdown = cell["cell_type"] == "markdown"
+        head = "# %%" + (" [markdown]" if markdown else "") + (f" tags={json.dumps(tags)}" if tags else "")
+        shown = [f"# {line}".rstrip() for line in lines] if markdown else lines
+        parts.append("\n".join([head, *shown]))
+    return "\n\n".join(parts) + "\n"
+
+
+def dumps(notebook: Notebook) -> str:
+    """JSON as nbstripout writes it."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def without_solutions(notebook: Notebook) -> Notebook:
+    """The student version: cells tagged `solution` are gone, a line on top says what to do."""
+    kept = [cell for cell in notebook["cells"] if "solution" not in cell["metadata"].get("tags", [])]
+    note = _cell(0, markdown=True, tags=[])
+    note["source"] = [
+        "*Student version: each exercise is a function that you write; the cell below it says whether it is right.\n",
+        "Later cells use your functions, so go from top to bottom.*",
+    ]
+    cells = [kept[0], note, *kept[1:]]
+    return {**notebook, "cells": [{**cell, "id": str(index)} for index, cell in enumerate(cells)]}
+
+
+def execute(path: Path) -> Any:
+    """Run a notebook in a fresh kernel, where it stands; plotly figures as JSON only.
+
+    Raises:
+        CellExecutionError: a cell failed. ValueError: the result is too large to be passed on.
+    """
+    import nbformat  # noqa: PLC0415 (only here: the rest needs the standard library alone)
+    from nbclient import NotebookClient  # noqa: PLC0415
+
+    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
+    notebook = nbformat.read(path, as_version=4)
+    where = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=600, startup_timeout=300, resources=where).execute()
+    size = len(nbformat.writes(notebook))
+    if size > LIMIT_BYTES:
+        raise ValueError(f"{path.name} is {size:,} bytes when executed, the limit is {LIMIT_BYTES:,}")
+    return notebook
+
+
+def page(notebook: Any, title: str) -> str:
+    """An executed notebook as HTML: figures drawn by `plotly.min.js` beside it, solutions folded."""
+    from nbconvert import HTMLExporter  # noqa: PLC0415
+
+    for index, cell in enumerate(notebook.cells):
+        for number, output in enumerate(cell.get("outputs", ())):
+            _plain(output.get("data", {}), f"figure-{index}-{number}")
+        if "solution" in cell.metadata.get("tags", ()):
+            cell.cell_type = "markdown"
+            cell.source = f"<details><summary>Solution</summary>\n\n```python\n{cell.source}\n```\n\n</details>"
+            for gone in ("outputs", "execution_count"):
+                cell.pop(gone, None)
+    notebook.metadata.pop("widgets", None)
+    body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
+    return body.replace("</head>", '<script src="plotly.min.js"></script></head>', 1)
+
+
+def write(home: Path = HOME) -> None:
+    """Every notebook from its source."""
+    for source in sorted((home / "sources").glob("*.py")):
+        target = home / f"{source.stem}.ipynb"
+        target.write_text(dumps(from_source(source.read_text())))
+        print(target)
+
+
+def read(home: Path = HOME) -> None:
+    """Every source from its notebook."""
+    for path in sorted(home.glob("*.ipynb")):
+        target = home / "sources" / f"{path.stem}.py"
+        target.write_text(to_source(json.loads(path.read_text())))
+        print(target)
+
+
+def student(out: Path, home: Path = HOME) -> None:
+    """The student version of every notebook."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(home.glob("*.ipynb")):
+        (out / path.name).write_text(dumps(without_solutions(json.loads(path.read_text()))))
+        print(out / path.name)
+
+
+def gallery(out: Path, home: Path = HOME, only: str = "") -> None:
+    """Every notebook executed and rendered, with an index."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "plotly.min.js").write_text(get_plotlyjs())
+    entries = []
+    for path in sorted(home.glob("*.ipynb")):
+        title = re.sub(r"^#+\s*", "", "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0])
+        entries.append(f'<li><a href="{path.stem}.html">{path.stem[:2]} {title}</a></li>')
+        if only in path.stem:
+            (out / f"{path.stem}.html").write_text(page(execute(path), title))
+            print(out / f"{path.stem}.html")
+    look = "body{font:17px/1.7 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem}li{list-style:none}"
+    head = f"<!doctype html><meta charset=utf-8><title>Notebooks</title><style>{look}</style><h1>Notebooks</h1>"
+    (out / "index.html").write_text(f"{head}<ul>{''.join(entries)}</ul>\n")
+
+
+def _cell(index: int, *, markdown: bool, tags: list[str]) -> dict[str, Any]:
+    hidden = {"jupyter": {"source_hidden": True}} if "solution" in tags else {}
+    metadata = {**hidden, **({"tags": tags} if tags else {})}
+    if markdown:
+        return {"cell_type": "markdown", "id": str(index), "metadata": metadata, "source": []}
+    cell = {"cell_type": "code", "execution_count": None, "id": str(index), "metadata": metadata}
+    return {**cell, "outputs": [], "source": []}
+
+
+def _close(cells: list[dict[str, Any]], body: list[str]) -> None:
+    """Put the lines read so far into the last cell, without blank lines around them."""
+    if not cells:
+        return
+    if cells[-1]["cell_type"] == "markdown":
+        body = [line.removeprefix("#").removeprefix(" ") for line in body]
+    text = "\n".join(body).strip("\n")
+    cells[-1]["source"] = text.splitlines(keepends=True)
+
+
+def _plain(data: dict[str, Any], name: str) -> None:
+    """A plotly figure as a div that draws itself; a widget as nothing, its static twin stands above it."""
+    figure = data.pop("application/vnd.plotly.v1+json", None)
+    if figure is not None:
+        options = {"displaylogo": False, "responsive": True}
+        kept = {name: figure[name] for name in ("data", "layout", "frames") if name in figure}
+        spec = json.dumps({**kept, "config": options}).replace("</", "<\\/")
+        draw = f"Plotly.newPlot('{name}', {spec});"
+        data["text/html"] = f'<div id="{name}"></div><script>{draw}</script>'
+    data.pop("application/vnd.jupyter.widget-view+json", None)
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("write")
+    commands.add_parser("read")
+    commands.add_parser("student").add_argument("out", type=Path)
+    shown = commands.add_parser("gallery")
+    shown.add_argument("out", type=Path)
+    shown.add_argument("--only", default="", help="part of a name, such as 02")
+    given = parser.parse_args(arguments)
+    match given.command:
+        case "write":
+            write()
+        case "read":
+            read()
+        case "student":
+            student(given.out)
+        case "gallery":
+            gallery(given.out, only=given.only)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
