@@ -28,6 +28,7 @@ page = st.navigation(
         "Measure": [
             st.Page("views/collapse.py", title="Collapse", icon=":material/hub:"),
             st.Page("views/drift.py", title="Drift and forgetting", icon=":material/trending_down:"),
+            st.Page("views/text_transport.py", title="Text and transport", icon=":material/compare_arrows:"),
             st.Page("views/compare.py", title="Compare", icon=":material/leaderboard:"),
             st.Page("views/glossary.py", title="Glossary", icon=":material/menu_book:"),
         ],

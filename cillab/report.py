@@ -6,7 +6,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from cillab import figures
-from cillab.core.errors import RunError
+from cillab.core.errors import RunError, UnknownNameError
 from cillab.runs import Run
 from cillab.runs.files import write_text
 from cillab.screen import percent
@@ -43,7 +43,7 @@ def write_report(path: str | Path, out: str | Path) -> int:
 def _page(run: Run) -> str:
     shows = run.capabilities.shows
     names = [*FIGURES, *(name for need, more in FIGURES_IF.items() if need in shows for name in more)]
-    pictures = [getattr(figures, name)(run).html(include_plotlyjs=False) for name in names]
+    pictures = [_picture(run, name) for name in names]
     protocol = {key: value for key, value in run.protocol.model_dump().items() if value not in (None, "", {})}
     title = f"{run.protocol.learner or run.name} on {run.protocol.data or 'a stream'}, {run.protocol.split}"
     return (
@@ -52,6 +52,14 @@ def _page(run: Run) -> str:
         f"<h1>{escape(title)}</h1>{_numbers(run)}{''.join(pictures)}<h2>Protocol</h2>{_table(protocol)}"
         f"<p>Written by cillab {escape(run.info.cillab_version)} on {escape(run.info.created)}.</p></body></html>"
     )
+
+
+def _picture(run: Run, name: str) -> str:
+    """A figure, or a line that says which arrays the writer of this run left out: a run by another program may."""
+    try:
+        return getattr(figures, name)(run).html(include_plotlyjs=False)
+    except UnknownNameError as error:
+        return f"<p><small>No figure {escape(name)}: {escape(str(error).split('. ')[0])}.</small></p>"
 
 
 def _numbers(run: Run) -> str:
@@ -66,10 +74,14 @@ def _numbers(run: Run) -> str:
             "forgetting (Chaudhry)": percent(result.forgetting_chaudhry),
             "backward transfer (GEM)": percent(result.bwt_gem),
             "seconds": f"{result.seconds.get('total', 0):.0f}",
-            "numbers stored": f"{result.stored_floats:,}",
-            "parameters trained": f"{result.trainable_parameters:,}",
+            "numbers stored": _count(result.stored_floats),
+            "parameters trained": _count(result.trainable_parameters),
         }
     )
+
+
+def _count(value: int | None) -> str:
+    return "not stated" if value is None else f"{value:,}"
 
 
 def _table(values: dict[str, object]) -> str:

@@ -43,7 +43,8 @@ def pictures(run: Opened, before: Answer, after: Answer, same: str = "No answer 
         html.note(same)
         return
     st.subheader("Changed answers", anchor=False)
-    shown = changed[np.argsort(after.right[changed], kind="stable")][:_MOST]
+    in_vain = ~(before.right | after.right)[changed]  # wrong in both: these say least and come last
+    shown = changed[np.lexsort((after.right[changed], in_vain))][:_MOST]
     info, cells = run.run.info, []
     url = (
         images.crop_atlas(run, [int(after.positions[i]) for i in shown], len(shown)) if images.has_sprites(run) else ""

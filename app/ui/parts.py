@@ -107,6 +107,47 @@ DRIFT: Mapping[str, Part] = {
     ),
 }
 
+TRAINING = Part(
+    "While training",
+    "Collapse epoch by epoch, not only at the end of a task, and how far the vertices of old classes turned when the "
+    "frame grew.",
+    (Panel("epochs", "Through the epochs of all tasks"),),
+)
+
+TEXT: Mapping[str, Part] = {
+    "names": Part(
+        "Class names",
+        "A class is its name in a sentence. Prompts learn the sentence: how far does that carry the names, those of "
+        "earlier tasks included, and do they still differ?",
+        (
+            Panel("text_movement", "Learnt names against frozen ones"),
+            Panel("text_similarity", "Names among themselves"),
+        ),
+    ),
+    "gap": Part(
+        "Modality gap",
+        "Images and names share one space, yet their clouds lie apart. What counts is which name is nearest.",
+        (Panel("modality_gap", "Images against names"),),
+    ),
+    "transport": Part(
+        "Transport",
+        "Old images are gone; a Gaussian per class stands in for them. When the encoder moves on, the Gaussian is to "
+        "follow. Did it arrive?",
+        (Panel("transport", "Stored, calibrated and measured Gaussians"),),
+    ),
+    "bias": Part(
+        "Old against new",
+        "The largest score among earlier and among the newest classes, for features of either.",
+        (Panel("logit_bias", "Which side the scores favour"),),
+    ),
+}
+
+
+def collapse(run: Opened) -> Mapping[str, Part]:
+    """The parts of the Collapse page that a run has: training epochs only where the learner kept a record of them."""
+    kept = any("internals/etf/epochs" in shot for shot in run.snapshots)
+    return {**COLLAPSE, "training": TRAINING} if kept else COLLAPSE
+
 
 def choose(parts: Mapping[str, Part], key: str) -> str:
     """The row of parts; the one chosen stands in the URL under `key`."""

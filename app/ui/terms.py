@@ -18,6 +18,7 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
     "confusion": ("prediction_bias",),
     "cosine": ("ideal_cosine", "maximal_angle"),
     "drift": ("cosine_drift",),
+    "epochs": ("nc1_quotient", "simplex_gram_distance", "nc3", "nc4", "growth_angle"),
     "forgetting": ("forgetting_chaudhry",),
     "generalised": ("generalised_nc2",),
     "gram": ("simplex_gram_distance", "equinorm", "ideal_cosine"),
@@ -29,6 +30,8 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
         "sample_drift", "bures_wasserstein", "procrustes_distance", "linear_cka", "subspace_overlap",
     ),
     "spectrum": ("effective_rank", "participation_ratio", "top_eigenvalue_share"),
+    "text_similarity": ("effective_rank",),
+    "transport": ("bures_wasserstein",),
     "variability": ("cdnv",),
     "variants": (
         "a_last", "a_avg", "a_seen_task_mean", "learning_accuracy", "bwt_gem", "bwt_all", "forgetting_chaudhry",
@@ -79,12 +82,16 @@ def places() -> Mapping[str, tuple[Place, ...]]:
 
 
 def _drawn() -> Iterator[tuple[str, Place]]:
-    from app.ui.parts import COLLAPSE, DRIFT  # noqa: PLC0415 (parts draw charts, charts ask for tooltips)
+    from app.ui.parts import COLLAPSE, DRIFT, TEXT  # noqa: PLC0415 (parts draw charts, charts ask for tooltips)
 
-    for page, title, parts in (("collapse", "Collapse", COLLAPSE), ("drift", "Drift and forgetting", DRIFT)):
+    for page, key, title, parts in (
+        ("collapse", "collapse", "Collapse", COLLAPSE),
+        ("drift", "drift", "Drift and forgetting", DRIFT),
+        ("text_transport", "text", "Text and transport", TEXT),
+    ):
         for part in parts.values():
             for panel in part.panels:
-                yield panel.figure, Place(f"views/{page}.py", f"{title}: {part.label}", {page: part.label})
+                yield panel.figure, Place(f"views/{page}.py", f"{title}: {part.label}", {key: part.label})
 
 
 def _sentence(text: str) -> str:

@@ -14,8 +14,9 @@ if run:
     step = mixing.step_control(run, columns[0])
     state.mirror("run", "step")
     picker.badge(run)
-    chosen = parts.choose(parts.COLLAPSE, "collapse")
-    parts.draw(parts.COLLAPSE[chosen], run, step)
+    there = parts.collapse(run)
+    chosen = parts.choose(there, "collapse")
+    parts.draw(there[chosen], run, step)
     if chosen == "classes":
         st.markdown("##### The closest pairs")
         details.closest_pairs(run, step)

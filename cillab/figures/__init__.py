@@ -14,10 +14,13 @@ from cillab.figures.collapse import collapse
 from cillab.figures.confusion import confusion
 from cillab.figures.cosine import cosine
 from cillab.figures.drift import drift
+from cillab.figures.epochs import epochs
 from cillab.figures.forgetting import forgetting
 from cillab.figures.gram import gram
 from cillab.figures.head_medium_tail import head_medium_tail
+from cillab.figures.logit_bias import logit_bias
 from cillab.figures.mixing import mixing
+from cillab.figures.modality_gap import modality_gap
 from cillab.figures.moved import prototypes, similarity
 from cillab.figures.on_object import on_object
 from cillab.figures.over_steps import angle_blocks, generalised, spectrum
@@ -26,8 +29,10 @@ from cillab.figures.projecting import Projection, dequantise, project, quantise
 from cillab.figures.projection import projection
 from cillab.figures.retention import retention
 from cillab.figures.sides import sides
+from cillab.figures.text_movement import text_movement
 from cillab.figures.text_similarity import text_similarity
 from cillab.figures.toy import toy
+from cillab.figures.transport import transport
 from cillab.figures.variability import variability
 from cillab.figures.variants import variants
 
@@ -46,11 +51,14 @@ __all__ = [
     "cosine",
     "dequantise",
     "drift",
+    "epochs",
     "forgetting",
     "generalised",
     "gram",
     "head_medium_tail",
+    "logit_bias",
     "mixing",
+    "modality_gap",
     "on_object",
     "project",
     "projection",
@@ -60,8 +68,10 @@ __all__ = [
     "sides",
     "similarity",
     "spectrum",
+    "text_movement",
     "text_similarity",
     "toy",
+    "transport",
     "variability",
     "variants",
 ]

@@ -24,6 +24,7 @@ class TextSimilarity:
     cosines: dict[str, Float64[np.ndarray, "cls cls"]]  # frozen, prototypes
     clusters: Int64[np.ndarray, " cls"] | None
     labels: tuple[str, ...]
+    tasks: Int64[np.ndarray, " cls"] | None = None  # of each row, where the rows are in the order of the stream
 
 
 def effective_rank(cosines: Float64[np.ndarray, "cls cls"]) -> float:
@@ -58,7 +59,8 @@ def read_text_similarity(run: Run, step: str | int | None = None) -> TextSimilar
         clusters = clusters[rows]
     cosines = {name: _cosines(np.asarray(shot[f"internals/text/{name}"], np.float64)[rows]) for name in _PANELS}
     labels = class_labels(run, np.asarray(shot["seen"])[rows].tolist())
-    return TextSimilarity(shot.id, cosines, clusters, tuple(labels))
+    tasks = np.asarray(shot["task_of_class"], np.int64) if clusters is None else None
+    return TextSimilarity(shot.id, cosines, clusters, tuple(labels), tasks)
 
 
 def _cosines(rows: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls cls"]:
@@ -67,12 +69,13 @@ def _cosines(rows: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls
 
 
 def draw_text_similarity(data: TextSimilarity | None, theme: Theme = "light") -> Picture:
-    """Two heat maps on one scale from -1 to 1, with lines between the clusters."""
+    """Two heat maps on one scale from -1 to 1, with lines between the clusters, or between the tasks."""
     if data is None:
         return empty("text_similarity", "This learner keeps no text prototypes.", theme)
     figure, cells = grid(2, 2, horizontal_spacing=0.06)
     count, colour = len(data.labels), see_through(TEXT[theme], 0.6)
-    bounds = [] if data.clusters is None else (np.flatnonzero(np.diff(data.clusters)) + 0.5).tolist()
+    groups = data.tasks if data.clusters is None else data.clusters
+    bounds = [] if groups is None else (np.flatnonzero(np.diff(groups)) + 0.5).tolist()
     for cell, name in zip(cells, _PANELS, strict=True):
         z = data.cosines[name].astype(np.float32)
         np.fill_diagonal(z, np.nan)

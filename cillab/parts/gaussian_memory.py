@@ -93,15 +93,18 @@ class GaussianMemory(Part):
 
     def _factorised(self, floor: float) -> Tensor:
         """Square roots of the covariances: triangular, or by coordinate. Made once per change."""
-        if self._roots is None and self.kind == "diagonal":
-            self._roots = (self.covariances + floor * self.covariances.mean(dim=1, keepdim=True)).sqrt()
         if self._roots is None:
-            scale = self.covariances.diagonal(dim1=1, dim2=2).mean(dim=1)
-            # at least 1e-6 of the mean variance: with fewer images than dimensions S_c has no Cholesky factor
-            lift = scale.double() * max(floor, 1e-6) + 1e-12
-            lifted = self.covariances.double() + torch.diag_embed(lift[:, None].expand(self.means.shape))
-            self._roots = torch.linalg.cholesky(lifted).float()
+            self._roots = self._root(floor)
         return self._roots
+
+    def _root(self, floor: float) -> Tensor:
+        if self.kind == "diagonal":
+            return (self.covariances + floor * self.covariances.mean(dim=1, keepdim=True)).sqrt()
+        scale = self.covariances.diagonal(dim1=1, dim2=2).mean(dim=1)
+        # at least 1e-6 of the mean variance: with fewer images than dimensions S_c has no Cholesky factor
+        lift = scale.double() * max(floor, 1e-6) + 1e-12
+        lifted = self.covariances.double() + torch.diag_embed(lift[:, None].expand(self.means.shape))
+        return torch.linalg.cholesky(lifted).float()
 
     def moved(self, a: Float[Tensor, "feature feature"], b: Float[Tensor, " feature"]) -> "GaussianMemory":
         """The memory of A h + b: means A mu + b, covariances A S A^T (their diagonal, if that is all that is kept)."""

@@ -35,7 +35,7 @@ def check_mixture(attempt: Callable[[np.ndarray, float], Any]) -> Verdict:
         Case((_PROTOTYPES[:1], 2.0), [1.0], "the first task alone"),
         Case((10 * _PROTOTYPES, 1e-3), [0.0, 0.0, 1.0], "a very small tau: the winner takes all"),
     ]
-    return judge(attempt, cases, "Cosines of tasks are close to each other, so at tau 2 the weights are nearly equal.")
+    return judge(attempt, cases, "Cosines differ by less than tau does, so at tau 2 the weights are nearly equal.")
 
 
 def check_folded(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -> Verdict:

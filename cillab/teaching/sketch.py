@@ -65,7 +65,7 @@ def bars(
             x=list(groups),
             y=np.asarray(values, np.float32),
             name=name,
-            text=[f"{value:.1%}" if percent else f"{value:.3g}" for value in values],
+            text=[f"{value:.1%}" if percent else f"{round(float(value), 3) + 0.0:g}" for value in values],
             textposition="none" if stacked else "outside",
             cliponaxis=False,
             marker={"color": task_colour(index, theme), "cornerradius": 3},

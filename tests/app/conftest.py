@@ -1,4 +1,4 @@
-"""Run folders for the pages: with and without noise, still going, damaged, none at all; and one with hostile names."""
+"""Run folders for the pages: with noise, without, with class names, still going, damaged, none at all."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from cillab.runs.run import Run
 from tests.runs.synthetic import write_synthetic_run
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("noise", "plain", "live", "empty", "corrupted", "started")
+KINDS = ("noise", "plain", "clip", "live", "empty", "corrupted", "started")
 
 
 def make(kind: str, folder: Path) -> Path:
@@ -20,6 +20,8 @@ def make(kind: str, folder: Path) -> Path:
         write_synthetic_run(folder / "first", noise=True, cams=True)
     elif kind == "plain":
         write_synthetic_run(folder / "first", noise=False)
+    elif kind == "clip":
+        write_synthetic_run(folder / "first", text=True)
     elif kind == "live":
         write_synthetic_run(folder / "first", noise=True, finished=False)
     elif kind == "corrupted":

@@ -33,6 +33,7 @@ PAGES = {
     "explore": "Explore points",
     "collapse": "Collapse",
     "drift": "Drift and forgetting",
+    "text_transport": "Text and transport",
     "glossary": "Glossary",
 }
 _WITHOUT_RUNS = ("start", "glossary")
@@ -46,6 +47,9 @@ SAYS = {
     **{(page, "started"): "No snapshot yet" for page in PAGES if page not in _WITHOUT_RUNS},
     ("explore", "noise"): "Draw a lasso on the map",
     ("explore", "plain"): "stored neither maps nor a checkpoint",
+    ("text_transport", "plain"): "reads no class names",
+    ("text_transport", "clip"): "moved most",
+    ("noise_mixing", "clip"): "mixes no noise",
     ("glossary", "empty"): "of the K centred means",
 }
 
@@ -159,7 +163,7 @@ def test_the_link_decides_run_and_step(folders, only_these_runs) -> None:
 )
 def test_a_link_that_makes_no_sense_shows_the_default(query, folders, only_these_runs) -> None:
     only_these_runs(folders["noise"])
-    for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift"):
+    for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift", "text_transport"):
         test = opened(page, **query)
         assert not test.exception, test.exception
         assert "be read" not in words(test)
@@ -199,7 +203,7 @@ from streamlit.testing.v1 import AppTest
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60).run()
 assert not test.exception
 assert "cillab.figures" not in sys.modules, "figures"
-for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift", "glossary"):
+for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift", "text_transport", "glossary"):
     assert not test.switch_page(f"views/{{page}}.py").run().exception
 assert "torch" not in sys.modules, "torch"
 """

@@ -5,12 +5,14 @@ stored means fall behind. Every array and scalar of the schema is there and cons
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from cillab.runs import Abilities, Protocol, RunInfo, RunWriter, step_id
 
+SCALE = 20.0  # of the cosines of a run with class names
 _HUES = np.array([[214, 72, 58], [44, 110, 180], [240, 190, 60], [60, 150, 90], [130, 80, 160], [230, 230, 225]])
 
 
@@ -25,13 +27,21 @@ def write_synthetic_run(
     finished: bool = True,
     cams: bool = False,
     learner: str | None = None,
+    text: bool = False,
+    etf: bool = False,
 ) -> Path:
-    """Write a whole run (without the last task and the result, and still `running`, if not `finished`)."""
+    """Write a whole run (without the last task and the result, and still `running`, if not `finished`).
+
+    With `text` it classifies by class names in a joint space and keeps calibrated Gaussians, as `dmc-ot` does; with
+    `etf` it keeps a record of its epochs, as `ncptm` does. Either leaves the noise out.
+    """
     rng = np.random.default_rng(seed)
     count = tasks * classes_per_task
     order = rng.permutation(count)
-    learner = learner or ("min" if noise else "simplecil")
-    info = _info(order.reshape(tasks, classes_per_task), noise, seed, learner)
+    noise = noise and not (text or etf)
+    learner = learner or ("dmc-ot" if text else "ncptm" if etf else "min" if noise else "simplecil")
+    shows = [name for name, there in (("noise", noise), ("text", text), ("transport", text), ("etf", etf)) if there]
+    info = _info(order.reshape(tasks, classes_per_task), shows, seed, learner)
     writer = RunWriter.create(path, info)
 
     labels = order[np.arange(probe) % count]
@@ -40,6 +50,7 @@ def write_synthetic_run(
     writer.probe([f"test/{i:05d}" for i in range(probe)], labels, probe_tasks, _sprites(labels, rng))
 
     world = _World(rng, count, dim, labels)
+    joint = JointSpace(world, classes_per_task) if text else None
     stored = np.zeros((0, dim))
     rows: list[np.ndarray] = []
     seen_curve: list[float] = []
@@ -53,12 +64,18 @@ def write_synthetic_run(
                 task=task,
                 epoch=epoch + 1,
             )
-        arrays, scalars = world.look(task, seen, classes_per_task, stored)
+        names = joint.names(task, seen) if joint else None
+        arrays, scalars = world.look(task, seen, classes_per_task, stored, names)
         stored = arrays["means/stored"]
         rows.append(arrays["accuracy/row"])
         seen_curve.append(scalars["accuracy/seen"])
         if noise:
             arrays |= _noise(rng, task)
+        if joint:
+            more, numbers = joint.look(task, seen)
+            arrays, scalars = arrays | more, scalars | numbers
+        if etf:
+            arrays |= _epochs(rng, task, classes_per_task)
         if cams:
             arrays |= _cams(rng, probe, np.isin(labels, seen))
         scalars |= {"seconds/learn": 3.0 + 0.4 * rng.random(), "seconds/probe": 0.5 + 0.1 * rng.random()}
@@ -72,7 +89,8 @@ def write_synthetic_run(
     return Path(path)
 
 
-def _info(tasks: np.ndarray, noise: bool, seed: int, learner: str) -> RunInfo:
+def _info(tasks: np.ndarray, shows: list[str], seed: int, learner: str) -> RunInfo:
+    noise = "noise" in shows
     colours, charges = ["red", "blue", "gold", "green", "black"], ["star", "lion", "tower", "key", "rose"]
     names = {int(c): f"{colours[c % 5]} {charges[c // 5 % 5]} {c}" for c in tasks.ravel()}
     protocol = Protocol(
@@ -92,7 +110,7 @@ def _info(tasks: np.ndarray, noise: bool, seed: int, learner: str) -> RunInfo:
         params={"noise_dim": 48} if noise else {},
         params_digest="2" * 12 if noise else "3" * 12,
         exemplars=False,
-        class_names=False,
+        class_names="text" in shows,
         precision="fp32",
         device="cpu",
         evidence="synthetic",
@@ -102,9 +120,7 @@ def _info(tasks: np.ndarray, noise: bool, seed: int, learner: str) -> RunInfo:
         spec={"data": "synthetic", "split": protocol.split, "learner": learner, "seed": seed},
         tasks=tasks.tolist(),
         class_names=names,
-        capabilities=Abilities(
-            summary="drifting clusters", evidence="synthetic", shows=["noise"] if noise else [], paper="none"
-        ),
+        capabilities=Abilities(summary="drifting clusters", evidence="synthetic", shows=shows, paper="none"),
         protocol=protocol,
         versions={"numpy": np.__version__},
         device="cpu",
@@ -134,19 +150,28 @@ class _World:
         self.test = rng.normal(size=(count, 25, dim)) * 0.6
         self.jitter = rng.normal(size=(len(labels), dim)) * 0.6
 
-    def look(self, task: int, seen: np.ndarray, increment: int, stored: np.ndarray) -> tuple[dict, dict]:
+    def images(self, task: int, seen: np.ndarray, increment: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means of all classes, and the factor by which images spread around them, and training images."""
         age = np.full(len(self.base), 0.0)
         age[seen] = task - np.arange(len(seen)) // increment
         spread = 1 + 0.12 * age[:, None, None]
         means = self.base + self.drift * task
-        train, test = means[:, None] + self.train * spread, means[:, None] + self.test * spread
+        return means, spread, means[:, None] + self.train * spread
+
+    def look(
+        self, task: int, seen: np.ndarray, increment: int, stored: np.ndarray, names: np.ndarray | None = None
+    ) -> tuple[dict, dict]:
+        """Everything that a probe would write; the head is the nearest stored mean, or the cosine with `names`."""
+        means, spread, train = self.images(task, seen, increment)
+        test = means[:, None] + self.test * spread
         features = means[self.labels] + self.jitter * spread[self.labels, 0]
         now, on_test = train[seen].mean(axis=1), test[seen].mean(axis=1)
         stored = np.concatenate([stored, now[len(stored) :]])
         weight = stored - stored.mean(axis=0)
         bias = -(stored**2).sum(axis=1) / 2 + stored @ stored.mean(axis=0)
-        logits = features @ weight.T + bias
-        test_logits = test[seen].reshape(-1, self.dim) @ weight.T + bias
+        score = (lambda x: x @ weight.T + bias) if names is None else (lambda x: SCALE * unit(x) @ names.T)
+        weight = weight if names is None else names
+        logits, test_logits = score(features), score(test[seen].reshape(-1, self.dim))
         truth, guess = np.repeat(np.arange(len(seen)), test.shape[1]), test_logits.argmax(axis=1)
         confusion = np.zeros((len(seen), len(seen)), np.int32)
         np.add.at(confusion, (truth, guess), 1)
@@ -161,13 +186,13 @@ class _World:
             "means/now": now.astype(np.float32),
             "means/test": on_test.astype(np.float32),
             "head/weight": weight.astype(np.float32),
-            "head/bias": bias.astype(np.float32),
+            **({"head/bias": bias.astype(np.float32)} if names is None else {}),
             "confusion": confusion,
             "accuracy/row": hits.astype(np.float64),
             "cosine": _cosines(now).astype(np.float16),
             "nc/within": train[seen].var(axis=1).sum(axis=1),
         }
-        arrays |= _decisions(train[seen], test[seen], weight, bias, task)
+        arrays |= _decisions(train[seen], test[seen], score, task)
         scalars = {
             "accuracy/seen": float((truth == guess).mean()),
             "accuracy/old": float(hits[:-1].mean()) if task else float("nan"),
@@ -184,18 +209,18 @@ class _World:
         for name in ("nme", "fresh", "fresh_then", "task_id", "within_task"):
             scalars[f"accuracy/{name}"] = float(arrays[f"accuracy/{name}"].mean())
         for side, points in (("train", train[seen]), ("test", test[seen])):
-            scalars |= {f"nc/{side}/{name}": value for name, value in _collapse(points, weight, bias).items()}
+            scalars |= {f"nc/{side}/{name}": value for name, value in _collapse(points, weight, score).items()}
         return arrays, scalars
 
 
 def _decisions(
-    train: np.ndarray, test: np.ndarray, weight: np.ndarray, bias: np.ndarray, task: int
+    train: np.ndarray, test: np.ndarray, score: Callable[[np.ndarray], np.ndarray], task: int
 ) -> dict[str, np.ndarray]:
     """Other heads on the same features, right tasks, calibration and detail of the collapse; classes are [K, n, d]."""
     k, n, dim = test.shape
     flat, truth, inner = test.reshape(-1, dim), np.repeat(np.arange(k), n), train - train.mean(axis=1)[:, None]
     tasks, means = np.arange(k) // (k // (task + 1)), train.mean(axis=1)
-    logits = flat @ weight.T + bias
+    logits = score(flat)
     near = ((flat[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
     x = np.c_[train.reshape(-1, dim), np.ones(train.shape[0] * train.shape[1])]
     ridge = np.linalg.solve(x.T @ x + 0.1 * np.eye(dim + 1), x.T @ np.repeat(np.eye(k), train.shape[1], axis=0))
@@ -210,9 +235,7 @@ def _decisions(
         then[mine] = (np.c_[flat[mine], np.ones(mine.sum())] @ head).argmax(axis=1)
     own = np.where(tasks[None] == tasks[truth][:, None], logits, -np.inf).argmax(axis=1)
     guess, seen_by = logits.argmax(axis=1), train.reshape(-1, dim)
-    agree = (seen_by @ weight.T + bias).argmax(axis=1) == (
-        ((seen_by[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
-    )
+    agree = score(seen_by).argmax(axis=1) == (((seen_by[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1))
 
     def row(hits: np.ndarray) -> np.ndarray:
         return hits.reshape(task + 1, -1).mean(axis=1).astype(np.float64)
@@ -251,7 +274,7 @@ def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def _collapse(points: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> dict[str, float]:
+def _collapse(points: np.ndarray, weight: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
     """NC1 to NC4 by their definitions, on [K, n, d]."""
     k, n, dim = points.shape
     means = points.mean(axis=1)
@@ -274,7 +297,7 @@ def _collapse(points: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> dict[
         "equiangular": float(pairs.std()),
         "max_angle": float(np.abs(pairs + 1 / (k - 1)).mean()),
         "nc3": float(np.linalg.norm(unit_w - unit_m)),
-        "nc4": float(((flat @ weight.T + bias).argmax(axis=1) == nearest).mean()),
+        "nc4": float((score(flat).argmax(axis=1) == nearest).mean()),
     }
 
 
@@ -295,6 +318,112 @@ def _noise(rng: np.random.Generator, task: int, layers: int = 6, dim: int = 8) -
         "internals/noise/ratio": ratio.astype(np.float32),
         "internals/noise/dead": dead,
     }
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * values.clip(min=1e-12) ** exponent) @ vectors.T
+
+
+def gaussian_map(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """A = S_o^{-1/2} (S_o^{1/2} S_n S_o^{1/2})^{1/2} S_o^{-1/2}."""
+    root = _power(old, 0.5)
+    return _power(old, -0.5) @ _power(root @ new @ root, 0.5) @ _power(old, -0.5)
+
+
+def w2(mean: np.ndarray, cov: np.ndarray, other_mean: np.ndarray, other_cov: np.ndarray) -> float:
+    """Wasserstein distance of two Gaussians."""
+    root = _power(cov, 0.5)
+    spread = np.trace(cov) + np.trace(other_cov) - 2 * np.trace(_power(root @ other_cov @ root, 0.5))
+    return float(np.sqrt(((mean - other_mean) ** 2).sum() + max(spread, 0.0)))
+
+
+class JointSpace:
+    """Class names beside the images of a `_World`, and a Gaussian per class that follows them, as `dmc-ot` has it."""
+
+    def __init__(self, world: "_World", increment: int) -> None:
+        draws = np.random.default_rng(3)
+        self.world, self.increment = world, increment
+        self.gap = draws.normal(size=world.dim)
+        self.frozen = unit(world.base + 0.9 * draws.normal(size=world.base.shape) + self.gap)
+        self.means: dict[int, np.ndarray] = {}
+        self.covariances: dict[int, np.ndarray] = {}
+
+    def names(self, task: int, seen: np.ndarray) -> np.ndarray:
+        """Learnt names: frozen ones that came nearer to the images, all a little further with every task."""
+        means, _, _ = self.world.images(task, seen, self.increment)
+        return unit(0.5 * self.frozen[seen] + (0.35 + 0.05 * task) * unit(means[seen]))
+
+    def look(self, task: int, seen: np.ndarray) -> tuple[dict, dict]:
+        """Gaussians before and after their calibration, W2 to the images, spectrum of the map, bias of the logits."""
+        k, old = len(seen), seen[: task * self.increment]
+        _, _, train = self.world.images(task, seen, self.increment)
+        now, spread = train.mean(axis=1), [np.cov(x.T, bias=True) for x in train]
+        before = {c: (self.means[c], self.covariances[c]) for c in old}
+        arrays: dict[str, np.ndarray] = {
+            "internals/text/prototypes": self.names(task, seen).astype(np.float32),
+            "internals/text/frozen": self.frozen[seen].astype(np.float32),
+        }
+        if len(old):
+            _, _, earlier = self.world.images(task - 1, old, self.increment)
+            new = seen[len(old) :]
+            then, here = (x[new].reshape(-1, self.world.dim) for x in (earlier, train))
+            a = gaussian_map(np.cov(then.T), np.cov(here.T))
+            for c in old:  # most of the way to where the images are
+                self.means[c] = self.means[c] + 0.7 * (now[c] - self.means[c])
+                self.covariances[c] = a @ self.covariances[c] @ a
+            arrays["internals/transport/eigenvalues"] = np.linalg.eigvalsh(a).astype(np.float32)
+            arrays["internals/text/logit_bias"] = self._bias(train[old], train[new], seen, task).astype(np.float32)
+        for c in seen[len(old) :]:
+            self.means[c], self.covariances[c] = now[c], spread[c]
+        stages = {"": {c: (self.means[c], self.covariances[c]) for c in seen}, "_before": before}
+        distances = {}
+        for suffix, kept in stages.items():
+            mean, factor = np.full((k, self.world.dim), np.nan), np.full((k, 8, self.world.dim), np.nan)
+            distances[suffix] = np.full(k, np.nan)
+            for row, c in enumerate(seen):
+                if c in kept:
+                    values, vectors = np.linalg.eigh(kept[c][1])
+                    mean[row] = kept[c][0]
+                    factor[row] = (vectors * np.sqrt(values.clip(min=0))).T[::-1][:8]
+                    distances[suffix][row] = w2(*kept[c], now[c], spread[c])
+            if kept:
+                arrays[f"internals/gaussian/mean{suffix}"] = mean.astype(np.float32)
+                arrays[f"internals/gaussian/factor{suffix}"] = factor.astype(np.float16)
+                arrays[f"gaussian/w2/memory{suffix}"] = distances[suffix]
+        if not len(old):
+            return arrays, {}
+        rows = slice(0, len(old))
+        return arrays, {
+            "transport/w2/memory": float(distances[""][rows].mean()),
+            "transport/w2/memory_before": float(distances["_before"][rows].mean()),
+            "transport/improved": float((distances[""][rows] < distances["_before"][rows]).mean()),
+        }
+
+    def _bias(self, old: np.ndarray, new: np.ndarray, seen: np.ndarray, task: int) -> np.ndarray:
+        """Mean largest logit among old and new names (columns), for images of old and new classes (rows)."""
+        names, count = self.names(task, seen), len(old)
+        logits = [SCALE * unit(x.reshape(-1, self.world.dim)) @ names.T for x in (old, new)]
+        return np.array([[z[:, :count].max(axis=1).mean(), z[:, count:].max(axis=1).mean()] for z in logits])
+
+
+def _epochs(rng: np.random.Generator, task: int, increment: int) -> dict[str, np.ndarray]:
+    """NC1 to NC4, pull and push by epoch; old vertices turn a little more than the closed form says."""
+    count = 10 if task == 0 else 6
+    fall = np.exp(-0.4 * np.arange(count))
+    columns = [0.8 * fall + 0.05, 0.5 * fall + 0.1, 0.9 * fall + 0.2, 1 - 0.4 * fall, 0.5 * fall, 0.02 * fall]
+    arrays = {"internals/etf/epochs": np.stack(columns, axis=1).astype(np.float32)}
+    if task:
+        old, every = task * increment, (task + 1) * increment
+        expected = float(np.arccos(np.sqrt(every * (old - 1) / (old * (every - 1)))))
+        arrays["internals/etf/turned"] = (expected + 0.02 + 0.02 * rng.random(old)).astype(np.float32)
+        arrays["internals/etf/expected"] = np.array([expected], np.float32)
+    return arrays
 
 
 def _cams(rng: np.random.Generator, probe: int, seen: np.ndarray) -> dict[str, np.ndarray]:

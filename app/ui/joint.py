@@ -1,0 +1,188 @@
+"""The parts of the Text and transport page: what a run recorded of its class names, and another head made of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app.ui import changes, html, parts, state
+from app.ui.live import Answer
+from app.ui.store import Opened
+from cillab.geometry.heads import confidence, unit
+
+_LEARNT, _FROZEN = "internals/text/prototypes", "internals/text/frozen"
+WHAT_IF = parts.Part(
+    "What if?",
+    "The images stay where they are; the names move. Nothing is trained: scores are cosines with other names.",
+    (),
+)
+# Parts that need more than names: the array that must be there, and what to say where it is not.
+_NEEDS = {
+    "transport": (
+        "internals/gaussian/mean",
+        "No Gaussians are kept",
+        "This learner remembers no statistics of old classes, so there is nothing to move after its encoder. "
+        "Learners that do: dmc, dmc-ot.",
+    ),
+    "bias": (
+        "internals/text/logit_bias",
+        "No scores of old against new were recorded",
+        "They are measured on features drawn from remembered Gaussians, from the second task on, by dmc and dmc-ot.",
+    ),
+}
+_CLOSE = 0.02  # scores in half precision, relative to their spread, that still count as the same
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """One step, ready to be asked: unit features of the probe images whose classes are seen, and names."""
+
+    classes: np.ndarray  # class ids, in order of first appearance
+    task_of: np.ndarray  # task of each class
+    positions: np.ndarray  # of the images in the probe
+    labels: np.ndarray
+    features: np.ndarray
+    learnt: np.ndarray
+    frozen: np.ndarray
+    scale: float  # of the learner's cosines
+    gap: np.ndarray  # centre of the class means of training images minus centre of the learnt names, on the sphere
+
+    @property
+    def new(self) -> np.ndarray:
+        """Which columns are of the newest task."""
+        return self.task_of == self.task_of.max()
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """Task of each image."""
+        of = dict(zip(self.classes.tolist(), self.task_of.tolist(), strict=True))
+        return np.array([of[c] for c in self.labels.tolist()], dtype=np.int64)
+
+    def scores(self, share: float = 0.0, closed: float = 0.0, handicap: float = 0.0) -> np.ndarray:
+        """S cos(v - closed * gap, (1 - share) learnt + share * frozen), less `handicap` for the newest classes."""
+        names = unit((1 - share) * self.learnt + share * self.frozen)
+        return self.scale * unit(self.features - closed * self.gap) @ names.T - handicap * self.new
+
+    def answer(self, scores: np.ndarray) -> Answer:
+        """Scores as answers."""
+        return Answer(self.positions, self.labels, self.classes[scores.argmax(axis=1)], 0.0)
+
+
+def recorded(run: Opened, step: int) -> bool:
+    """Does this step hold class names, learnt and frozen?"""
+    return all(name in run.snapshots[step] for name in (_LEARNT, _FROZEN))
+
+
+def no_names(run: Opened) -> None:
+    """The honest empty state of a learner that reads no class names."""
+    learner = run.run.protocol.learner or run.key
+    html.empty(
+        f"“{learner}” reads no class names",
+        "Its classes are numbers, so there is no text to look at. Choose a run of a learner on CLIP, such as dmc-ot, "
+        "dmc, cpt, coop or zeroshot-clip; cillab run --backbone bundled:clip --learner dmc-ot makes one.",
+    )
+
+
+def missing(run: Opened, part: str) -> bool:
+    """Says why a part of the page is not there for this run; False where it is."""
+    if part not in _NEEDS or any(_NEEDS[part][0] in shot for shot in run.snapshots):
+        return False
+    html.empty(*_NEEDS[part][1:])
+    return True
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _bench(path: str, step: str, changed: float, _view: Opened, _at: int) -> Bench | None:
+    shot, labels = _view.snapshots[_at], np.asarray(_view.run.probe.labels)
+    classes, learnt, frozen = np.asarray(shot["seen"]), *(np.asarray(shot[n], np.float64) for n in (_LEARNT, _FROZEN))
+    positions = np.flatnonzero(np.isin(labels, classes))
+    features = np.asarray(shot["features"], np.float64)[positions]
+    if not len(positions) or features.shape[1] != learnt.shape[1]:
+        return None
+    features, learnt, frozen = unit(features), unit(learnt), unit(frozen)
+    cosines, scores = features @ learnt.T, np.asarray(shot["logits"], np.float64)[positions]
+    scale = float((cosines * scores).sum() / max((cosines**2).sum(), 1e-12))
+    if np.abs(scale * cosines - scores).max() > _CLOSE * max(np.ptp(scores), 1e-9):
+        return None  # the learner scores in another way: what follows would not be about it
+    gap = unit(np.asarray(shot["means/now"], np.float64)).mean(axis=0) - learnt.mean(axis=0)
+    task_of = np.asarray(shot["task_of_class"])
+    return Bench(classes, task_of, positions, labels[positions], features, learnt, frozen, scale, gap)
+
+
+def bench(run: Opened, step: int) -> Bench | None:
+    """The step as a bench, read once; None where its scores are not cosines of features and names."""
+    file = run.run.path / "steps" / f"{run.steps[step]}.safetensors"
+    return _bench(str(run.run.path), run.steps[step], file.stat().st_mtime, run, step)
+
+
+def controls() -> dict[str, float]:
+    """Everything that can be changed, in the URL."""
+    share = st.slider(
+        "Learnt names \N{LEFT RIGHT ARROW} frozen names", 0.0, 1.0, 0.0, 0.05, key="names", **state.bound(),
+        help="0 is what the prompts learnt, 1 the names in the hand template: no prompt, on the features of this step.",
+    )  # fmt: skip
+    closed = st.slider(
+        "Close the modality gap", -0.5, 1.5, 0.0, 0.05, key="close", **state.bound(),
+        help="Shifts all images by this share of the vector from the centre of the names to the centre of the class "
+        "means (of training images, so that no test image enters).",
+    )  # fmt: skip
+    handicap = st.slider(
+        "Taken off the scores of the newest task", -5.0, 5.0, 0.0, 0.25, key="handicap", **state.bound(),
+        help="In the unit of the scores. A learner that leans towards the newest classes gains from a little.",
+    )  # fmt: skip
+    warmth = st.slider(
+        "Temperature, power of ten", -1.0, 2.0, 0.0, 0.1, key="heat", **state.bound(),
+        help="Divides the scores. It changes how sure the network is and never which class it chooses.",
+    )  # fmt: skip
+    return {
+        "share": float(share), "closed": float(closed), "handicap": float(handicap), "warmth": 10.0 ** float(warmth),
+    }  # fmt: skip
+
+
+@st.fragment
+def what_if(run: Opened, step: int) -> None:
+    """Sliders over names, gap, handicap and temperature; accuracy and changed answers, answered at once."""
+    found = bench(run, step)
+    if found is None or len(found.classes) < 2:
+        html.empty(
+            "No what-if at this step",
+            "It takes two classes with probe images, and scores that are cosines of features and learnt names.",
+        )
+        return
+    left, right = st.columns([1, 1.35], gap="large")
+    with left:
+        asked = controls()
+        html.note(f"The learner multiplies its cosines by {html.number(found.scale)}: read from its own scores.")
+    before = found.answer(found.scores())
+    scores = found.scores(asked["share"], asked["closed"], asked["handicap"])
+    after = found.answer(scores)
+    with right:
+        _numbers(run, found, before, after, scores, asked)
+    changes.pictures(run, before, after, "No answer differs from those with the learnt names.")
+
+
+def _numbers(
+    run: Opened, found: Bench, before: Answer, after: Answer, scores: np.ndarray, asked: dict[str, Any]
+) -> None:
+    changed, fixed, lost = changes.counts(before, after)
+    new = found.tasks == found.task_of.max()
+
+    def share(name: str, mine: np.ndarray) -> tuple[str, str, str]:
+        if not mine.any():
+            return name, html.percent(None), ""
+        now, then = float(after.right[mine].mean()), float(before.right[mine].mean())
+        return name, html.percent(now), html.signed(now, then)
+
+    rows = [
+        share("Accuracy, all", np.ones(len(new), dtype=bool)), share("Earlier tasks", ~new), share("This task", new),
+        ("Mean confidence", html.percent(confidence(scores, asked["warmth"])), ""),
+        ("Answers changed", str(changed), f"of {len(new)}"), ("Now right / now wrong", f"{fixed} / {lost}", ""),
+    ]  # fmt: skip
+    with st.container(border=True, key="names-numbers"):
+        html.show(html.facts(rows))
+        html.show(changes.by_task(before, after, found.tasks, run.tasks_total, "with the learnt names"))
+        html.note(
+            f"Asked on the {len(new)} probe images of seen classes, all from the test set; one image is "
+            f"{100 / len(new):.1f} points."
+        )

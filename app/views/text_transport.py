@@ -1,0 +1,23 @@
+"""Text and transport: class names in the space of the images, and remembered Gaussians that follow the encoder."""
+
+from app.ui import html, joint, mixing, parts, picker, state
+
+html.heading(
+    "Text and transport",
+    "A learner on CLIP compares images with class names. Here is where the names are, how far prompts moved them, how "
+    "images and names lie apart, and whether what is remembered of old classes kept up with the encoder.",
+)
+run, _, columns = picker.pick(extra=1)
+if run:
+    step = mixing.step_control(run, columns[0])
+    state.mirror("run", "step")
+    picker.badge(run)
+    if not joint.recorded(run, step):
+        joint.no_names(run)
+    else:
+        there = {**parts.TEXT, "whatif": joint.WHAT_IF}
+        chosen = parts.choose(there, "text")
+        if chosen == "whatif":
+            joint.what_if(run, step)
+        elif not joint.missing(run, chosen):
+            parts.draw(there[chosen], run, step)

@@ -1,0 +1,93 @@
+"""Which side of old and new the scores favour: the largest logit among each, for features of each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from cillab.figures.palette import ACCENT, SECOND, Theme, cursor
+from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import after, empty, number, place, places, task_axis
+from cillab.runs import Run
+
+_NAME = "internals/text/logit_bias"
+
+
+@dataclass(frozen=True, eq=False)
+class LogitBias:
+    """Mean largest logit by step, kind of features (row: old, new) and group of classes (column: old, new)."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int
+    logits: Float64[np.ndarray, "step 2 2"]  # NaN in the first task: there is no old class
+
+
+def read_logit_bias(run: Run, step: str | int | None = None) -> LogitBias | None:
+    """What each step recorded; None where none did."""
+    found = np.full((len(run.steps), 2, 2), np.nan)
+    for row, one in enumerate(run.steps):
+        shot = run.snapshot(one)
+        if _NAME in shot:
+            found[row] = np.asarray(shot[_NAME], np.float64)
+    if not np.isfinite(found).any():
+        return None
+    return LogitBias(run.steps, run.resolve(step), len(run.info.tasks), found)
+
+
+def draw_logit_bias(data: LogitBias | None, theme: Theme = "light") -> Picture:
+    """A panel per kind of features, a line per group of classes: the right group should be on top in both."""
+    if data is None:
+        reason = "No logits of old against new classes were recorded: it takes two tasks and remembered Gaussians."
+        return empty("logit_bias", reason, theme)
+    figure, cells = grid(2, 2)
+    x = places(data.steps).astype(np.float32)
+    looks = (("earlier classes", ACCENT, "solid", "circle"), ("newest classes", SECOND, "dash", "square"))
+    for row, cell in enumerate(cells):
+        for column, (shown, colour, dash, mark) in enumerate(looks):
+            values = data.logits[:, row, column]
+            there = np.isfinite(values)
+            figure.add_scatter(
+                x=x[there], y=values[there].astype(np.float32), name=f"best logit among {shown}",
+                showlegend=row == 0, legendgroup=shown, mode="lines+markers",
+                line={"color": colour[theme], "width": 2.2 if row == column else 1.6, "dash": dash},
+                marker={"symbol": mark, "size": 6, "color": colour[theme]},
+                hovertemplate=f"among {shown}<br>at task %{{x}}<br><b>%{{y:.3g}}</b><extra></extra>",
+                row=cell[0], col=cell[1],
+            )  # fmt: skip
+        title(figure, cell, f"features of {looks[row][0]}", f"{looks[row][0]} should be above", theme)
+    finished(figure, theme, "logit_bias", 1, height=340)
+    figure.update_xaxes(**task_axis(data.tasks))
+    figure.update_yaxes(range=reach(data.logits))
+    figure.update_yaxes(title_text="mean largest logit", row=1, col=1)
+    cursor(figure, place(data.step), theme, rows=cells)
+    return Picture(figure, _sentence(data), (
+        "Features are drawn from the Gaussians that the learner keeps, as many for every class; logits are cosines"
+        " times CLIP's own scale.",
+        "Where features of earlier classes score higher among the newest ones, the network leans towards the newest.",
+        "The best of many is higher than the best of few: with more earlier classes than new ones a lean towards the"
+        " earlier is to be expected. Compare runs at the same step rather than steps of a run.",
+    ))  # fmt: skip
+
+
+def _sentence(data: LogitBias) -> str:
+    of_old, of_new = data.logits[data.steps.index(data.step)]
+    if not np.isfinite(of_old).all():
+        return f"{after(data.step).capitalize()} there are no earlier classes yet that logits could favour or neglect."
+    margins = float(of_old[0] - of_old[1]), float(of_new[1] - of_new[0])
+    text = (
+        f"{after(data.step).capitalize()}, features of earlier classes score {number(abs(margins[0]))}"
+        f" {'higher' if margins[0] >= 0 else 'lower'} among their own than among the newest classes; features of the"
+        f" newest score {number(abs(margins[1]))} {'higher' if margins[1] >= 0 else 'lower'} among theirs"
+    )
+    lean = margins[1] - margins[0]
+    side = "newest" if lean > 0 else "earlier"
+    return f"{text}: a lean of {number(abs(lean))} towards the {side} classes."
+
+
+def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Old and new classes in the logits of a run over its steps, with a cursor at `step` (default: the last)."""
+    if not run.steps:
+        return empty("logit_bias", "No step yet.", theme)
+    return draw_logit_bias(read_logit_bias(run, step), theme)

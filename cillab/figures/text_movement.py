@@ -1,0 +1,131 @@
+"""How far prompts carried the class names from where frozen text has them, and what a new task did to old names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from cillab.figures.measure import cosines
+from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through, task_colour, task_mark
+from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.picture import Picture
+from cillab.figures.words import after, class_labels, empty, number, place, places, task_axis
+from cillab.runs import Run
+
+_TEXT = ("internals/text/prototypes", "internals/text/frozen")
+NO_TEXT = "This learner keeps no text prototypes."
+# Series, name on screen, colours, dash, mark.
+_LINES = (
+    ("old", "names of earlier tasks", ACCENT, "solid", "circle"),
+    ("new", "names of the newest task", SECOND, "dash", "square"),
+    ("kept", "earlier names, to themselves a task ago", THIRD, "dot", "diamond"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TextMovement:
+    """Means over classes by step (NaN where there is no such class), and the classes of one step."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int
+    series: Mapping[str, Float64[np.ndarray, " step"]]  # old, new: cosine to frozen; kept: to the step before
+    classes: Float64[np.ndarray, " cls"]  # cosine to frozen at `step`
+    task_of_class: Int64[np.ndarray, " cls"]
+    labels: tuple[str, ...]
+
+
+def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement | None:
+    """Cosines of learnt to frozen prototypes; None where the learner keeps none at `step`."""
+    chosen = run.resolve(step)
+    if not all(name in run.snapshot(chosen) for name in _TEXT):
+        return None
+    series = {name: np.full(len(run.steps), np.nan) for name, *_ in _LINES}
+    before: dict[int, np.ndarray] = {}
+    for row, one in enumerate(run.steps):
+        shot = run.snapshot(one)
+        if not all(name in shot for name in _TEXT):
+            continue
+        learnt, frozen = (np.asarray(shot[name], np.float64) for name in _TEXT)
+        to_frozen, tasks = cosines(learnt, frozen), np.asarray(shot["task_of_class"])
+        newest, seen = tasks == tasks.max(), np.asarray(shot["seen"]).tolist()
+        series["new"][row] = to_frozen[newest].mean()
+        if (~newest).any():
+            series["old"][row] = to_frozen[~newest].mean()
+        again = [at for at, c in enumerate(seen) if c in before]
+        if again:
+            series["kept"][row] = cosines(learnt[again], np.stack([before[seen[at]] for at in again])).mean()
+        before = dict(zip(seen, learnt, strict=True))
+    shot = run.snapshot(chosen)
+    learnt, frozen = (np.asarray(shot[name], np.float64) for name in _TEXT)
+    labels = tuple(class_labels(run, np.asarray(shot["seen"]).tolist()))
+    tasks = np.asarray(shot["task_of_class"], np.int64)
+    return TextMovement(run.steps, chosen, len(run.info.tasks), series, cosines(learnt, frozen), tasks, labels)
+
+
+def draw_text_movement(data: TextMovement | None, theme: Theme = "light") -> Picture:
+    """Left the cosines over the steps, right those of every class at one step, in the order of the stream."""
+    if data is None:
+        return empty("text_movement", NO_TEXT, theme)
+    figure, cells = grid(2, 2)
+    x = places(data.steps).astype(np.float32)
+    for name, shown, colour, dash, mark in _LINES:
+        there = np.isfinite(data.series[name])
+        figure.add_scatter(
+            x=x[there], y=data.series[name][there].astype(np.float32), name=shown, mode="lines+markers",
+            line={"color": colour[theme], "width": 2, "dash": dash},
+            marker={"symbol": mark, "size": 6, "color": colour[theme]},
+            hovertemplate=f"{shown}<br>at task %{{x}}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
+            row=1, col=1,
+        )  # fmt: skip
+    for task in np.unique(data.task_of_class).tolist():
+        mine = np.flatnonzero(data.task_of_class == task)
+        figure.add_scatter(
+            x=mine.astype(np.float32) + 1, y=data.classes[mine].astype(np.float32), mode="markers",
+            name=f"task {task + 1}", showlegend=False, customdata=[data.labels[at] for at in mine],
+            marker={"symbol": task_mark(task), "size": 7, "color": task_colour(task, theme)},
+            hovertemplate=f"%{{customdata}}, task {task + 1}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
+            row=1, col=2,
+        )  # fmt: skip
+    title(figure, cells[0], "learnt name against frozen name", "1 = has not moved", theme)
+    title(figure, cells[1], "class by class", f"{after(data.step)}, colours by task", theme)
+    finished(figure, theme, "text_movement", 1, height=350)
+    y = reach(*data.series.values(), data.classes, high=1.0, low=0.98)
+    figure.update_yaxes(range=y, title_text="cosine", row=1, col=1)
+    figure.update_yaxes(range=y, row=1, col=2)
+    figure.update_xaxes(**task_axis(data.tasks), row=1, col=1)
+    count = len(data.labels)
+    figure.update_xaxes(title_text="class, in the order of the stream", range=[0, count + 1], row=1, col=2)
+    first_new = int((data.task_of_class < data.task_of_class.max()).sum())
+    if first_new:
+        line = {"color": see_through(CURSOR[theme], 0.4), "width": 1, "dash": "dash"}
+        figure.add_vline(x=first_new + 0.5, line=line, name="newest task", row=1, col=2)  # pyright: ignore
+    cursor(figure, place(data.step), theme, rows=cells[:1])
+    return Picture(figure, _sentence(data), (
+        "Cosine of the vector of a class name with the learnt prompt and in the frozen hand template.",
+        "The dotted line compares with the step before instead: a prompt that is shared by all classes carries old"
+        " names along while it learns new ones.",
+    ))  # fmt: skip
+
+
+def _sentence(data: TextMovement) -> str:
+    if np.allclose(data.classes, 1, atol=1e-5):
+        return (
+            f"{after(data.step).capitalize()}, every class name is where frozen text has it: nothing moves names here."
+        )
+    at, least = data.steps.index(data.step), int(data.classes.argmin())
+    old, new, kept = (float(data.series[name][at]) for name in ("old", "new", "kept"))
+    text = f"{after(data.step).capitalize()}, the cosine of learnt to frozen names is {number(new)} for the newest task"
+    text += f" and {number(old)} for earlier ones" if np.isfinite(old) else ""
+    text += f"; “{data.labels[least]}” moved most, to {number(float(data.classes[least]))}."
+    if np.isfinite(kept):
+        text += f" This task turned earlier names to a cosine of {number(kept)} with themselves."
+    return text
+
+
+def text_movement(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Learnt against frozen class names of a run over its steps, and class by class at `step` (default: the last)."""
+    if not run.steps:
+        return empty("text_movement", "No step yet.", theme)
+    return draw_text_movement(read_text_movement(run, step), theme)
