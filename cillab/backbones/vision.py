@@ -104,7 +104,8 @@ def describe(name: str) -> Card:
 def feature_dim_of(name: str) -> int:
     """Number of features of `timm:name`; the model is built without memory for its weights."""
     with torch.device("meta"):
-        return int(timm.create_model(full_name(name), pretrained=False, num_classes=0).num_features)
+        model: Any = timm.create_model(full_name(name), pretrained=False, num_classes=0)
+    return int(model.num_features)
 
 
 def _file_on_hub(config: PretrainedCfg) -> str:

@@ -30,7 +30,7 @@ def check_census(attempt: Callable[[Path], Any]) -> Verdict:
                 raise TypeError(f"a dict from class to number is wanted, not {type(found).__name__}")
             if set(found) - {"oak", "elm"}:
                 raise ValueError(f"the classes are oak and elm, not {', '.join(sorted(map(str, found)))}")
-            return [found.get(name, 0) for name in names]
+            return [float(found.get(name, 0)) for name in names]
 
         cases = [
             Case(

@@ -26,7 +26,7 @@ def clouds(
         x, colour = np.asarray(cloud, np.float64), task_colour(index, theme)
         values, vectors = np.linalg.eigh(np.cov(x.T))
         ring = x.mean(axis=0)[:, None] + 2 * (vectors * np.sqrt(np.maximum(values, 0))) @ _RING
-        mark = {"color": see_through(colour, 0.5), "symbol": MARKS[index % len(MARKS)], "size": 5}
+        mark = {"color": see_through(colour, 0.5), "symbol": MARKS[index % len(MARKS)], "size": max(3, 9 - 2 * index)}
         figure.add_scatter(
             x=np.float32(x[:, 0]), y=np.float32(x[:, 1]), mode="markers", name=name, legendgroup=name, marker=mark
         )
@@ -59,11 +59,11 @@ def tiles(
     top = float(np.nanmax(maps)) if maps is not None and scale is None else scale
     side = images.shape[-1]
     for index, picture in enumerate(np.asarray(images)):
-        cell = {"row": index // columns + 1, "col": index % columns + 1}
-        shown = picture.transpose(1, 2, 0).astype(np.float32)
+        row, column = index // columns + 1, index % columns + 1
+        shown: np.ndarray = picture.transpose(1, 2, 0).astype(np.float32)
         if maps is not None:
             shown = np.repeat((shown @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, axis=2)
-        figure.add_trace(go.Image(z=shown.astype(np.uint8), hoverinfo="skip"), **cell)
+        figure.add_trace(go.Image(z=shown.astype(np.uint8), hoverinfo="skip"), row=row, col=column)
         if maps is not None:
             grid = np.asarray(maps[index], np.float32)
             centres = (np.arange(grid.shape[0]) + 0.5) * side / grid.shape[0] - 0.5
@@ -71,7 +71,7 @@ def tiles(
                 z=grid, x=centres, y=centres, zmin=0, zmax=top or 1.0, colorscale=_HEAT, showscale=False,
                 zsmooth="best", hovertemplate="%{z:.3g}<extra></extra>",
             )  # fmt: skip
-            figure.add_trace(heat, **cell)
+            figure.add_trace(heat, row=row, col=column)
     style(figure, theme, name="tiles", height=60 + 150 * rows, margin={"t": 40, "b": 8, "l": 8, "r": 8})
     figure.update_annotations(font_size=11.5)
     figure.update_xaxes(visible=False, range=[-0.5, side - 0.5], constrain="domain")

@@ -262,17 +262,18 @@ sketch.heat(matrix[:40, :40], [str(i) for i in np.arange(40)], x_title="the name
 rng = np.random.default_rng(0)
 train, lab = F.normalize(seen.x, dim=1), seen.y.numpy()
 pictures = F.normalize(seen.test_x, dim=1).numpy() - train.numpy().mean(axis=0)  # seen from the average picture
-WORTH = 4  # pictures that a name counts for
-counts = (1, 2, 4, 8)
+WORTH, counts = 4, (1, 2, 4, 8)  # a name counts for four pictures
 rows: dict[str, list[float]] = {"mean of the pictures": [], "name + mean of the pictures": []}
 for n in counts:
     chosen = np.concatenate([rng.choice(np.flatnonzero(lab == c), n, replace=False) for c in stream.order])
     means = Moments.of(train[chosen], seen.y[chosen]).means().numpy()
-    means -= means.mean(axis=0)  # all without the common part: the gap would drown the rest
+    means -= means.mean(axis=0)  # no common part: the gap would drown the rest
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     rows["mean of the pictures"].append(score(means))
     rows["name + mean of the pictures"].append(score(WORTH * centred + n * means))
-sketch.lines(counts, rows, x_title="pictures per class", levels={"name alone": score(centred)}, log_x=True, percent=True)
+sketch.lines(
+    counts, rows, x_title="pictures per class", levels={"name alone": score(centred)}, log_x=True, percent=True
+)
 
 # %% [markdown]
 # **What you saw.** Seen from the averages the name alone got better (hubs again), and it is worth about four pictures. Added with that weight,

@@ -194,7 +194,8 @@ def distances(memory: "cillab.parts.gaussian_memory.GaussianMemory") -> np.ndarr
 
 
 KINDS = ("none", "shift", "gaussian", "plan", "paired")
-gaps = {kind: distances(CALIBRATIONS[kind](stored, pairs, 0.05, 0.05)) for kind in KINDS}
+calibrate = {kind: CALIBRATIONS[kind] for kind in KINDS}  # each: (memory, pairs, shrinkage, epsilon) -> memory
+gaps = {kind: distances(move(stored, pairs, 0.05, 0.05)) for kind, move in calibrate.items()}
 bars = {"distance of means": [g[:, 0].mean() for g in gaps.values()], "W2": [g[:, 1].mean() for g in gaps.values()]}
 sketch.bars(list(KINDS), bars, y_title="stored Gaussian to true one")
 
@@ -217,8 +218,9 @@ for kind in KINDS[1:]:
 # %%
 AMOUNTS = [0.01, 0.05, 0.2, 0.5, 1.0]
 curves = {
-    kind: [distances(CALIBRATIONS[kind](stored, pairs, a, 0.05))[:, 1].mean() for a in AMOUNTS]
-    for kind in ("gaussian", "paired")
+    kind: [distances(move(stored, pairs, a, 0.05))[:, 1].mean() for a in AMOUNTS]
+    for kind, move in calibrate.items()
+    if kind in ("gaussian", "paired")
 }
 level = {"not calibrated": float(gaps["none"][:, 1].mean())}
 sketch.lines(AMOUNTS, curves, x_title="shrinkage", y_title="W2 to the true Gaussian", levels=level, log_x=True)
@@ -324,7 +326,8 @@ def kept(texts: torch.Tensor) -> float:
 
 for name, (texts, _) in found.items():
     print(f"{name:>24}: cosines between clusters correlate {kept(texts):.2f} with the frozen ones")
-sketch.heat((found["simplex inside clusters"][0] @ frozen.T)[by_group][:, by_group].numpy()[:40, :40])
+texts = found["simplex inside clusters"][0][by_group]
+sketch.heat((texts @ texts.T).numpy()[:43, :43], x_title="names of three clusters, after separation inside clusters")
 
 # %% [markdown]
 # **What you saw.** Two things. *First*, both help for some steps and harm when carried on: separation drives confusable names apart,

@@ -82,7 +82,7 @@ layer = cam_layer(backbone)
 activation, gradient = taken(layer)
 maps = np.stack([cam(a.numpy(), g.numpy()) for a, g in zip(activation, gradient, strict=True)])
 assert np.allclose(maps, gradcam(learner, images)["predicted"], atol=1e-6)  # the library's
-captions = [stream.class_names[c][:24] for c in labels.tolist()]
+captions = [" ".join(stream.class_names[c].split()[:2]) for c in labels.tolist()]
 teaching.tiles(images[:6].numpy(), maps[:6], captions[:6])
 
 # %% [markdown]
@@ -199,7 +199,9 @@ print(
     f"noise floor {floor:.3g} (95 % of maps of random heads are below); {(loud > floor).float().mean():.0%} of maps above"
 )
 bins = np.quantile(loud, [0.05, 0.25, 0.5, 0.75, 0.95])
-sketch.bars(["5 %", "25 %", "half", "75 %", "95 %"], {"largest value of a map": bins}, levels={"noise floor": floor})
+sketch.bars(
+    ["5th of 100", "25th", "50th", "75th", "95th"], {"largest value of a map": bins}, levels={"noise floor": floor}
+)
 
 # %% [markdown]
 # **What you saw.** A map below the floor says no more than a random head would, and that holds for most maps of this layer. The app
@@ -237,8 +239,8 @@ sketch.bars(list(found), {"accuracy": list(found.values())}, x_title="10 of 64 p
 #
 # ## 5. What tipped it over?
 #
-# After more tasks, pictures of the first one are taken for new classes. The map of the true class and that of the rival often look
-# alike: both are about the same object. Ask for the difference instead.
+# After more tasks, pictures of the first one are taken for new classes. The map of the true class and that of the rival overlap:
+# both are about the same object. Ask for the difference instead.
 #
 # ### Exercise 3
 
@@ -275,7 +277,7 @@ three = gradcam(learner, chosen.images, targets, labels=chosen.labels, layer="bl
 # %%
 rows = torch.stack([three[name] for name in targets], dim=1).flatten(0, 1).numpy()
 named = [
-    f"{target}: {stream.class_names[c][:26]}"
+    f"{target}: {' '.join(stream.class_names[c].split()[:2])}"
     for true, said in zip(chosen.labels.tolist(), answers[lost[:2]].tolist(), strict=True)
     for target, c in (("true", true), ("predicted", said), ("difference", true))
 ]
@@ -313,4 +315,4 @@ if BIG:
 # 1. For a ViT that reads its class token, gradients at patches behind the last block are exactly zero; `norm1` of that block is the place.
 # 2. Keep the scale, show the noise floor, compare energy with the object's share of the picture, and cover patches: here these tests
 #    favour an earlier block than the one that is usually drawn.
-# 3. To see why a class was lost, ask for true minus rival: two maps of similar classes look alike.
+# 3. To see why a class was lost, ask for true minus rival: it shows only what tells the two apart.

@@ -79,7 +79,7 @@ census(data)
 # %%
 stream = cillab.stream(f"folder:{data}", split="B0-Inc2", order="natural")
 shown = stream.on(cillab.backbone("bundled:vit")).test()
-first = [stream.class_names[c][:22] for c in shown.labels[::TEST].tolist()]
+first = [" ".join(stream.class_names[c].split()[:2]) for c in shown.labels[::TEST].tolist()]
 print(f"{len(stream)} tasks: {stream.sizes} classes; class ids are positions in the alphabetical list of folders")
 teaching.tiles(shown.images[::TEST].cpu().numpy(), captions=first)
 

@@ -4,16 +4,10 @@ import pytest
 import torch
 
 from cillab.learners import make_learner
-from cillab.learners.checks import CHECKS, learn
+from cillab.learners.checks import learn
 from tests.learners import tiny
 
 QUICK = {"acil": {"expansion": 64, "gamma": 1.0}, "joint": {"epochs": 1, "batch_size": 12}}
-
-
-@pytest.mark.parametrize("name", QUICK)
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_battery(check, name) -> None:
-    check(tiny.bench(name))
 
 
 def everything(tasks) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ ALL = np.arange
 
 
 def test_a_misspelt_name_lists_the_kinds_and_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"cifar100, digits, folder:DIR, hf:NAME.*Did you mean 'digits'"):
+    with pytest.raises(UnknownNameError, match=r"digits, folder:DIR, held-out:NAME, hf:NAME.*Did you mean 'digits'"):
         open_source("digitz")
 
 
