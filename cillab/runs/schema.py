@@ -54,7 +54,7 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     "internals/etf/turned": "f32 [K old]: angle in radians by which each old vertex turned in this task",
     "internals/etf/expected": "f32 [1]: the angle of the closed form, had the basis been kept",
     "internals/etf/epochs": "f32 [epochs, 6]: NC1, NC2, NC3, NC4, pull and push after each epoch of this task",
-    "gaussian/w2/<part>": "f64 [K]: W2 from a class's stored Gaussian to its training images now, NaN if none is stored",
+    "gaussian/w2/<part>": "f64 [K]: W2 from a class's stored Gaussian to its training images now; NaN if none",
     "internals/text/prototypes": "f32 [K, d]: unit vectors of the prompted class names",
     "internals/text/frozen": "f32 [K, d]: unit vectors of the names in the hand template",
     "internals/text/clusters": "i64 [K]: cluster of each name by meaning, fixed when the class came",

@@ -62,7 +62,8 @@ def tiles(
         row, column = index // columns + 1, index % columns + 1
         shown: np.ndarray = picture.transpose(1, 2, 0).astype(np.float32)
         if maps is not None:
-            shown = np.repeat((shown @ np.float32([0.299, 0.587, 0.114]))[..., None], 3, axis=2)
+            grey = shown @ np.array([0.299, 0.587, 0.114], np.float32)
+            shown = np.repeat(grey[..., None], 3, axis=2)
         figure.add_trace(go.Image(z=shown.astype(np.uint8), hoverinfo="skip"), row=row, col=column)
         if maps is not None:
             grid = np.asarray(maps[index], np.float32)

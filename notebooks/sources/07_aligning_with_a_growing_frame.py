@@ -115,10 +115,10 @@ sketch.lines(
 )
 
 # %% [markdown]
-# **What you saw.** The first epochs train adapters on images, the rest the alignment layer on remembered features: where a curve
-# changes its pace, the stage changes. The order in which the three fall depends on images and epochs. What does
-# not: they move by some tens of percent and stop far from 0. Collapse is a *direction* here, not a state. What counts is
-# whether test images come along:
+# **What you saw.** The first epochs train adapters on images, the rest the alignment layer on remembered features: where the curves
+# break, the stage changes. There the frame is placed anew (NC3 jumps), and from then on the images of a class gather
+# (NC1). The angles among the means (NC2) move much less: the frame came to the means more than they to it. Nothing gets near 0.
+# Collapse is a *direction* here, not a state. What counts is whether test images come along:
 
 
 # %%
