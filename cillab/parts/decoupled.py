@@ -41,7 +41,7 @@ class DecoupledParams(PromptParams, FitParams):
     """Images per step of the images' side."""
     lr: PositiveFloat = 3e-4
     """Learning rate of the images' side. A large one moves old classes away from what is stored of them: on held-out
-    training images of all ten tasks of shields, A_last was 66.5 % (dmc, 1e-4) and 68.2 % (dmc-ot, 3e-4) with two epochs;
+    training images of all tasks of shields A_last was 66.5 % (dmc, 1e-4) and 68.2 % (dmc-ot, 3e-4) with two epochs;
     on the test images five epochs at 1e-3 had ended below zero-shot."""
     optimiser: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the images' side."""

@@ -1,0 +1,30 @@
+"""A run by another program may hold little: its report shows what is there and names what is not."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cillab.report import write_report
+from cillab.runs import RunInfo, RunWriter
+
+
+def test_a_run_without_features_has_a_report(tmp_path: Path) -> None:
+    info = RunInfo(tasks=[[0, 1]], class_names={0: "oak", 1: "elm"}, spec={"learner": "by hand"})
+    writer = RunWriter.create(tmp_path / "run", info)
+    writer.probe(["a", "b"], [0, 1], [0, 0])
+    writer.snapshot(
+        "t00",
+        {
+            "seen": np.int32([0, 1]),
+            "task_of_class": np.int32([0, 0]),
+            "predictions": np.int32([0, 0]),
+            "confusion": np.int32([[1, 0], [1, 0]]),
+            "accuracy/row": np.float64([0.5]),
+        },
+    )
+    writer.result({"a_last": 0.5, "a_avg": 0.5, "accuracy_seen": [0.5], "accuracy_matrix": [[0.5]]})
+    write_report(tmp_path / "run", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "No figure cosine: Unknown array of step t00 &#x27;cosine&#x27;" in page
+    assert page.count("<figure>") >= 3  # accuracy, matrix, confusion
+    assert "not stated" in page
