@@ -25,6 +25,7 @@ from cillab.learners import learners
 from cillab.learners.checks import learn
 from cillab.parts import fitting
 from cillab.parts.fitting import FitParams, attention_for
+from cillab.parts.text_head import TextHead
 
 DEFAULT = ("finetune", "min", "ncptm", "coop", "dmc", "dmc-ot", "cpt")
 IMAGE_STAGES = ("finetune", "noise", "adapt", "images", "prompts", "joint")
@@ -100,7 +101,9 @@ def bare_step(watch: Watch, stage: str, pixels: Tensor, names: list[str], steps:
                 with watch.backbone.wearing(*watch.worn):
                     terms.append(watch.backbone.embed(pixels).square().mean())
             if texts is not None:
-                terms.append(texts.encode(names).square().mean())
+                head = watch.learner.parts().get("text")
+                rows = head.encode() if isinstance(head, TextHead) else texts.encode(names)
+                terms.append(rows.square().mean())
             optimiser.zero_grad(set_to_none=True)
             torch.stack(terms).sum().backward()
         optimiser.step()
