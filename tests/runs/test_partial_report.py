@@ -15,11 +15,11 @@ def test_a_run_without_features_has_a_report(tmp_path: Path) -> None:
     writer.snapshot(
         "t00",
         {
-            "seen": np.int32([0, 1]),
-            "task_of_class": np.int32([0, 0]),
-            "predictions": np.int32([0, 0]),
-            "confusion": np.int32([[1, 0], [1, 0]]),
-            "accuracy/row": np.float64([0.5]),
+            "seen": np.array([0, 1], np.int32),
+            "task_of_class": np.array([0, 0], np.int32),
+            "predictions": np.array([0, 0], np.int32),
+            "confusion": np.array([[1, 0], [1, 0]], np.int32),
+            "accuracy/row": np.array([0.5], np.float64),
         },
     )
     writer.result({"a_last": 0.5, "a_avg": 0.5, "accuracy_seen": [0.5], "accuracy_matrix": [[0.5]]})
