@@ -84,12 +84,18 @@ class GaussianMemory(Part):
             raise NotObservedError("The memory holds no class yet.")
         wanted = self.classes if classes is None else classes
         ids = torch.tensor(wanted, dtype=torch.int64)
-        rows = columns_of(ids, self.classes).to(self.means.device)
+        rows = self._rows(wanted)
         eps = torch.randn(len(wanted), per_class, self.means.shape[1], generator=rng).to(self.means.device)
         roots = self._factorised(floor)[rows]
         spread = eps @ roots.mT if self.kind == "full" else eps * roots[:, None]
         drawn = self.means[rows, None] + spread
         return drawn.flatten(0, 1), ids.to(self.means.device).repeat_interleave(per_class)
+
+    def _rows(self, classes: tuple[int, ...]) -> slice | Int64[Tensor, " cls"]:
+        """Where `classes` are. The first ones in order, as old classes are, need no copy of d x d numbers each."""
+        if classes == self.classes[: len(classes)]:
+            return slice(len(classes))
+        return columns_of(torch.tensor(classes, dtype=torch.int64), self.classes).to(self.means.device)
 
     def _factorised(self, floor: float) -> Tensor:
         """Square roots of the covariances: triangular, or by coordinate. Made once per change."""
@@ -121,12 +127,13 @@ class GaussianMemory(Part):
         """The same classes and counts with other moments."""
         other = GaussianMemory(means.shape[1], self.kind, self.means.device)
         other.classes, other.counts = self.classes, self.counts.clone()
-        other.means, other.covariances = means.float().contiguous(), covariances.float().contiguous()
+        kept = (moments.to(torch.float32, copy=True).contiguous() for moments in (means, covariances))
+        other.means, other.covariances = kept
         return other
 
     def only(self, classes: tuple[int, ...]) -> "GaussianMemory":
         """The memory of some of its classes, in the order given."""
-        rows = columns_of(torch.tensor(classes, dtype=torch.int64), self.classes).to(self.means.device)
+        rows = self._rows(classes)
         other = self.replaced(self.means[rows], self.covariances[rows])
         other.classes, other.counts = classes, self.counts[rows].clone()
         return other

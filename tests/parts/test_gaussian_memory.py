@@ -65,6 +65,16 @@ def test_only_some_classes_in_the_order_asked_for() -> None:
     assert some.classes == (33, 401) and torch.equal(some.means[1], memory.means[0])
 
 
+def test_a_part_of_a_memory_stays_as_it_was() -> None:
+    memory = GaussianMemory(3)
+    memory.add(torch.randn(8, 3), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]))
+    part, before = memory.only((0, 1)), memory.only((0, 1)).state().tensors
+    memory.add(torch.randn(4, 3) + 5, torch.tensor([0, 0, 1, 1]))
+    for name, value in part.state().tensors.items():
+        assert torch.equal(value, before[name])
+    assert not torch.equal(part.means, memory.means)
+
+
 def test_mapped_samples_have_the_mapped_moments() -> None:
     memory = filled()
     a, b = torch.randn(DIM, DIM, generator=rng(3)), torch.randn(DIM, generator=rng(4))
