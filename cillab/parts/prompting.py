@@ -74,18 +74,18 @@ def collect(
     views: int,
     how: FitParams | None,
     seed: int,
-) -> Generator[Progress, None, tuple[Taken, Taken]]:
+) -> Generator[Progress, None, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Features of a task: of its images as they are, and of those plus `views` augmented passes.
 
     `embed` turns normalised pixels into features; `how` says how views are augmented.
     """
-    clean: list[Taken] = []
+    clean: list[tuple[Tensor, Tensor]] = []
 
     def visit(images: Tensor, labels: Tensor) -> None:
         clean.append((embed(backbone.pixels(images)), labels.to(backbone.device)))
 
     yield from sweep(task.batches(BATCH), visit, len(task), "features")
-    more: list[Taken] = []
+    more: list[tuple[Tensor, Tensor]] = []
 
     def visit_view(pixels: Tensor, labels: Tensor) -> None:
         more.append((embed(pixels), labels.to(backbone.device)))
@@ -97,7 +97,7 @@ def collect(
     return _joined(clean), _joined([*clean, *more])
 
 
-def _joined(taken: list[Taken]) -> Taken:
+def _joined(taken: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat([h for h, _ in taken]), torch.cat([y for _, y in taken])
 
 
