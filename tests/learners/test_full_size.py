@@ -87,7 +87,7 @@ def test_ncptm_has_the_parameters_of_section_1_and_trains(vit) -> None:
     )
     adapters = sum(p.numel() for p in learner.adapters.parameters())
     assert adapters == 12 * (2 * 768 * 64 + 768 + 64) == 1_189_632
-    assert sum(p.numel() for p in learner.align.parameters()) == 2 * (768 * 768 + 768)
+    assert sum(p.numel() for p in learner.align.parameters()) == 2 * 768 * 4 * 768 + 4 * 768 + 768
     assert {"adapt", "align"} <= stages(learner)
 
 
