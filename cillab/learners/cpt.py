@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from cillab.backbones.clip import ClipBackbone
 from cillab.backbones.prompts import TextPrompt
@@ -24,6 +24,7 @@ from cillab.parts.fitting import FitParams, fit
 from cillab.parts.heads import Table, columns_of, with_new
 from cillab.parts.losses import Competitors, cross_entropy
 from cillab.parts.prompt_losses import class_convergence, rotation_stabilisation, textual_etf
+from cillab.parts.prompting import deep_prompt
 
 TERMS = ("clip", "etf", "convergence", "rotation")
 
@@ -212,41 +213,8 @@ class CPT(Learner[CPTParams]):
 
 def text_prompt(backbone: ClipBackbone, params: CPTParams, seed: int) -> TextPrompt:
     """Text tokens, at the start silent where the parameters ask for it."""
-    draw = rng.stream(seed, "text prompt")
-    shallow = TextPrompt(backbone, params.context, generator=draw)
-    layers = min(params.text_layers, shallow.tower.depth) if params.prompts == "both" else 1
-    if layers == 1:
-        return shallow
-    prompt = TextPrompt(backbone, params.context, layers=layers, generator=draw)
-    if params.text_start == "phrase":
-        for tokens, start in zip(prompt.deep, states_of_context(shallow, layers - 1), strict=True):
-            with torch.no_grad():
-                tokens.copy_(start)
-    return prompt
-
-
-def states_of_context(prompt: TextPrompt, count: int) -> list[Float[Tensor, "token width"]]:
-    """What the tokens of P are behind each of the first `count` blocks, under no deeper prompt.
-
-    Where the tower is causal they do not depend on the class name, so that deep tokens that start there change
-    nothing at all; elsewhere they are those of a sentence without a name.
-    """
-    tower, end = prompt.tower, prompt.start + len(prompt.context)
-    blocks: list[nn.Module] = list(tower.own.transformer.resblocks)[:count]
-    found: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        sentence = output.select(0 if tower.own.transformer.batch_first else 1, 0)
-        found.append(sentence[prompt.start : end].detach().float().clone())
-
-    handles = [block.register_forward_hook(keep) for block in blocks]
-    try:
-        with torch.no_grad():
-            prompt.encode([""])
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    draw, layers = rng.stream(seed, "text prompt"), params.text_layers if params.prompts == "both" else 1
+    return deep_prompt(backbone, params.context, layers, silent=params.text_start == "phrase", generator=draw)
 
 
 def vision_prompt(backbone: Backbone, params: CPTParams, seed: int) -> Slots:

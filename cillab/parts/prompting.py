@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
-from cillab.backbones.prompts import TextPrompt
+from cillab.backbones.prompts import TextPrompt, TextTower
 from cillab.backbones.text import TEMPLATES
 from cillab.core import rng
 from cillab.core.contract import Backbone, Progress, Task
@@ -30,7 +30,8 @@ class PromptParams(HyperParams):
     context_length: PositiveInt = 16
     """Number of context tokens when they are drawn; the phrase has four."""
     text_layers: PositiveInt = 1
-    """Layers of the text side with context tokens of their own (deep prompts); 1 is the input alone."""
+    """Blocks of the text side with context tokens of their own (deep prompts), at most as many as there are; 1 is the
+    input alone, as in CoOp."""
     text_epochs: NonNegativeInt = 10
     """Passes over a task's features while the prompt trains."""
     text_batch: PositiveInt = 128
@@ -47,14 +48,58 @@ class PromptParams(HyperParams):
 
 def make_prompt(backbone: Backbone, how: PromptParams, seed: int, task_tokens: int = 0) -> TextPrompt:
     """The prompt that a record asks for."""
-    phrase = TEMPLATES[0].partition(" {}")[0]
-    return TextPrompt(
-        backbone,
-        phrase if how.context == "phrase" else how.context_length,
-        layers=how.text_layers,
-        task_tokens=task_tokens,
-        generator=rng.stream(seed, "text prompt"),
-    )
+    from_words = how.context == "phrase"
+    start = TEMPLATES[0].partition(" {}")[0] if from_words else how.context_length
+    draw = rng.stream(seed, "text prompt")
+    return deep_prompt(backbone, start, how.text_layers, silent=from_words, task_tokens=task_tokens, generator=draw)
+
+
+def deep_prompt(
+    backbone: Backbone,
+    context: int | str,
+    layers: int,
+    *,
+    silent: bool,
+    task_tokens: int = 0,
+    generator: torch.Generator,
+) -> TextPrompt:
+    """A prompt with tokens of its own in the first `layers` blocks, or in all blocks if there are fewer.
+
+    With `silent`, deeper tokens start as what the context becomes there, so that they change nothing; otherwise at
+    random.
+    """
+    layers = min(layers, TextTower(backbone).depth)
+    prompt = TextPrompt(backbone, context, layers=layers, task_tokens=task_tokens, generator=generator)
+    if silent and layers > 1:
+        shallow = TextPrompt(backbone, context, generator=generator)
+        with torch.no_grad():
+            for tokens, start in zip(prompt.deep, states_of_context(shallow, layers - 1), strict=True):
+                tokens.copy_(start)
+    return prompt
+
+
+def states_of_context(prompt: TextPrompt, count: int) -> list[Float[Tensor, "token width"]]:
+    """What the tokens of P are behind each of the first `count` blocks, under no deeper prompt.
+
+    Where the tower is causal they do not depend on the class name, so that deep tokens that start there change
+    nothing at all; elsewhere they are those of a sentence without a name.
+    """
+    tower, end = prompt.tower, prompt.start + len(prompt.context)
+    blocks: list[nn.Module] = list(tower.own.transformer.resblocks)[:count]
+    found: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        sentence = output.select(0 if tower.own.transformer.batch_first else 1, 0)
+        found.append(sentence[prompt.start : end].detach().float().clone())
+
+    handles = [block.register_forward_hook(keep) for block in blocks]
+    try:
+        with torch.no_grad():
+            prompt.encode([""])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def text_schedule(how: PromptParams) -> FitParams:
