@@ -47,11 +47,10 @@ class PromptParams(HyperParams):
 
 
 def make_prompt(backbone: Backbone, how: PromptParams, seed: int, task_tokens: int = 0) -> TextPrompt:
-    """The prompt that a record asks for."""
-    from_words = how.context == "phrase"
-    start = TEMPLATES[0].partition(" {}")[0] if from_words else how.context_length
+    """The prompt that a record asks for. Deeper tokens start at random, small, and so move more than words would."""
+    start = TEMPLATES[0].partition(" {}")[0] if how.context == "phrase" else how.context_length
     draw = rng.stream(seed, "text prompt")
-    return deep_prompt(backbone, start, how.text_layers, silent=from_words, task_tokens=task_tokens, generator=draw)
+    return deep_prompt(backbone, start, how.text_layers, silent=False, task_tokens=task_tokens, generator=draw)
 
 
 def deep_prompt(
