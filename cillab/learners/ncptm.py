@@ -55,7 +55,7 @@ class NCPTMParams(FitParams):
     """Features per step of the alignment layer."""
     align_optimiser: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the alignment layer on features, whose spread differs by orders of magnitude between directions: one
-    rate for all (SGD, at its best rate 1.0) ended at 80.0 % where AdamW has 82.7 (`width` 1, one of the orders above)."""
+    rate for all (SGD, at its best rate 1.0) ended at 80.0 % where AdamW has 82.7 (`width` 1, one of those orders)."""
     align_lr: PositiveFloat = 3e-3
     """Learning rate of the alignment layer on features (the same images; two orders without adapters: 82.4 % with
     1e-3, 83.7 with 3e-3; three orders with adapters: 83.9 with 3e-3, 83.7 with 1e-2)."""

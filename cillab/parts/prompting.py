@@ -25,7 +25,7 @@ class PromptParams(HyperParams):
     """How a soft prompt looks and how it is trained."""
 
     context: Literal["phrase", "random"] = "phrase"
-    """Start the context tokens from "a photo of a" (untrained, that is zero-shot CLIP), or draw them from
+    """Start the context tokens from "a photo of a" (untrained and shallow, that is zero-shot CLIP), or draw them from
     N(0, 0.02^2)."""
     context_length: PositiveInt = 16
     """Number of context tokens when they are drawn; the phrase has four."""
