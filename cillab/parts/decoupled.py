@@ -41,8 +41,8 @@ class DecoupledParams(PromptParams, FitParams):
     """Images per step of the images' side."""
     lr: PositiveFloat = 3e-4
     """Learning rate of the images' side. A large one moves old classes away from what is stored of them: on held-out
-    training images of all tasks of shields A_last is 69.7 % with it (dmc-ot); on the test images five epochs at 1e-3 had ended
-    below zero-shot."""
+    training images of all tasks of shields A_last is 69.7 % with it (dmc-ot); on the test images five epochs
+    at 1e-3 had ended below zero-shot."""
     optimiser: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the images' side."""
     weight_decay: NonNegativeFloat = 1e-4
