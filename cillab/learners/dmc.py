@@ -5,7 +5,6 @@ from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import PositiveFloat
 from torch import Tensor
 
 from cillab.backbones.text import TEMPLATES
@@ -24,10 +23,6 @@ from cillab.parts.text_head import TextHead
 
 class DMCParams(DecoupledParams):
     """Hyper-parameters of DMC. The paper's text could not be read: every choice here is a reconstruction."""
-
-    lr: PositiveFloat = 1e-4
-    """Learning rate of the images' side. Whatever it moves leaves the stored Gaussians behind: on held-out training
-    images of all tasks of shields A_last was 70.2 % with a frozen images' side, 70.0 at 3e-5 and 69.5 at 1e-4."""
 
 
 @learners.register("dmc")
