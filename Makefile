@@ -26,6 +26,7 @@ test-all: $(VENV)/.test $(VENV)/.browser  ## also the slow tests, and those that
 	$(PYTEST) -m ""
 
 test-browser: $(VENV)/.browser  ## the app in Chromium (found on this machine, or: .venv/bin/playwright install chromium)
+	@$(BIN)/python -m tests.app.serving  # says what is missing, and ends
 	$(PYTEST) -m browser
 
 notebooks: $(VENV)/.notebooks  ## run every notebook (CILLAB_FAST=1: the short version)

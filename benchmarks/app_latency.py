@@ -30,7 +30,7 @@ from cillab.core.errors import CillabError  # noqa: E402
 from cillab.lab.jobs import start  # noqa: E402
 from cillab.lab.spec import RunSpec  # noqa: E402
 from cillab.runs import Run, RunWriter  # noqa: E402
-from tests.app.serving import ARGUMENTS, CHROMIUM, serve  # noqa: E402
+from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve  # noqa: E402
 from tests.runs.synthetic import write_synthetic_run  # noqa: E402
 
 BUDGETS_MS = {
@@ -46,6 +46,7 @@ BUDGETS_MS = {
     "cancel": 2000,
 }
 PATIENCE_MS = 120_000
+GAMMA = "Ridge penalty gamma, power of ten"
 FRAMES = """
 window.frames_ms = [];
 const wait = window.requestAnimationFrame.bind(window);
@@ -100,7 +101,8 @@ def stepping(page: Page, url: str, run: str, repeats: int) -> None:
     if hits := [t for t in spots if t is not None]:
         report("hover card", run, hits[:repeats], asked=len(spots))
     page.wait_for_timeout(1500)
-    report("charts follow the step", run, [page.evaluate("k => clocks.charts(k)", keys[i % 2]) for i in range(repeats)])
+    walk = [keys[(i // 8) % 2] for i in range(repeats)]  # eight steps forth, eight back: first visits count as well
+    report("charts follow the step", run, [page.evaluate("k => clocks.charts(k)", key) for key in walk])
 
 
 def choosing(page: Page, url: str, run: str, repeats: int) -> None:
@@ -114,13 +116,13 @@ def choosing(page: Page, url: str, run: str, repeats: int) -> None:
     )
 
 
-def sliding(page: Page, url: str, path: str, action: str, run: str, repeats: int) -> None:
+def sliding(page: Page, url: str, path: str, slider: str, action: str, run: str, repeats: int) -> None:
     """An arrow key on a slider until nothing changes any more."""
     opened(page, f"{url}/{path}", "[data-testid=stSlider]")
     times = []
     for index in range(repeats):
         page.evaluate("void (window.moved = clocks.pressed())")
-        page.get_by_role("slider").nth(0).press("ArrowRight" if index % 2 == 0 else "ArrowLeft")
+        page.get_by_role("slider", name=slider).press("ArrowRight" if index % 2 == 0 else "ArrowLeft")
         times.append(page.evaluate("window.moved"))
     report(action, run, times)
 
@@ -194,12 +196,16 @@ def main() -> None:
     """Everything, or what --only names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--large", default="100x10x2000", help="tasks x classes per task x probe points, or none")
+    parser.add_argument(
+        "--large",
+        default="100x10x2000",
+        help="tasks x classes per task x probe points, a folder called large with such a run, or none",
+    )
     parser.add_argument("--only", default="step,choose,slide,paint,read,cancel")
     given = parser.parse_args()
     wanted = set(given.only.split(","))
     if CHROMIUM is None:
-        sys.exit("no Chromium on this machine: apt install chromium")
+        sys.exit(MISSING)
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -209,19 +215,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         runs = {"demo-min": ROOT / "cillab" / "demo" / "min"}
-        if given.large != "none":
+        store = folder / "runs"
+        store.mkdir()
+        if Path(given.large).is_dir():
+            runs["large"], store = Path(given.large), Path(given.large).parent
+        elif given.large != "none":
             tasks, each, points = map(int, given.large.split("x"))
-            path = folder / "runs" / "large"
-            runs["large"] = write_synthetic_run(path, tasks, each, points, noise=False, cams=False)
-        (folder / "runs").mkdir(exist_ok=True)
-        for name, work in measurements(folder, runs, given.repeats, wanted):
+            began = time.perf_counter()
+            runs["large"] = write_synthetic_run(store / "large", tasks, each, points, noise=False, cams=False)
+            print(json.dumps({"large_run": given.large, "written_in_s": round(time.perf_counter() - began)}))
+        for name, work in measurements(folder, store, runs, given.repeats, wanted):
             try:
                 work()
             except Exception as error:
                 failed(name, "", error)
 
 
-def measurements(folder: Path, runs: dict[str, Path], repeats: int, wanted: set[str]) -> Iterator[tuple[str, Callable]]:
+def measurements(
+    folder: Path, store: Path, runs: dict[str, Path], repeats: int, wanted: set[str]
+) -> Iterator[tuple[str, Callable]]:
     """Each with its name; the server and the browser live as long as they are needed."""
     if "read" in wanted:
         for run, path in runs.items():
@@ -230,7 +242,7 @@ def measurements(folder: Path, runs: dict[str, Path], repeats: int, wanted: set[
         yield "cancel", lambda: cancelling(folder)
     if not wanted & {"step", "choose", "slide", "paint"}:
         return
-    with serve({"CILLAB_RUNS": str(folder / "runs")}) as url, sync_playwright() as driver:
+    with serve({"CILLAB_RUNS": str(store)}) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.add_init_script(FRAMES)
@@ -240,12 +252,15 @@ def measurements(folder: Path, runs: dict[str, Path], repeats: int, wanted: set[
             if "choose" in wanted:
                 yield "choose", lambda run=run: choosing(page, url, run, repeats)
             if "slide" in wanted:
-                head = f"head_lab?run={run}"
-                yield "slide", lambda run=run, head=head: sliding(page, url, head, "head-lab slider", run, repeats)
+                head = f"head_lab?run={run}&head=Ridge"
+                yield (
+                    "slide",
+                    lambda run=run, head=head: sliding(page, url, head, GAMMA, "head-lab slider", run, repeats),
+                )
             if "paint" in wanted:
                 yield "paint", lambda run=run: painting(browser, url, run, repeats)
         if "slide" in wanted:
-            yield "slide", lambda: sliding(page, url, "toy_collapse", "toy slider", "toy", repeats)
+            yield "slide", lambda: sliding(page, url, "toy_collapse", "Classes", "toy slider", "toy", repeats)
         browser.close()
 
 

@@ -11,6 +11,7 @@ A source is a Python file in the percent format, which editors and jupytext know
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -20,11 +21,14 @@ from typing import Any
 
 HOME = Path(__file__).parents[1] / "notebooks"
 LIMIT_BYTES = 1_000_000  # of an executed notebook
+CELL_TIMEOUT_S = 600
 _HEAD = re.compile(r"^# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?$")
 _KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+
+_WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 Notebook = dict[str, Any]
 
@@ -85,6 +89,11 @@ def without_solutions(notebook: Notebook) -> Notebook:
 def execute(path: Path) -> Any:
     """Run a notebook in a fresh kernel, where it stands; plotly figures as JSON only.
 
+    What a function prints inside `interact` becomes output of the cell, not of a widget. nbclient would keep it in the
+    widget's state, and tell the kernel so through the socket on which it waits for the cell to end. It sends past
+    asyncio's handler; when the reply arrives in that moment, the wake-up is consumed and the wait never ends (nbclient
+    issue 312). Without an entry in `widget_registry` it sends nothing.
+
     Raises:
         CellExecutionError: a cell failed. ValueError: the result is too large to be passed on.
     """
@@ -94,7 +103,9 @@ def execute(path: Path) -> Any:
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, startup_timeout=300, resources=where).execute()
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, startup_timeout=300, resources=where)
+    client.widget_registry = {}
+    client.execute()
     size = len(nbformat.writes(notebook))
     if size > LIMIT_BYTES:
         raise ValueError(f"{path.name} is {size:,} bytes when executed, the limit is {LIMIT_BYTES:,}")
@@ -102,20 +113,27 @@ def execute(path: Path) -> Any:
 
 
 def page(notebook: Any, title: str) -> str:
-    """An executed notebook as HTML: figures drawn by `plotly.min.js` beside it, solutions folded."""
+    """An executed notebook as HTML: figures drawn by `plotly.min.js` beside it, players alive, solutions folded."""
     from nbconvert import HTMLExporter  # noqa: PLC0415
 
+    kept = notebook.metadata.pop("widgets", {}).get(_WIDGETS, {}).get("state", {})
+    widgets = {name: one["state"] for name, one in kept.items() if "_esm" in one["state"]}
     for index, cell in enumerate(notebook.cells):
         for number, output in enumerate(cell.get("outputs", ())):
-            _plain(output.get("data", {}), f"figure-{index}-{number}")
+            _plain(output.get("data", {}), f"figure-{index}-{number}", widgets)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
         if "solution" in cell.metadata.get("tags", ()):
             cell.cell_type = "markdown"
             cell.source = f"<details><summary>Solution</summary>\n\n```python\n{cell.source}\n```\n\n</details>"
             for gone in ("outputs", "execution_count"):
                 cell.pop(gone, None)
-    notebook.metadata.pop("widgets", None)
     body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
-    return body.replace("</head>", '<script src="plotly.min.js"></script></head>', 1)
+    modules = "".join(
+        f'<script type="text/plain" id="{_key(code)}">{code}</script>' for code in {w["_esm"] for w in widgets.values()}
+    )
+    looks = "".join(f"<style>{css}</style>" for css in {w.get("_css", "") for w in widgets.values()})
+    return body.replace("</head>", f'<script src="plotly.min.js"></script>{looks}{modules}</head>', 1)
 
 
 def write(home: Path = HOME) -> None:
@@ -179,8 +197,11 @@ def _close(cells: list[dict[str, Any]], body: list[str]) -> None:
     cells[-1]["source"] = text.splitlines(keepends=True)
 
 
-def _plain(data: dict[str, Any], name: str) -> None:
-    """A plotly figure as a div that draws itself; a widget as nothing, its static twin stands above it."""
+def _plain(data: dict[str, Any], name: str, widgets: dict[str, dict[str, Any]]) -> None:
+    """A plotly figure as a div that draws itself, a widget that brings its own module alive; any other as nothing.
+
+    What stands in place of such a slider is its static twin, or what `interact` showed at first.
+    """
     figure = data.pop("application/vnd.plotly.v1+json", None)
     if figure is not None:
         options = {"displaylogo": False, "responsive": True}
@@ -188,7 +209,29 @@ def _plain(data: dict[str, Any], name: str) -> None:
         spec = json.dumps({**kept, "config": options}).replace("</", "<\\/")
         draw = f"Plotly.newPlot('{name}', {spec});"
         data["text/html"] = f'<div id="{name}"></div><script>{draw}</script>'
-    data.pop("application/vnd.jupyter.widget-view+json", None)
+    view = data.pop("application/vnd.jupyter.widget-view+json", None)
+    if view is not None:
+        data.pop("text/plain", None)
+        if (state := widgets.get(view["model_id"])) is not None:
+            data["text/html"] = _alive(state, name)
+
+
+def _key(code: str) -> str:
+    return f"module-{hashlib.blake2b(code.encode(), digest_size=6).hexdigest()}"
+
+
+def _alive(state: dict[str, Any], name: str) -> str:
+    """An anywidget on a page without a kernel: what it sets stays in the page."""
+    kept = json.dumps({key: value for key, value in state.items() if not key.startswith("_")}).replace("</", "<\\/")
+    return f"""<div id="{name}"></div><script type="module">
+const state = {kept}, code = document.getElementById("{_key(state["_esm"])}").textContent;
+const model = {{
+  get: (key) => state[key], set: (key, value) => {{ state[key] = value; }}, save_changes() {{}}, on() {{}}, off() {{}},
+}};
+const module = await import(URL.createObjectURL(new Blob([code], {{ type: "text/javascript" }})));
+const widget = typeof module.default === "function" ? await module.default() : module.default;
+widget.render({{ model, el: document.getElementById("{name}") }});
+</script>"""
 
 
 def main(arguments: list[str]) -> None:

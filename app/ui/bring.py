@@ -138,7 +138,7 @@ def _strip(run: Opened, picture: np.ndarray, key: str, step: int, said: Answers)
     cells = []
     for i, by in said.items():
         one = by[key]
-        url = images.data_url(images.overlay(picture, one.cam / max(top, 1e-12), 128))
+        url = images.overlay_url(picture, one.cam / max(top, 1e-12), 128)
         words = f"Grad-CAM after task {run.snapshots[i].task + 1}, for {run.run.info.name_of(one.answer)}"
         cells.append(
             f'<figure class="{"now" if i == step else ""}"><img src="{url}" alt="{html.safe(words)}">'

@@ -1,31 +1,16 @@
 """Taking things along: a figure as numbers, page or picture, and the command that makes a run again."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app.ui import html, theme
+from app.ui.component import component
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
 
-_HERE = Path(__file__).parent
 _GROUND = {"light": "#FFFFFF", "dark": "#12151B"}
-
-
-@st.cache_resource(show_spinner=False)
-def _component() -> Callable[..., Any] | None:
-    """PNG and SVG are drawn by the browser from the figure on screen: no engine on the server is needed."""
-    module = getattr(st.components, "v2", None)
-    if module is None:
-        return None
-    return module.component(
-        "cillab_export",
-        html='<div class="export"></div>',
-        css=(_HERE / "export.css").read_text(),
-        js=(_HERE / "export.js").read_text(),
-    )
 
 
 def offer(picture: Callable[[], Any], key: str, title: str, *, image: bool = True) -> None:
@@ -40,7 +25,8 @@ def offer(picture: Callable[[], Any], key: str, title: str, *, image: bool = Tru
             "HTML: opens offline", lambda: picture().page(title, ground), f"{name}.html", "text/html",
             key=f"html-{key}", on_click="ignore", width="stretch",
         )  # fmt: skip
-        if image and (mount := _component()) is not None:
+        # PNG and SVG are drawn by the browser from the figure on screen: no engine on the server is needed.
+        if image and (mount := component("export", '<div class="export"></div>')) is not None:
             mount(key=f"image-{key}", data={"figure": f"st-key-{css_key(key)}", "name": name})
 
 

@@ -1,33 +1,18 @@
 """Choosing one probe image: filters, and a grid of pictures to click."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
 from app.ui import html, images, state
+from app.ui.component import component
 from app.ui.store import Opened
 from app.ui.theme import task_colour
 
-_HERE = Path(__file__).parent
 _LIMIT = 240  # buttons in the grid
 SHOW = {"all": "All", "errors": "Errors", "forgotten": "Forgotten"}
-
-
-@st.cache_resource(show_spinner=False)
-def _component() -> Callable[..., Any] | None:
-    module = getattr(st.components, "v2", None)
-    if module is None:
-        return None
-    return module.component(
-        "cillab_gallery",
-        html='<div class="gallery" role="group" aria-label="Probe images"></div>',
-        css=(_HERE / "gallery.css").read_text(),
-        js=(_HERE / "gallery.js").read_text(),
-    )
 
 
 def outcomes(view: Opened, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,9 +51,12 @@ def filters(view: Opened, step: int) -> np.ndarray:
     classes = info.tasks[chosen] if chosen is not None else info.class_order
     with right:
         options = ["all", *map(str, classes)]
+        if st.session_state.get("class") not in (None, *options):  # of another task, or of another run
+            st.session_state["class"] = "all"
         name = st.selectbox(
-            "Class", options, key="class", format_func=lambda c: "All classes" if c == "all" else info.name_of(int(c))
-        )
+            "Class", options, key="class", format_func=lambda c: "All classes" if c == "all" else info.name_of(int(c)),
+            **state.bound(),
+        )  # fmt: skip
     show = st.segmented_control(
         "Show",
         list(SHOW),
@@ -77,6 +65,7 @@ def filters(view: Opened, step: int) -> np.ndarray:
         required=True,
         format_func=SHOW.__getitem__,
         label_visibility="collapsed",
+        **state.bound(),
     )
     return filtered(view, step, chosen, None if name in (None, "all") else int(name), show or "all")
 
@@ -116,7 +105,7 @@ def tiles(
     """Pictures to click, each at its position in the probe; `extra` is said of each. False where there is no way to."""
     probe, ids = view.run.probe, [str(i) for i in view.run.probe.ids]
     seen, right, _ = outcomes(view, step)
-    mount = _component()
+    mount = component("gallery", '<div class="gallery" role="group" aria-label="Probe images"></div>')
     if mount is None or not images.has_sprites(view) or probe.sprites is None:
         return False
     items = [

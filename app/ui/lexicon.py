@@ -1,6 +1,8 @@
 """The pieces of the Glossary page: search, one entry, and the link to where it is shown."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -62,31 +64,24 @@ def _forget() -> None:
 
 
 def show(found: Sequence[Entry]) -> None:
-    """Sections with their entries; a single entry is open, many are folded to their line."""
+    """Sections with their entries: a single entry is open, many are lines that open without asking the server."""
     if not found:
         html.empty("No quantity has all of these words", "Try fewer or other words, or ask about everything.")
-        return
-    introductions = {section.title: section.intro for section in glossary.SECTIONS}
-    last = None
-    for entry in found:
-        if entry.section != last:
-            st.header(html.markdown(entry.section), anchor=False)
-            html.note(introductions[entry.section])
-            last = entry.section
-        _card(entry)
+    elif len(found) == 1:
+        _single(found[0])
+    else:
+        introductions = {section.title: section.intro for section in glossary.SECTIONS}
+        for title, entries in groupby(found, key=lambda entry: entry.section):
+            lines = "".join(_line(entry) for entry in entries)
+            html.show(f"<h2>{html.safe(title)}</h2><p>{html.safe(introductions[title])}</p>{lines}", "ci-lexicon")
 
 
-def _card(entry: Entry) -> None:
+def _single(entry: Entry) -> None:
+    st.header(html.markdown(entry.section), anchor=False)
     with st.container(border=True, key=f"term-{entry.key}"):
-        html.show(
-            f'<div class="ci-term"><h3>{html.safe(entry.name)}</h3><code>{html.safe(entry.symbol)}</code>'
-            f"<em>{_ARROWS[entry.better]}</em></div><p>{_prose(entry.summary)}</p>"
-            f"<pre>{html.safe(entry.formula)}</pre>{_rows(entry)}",
-            "ci-entry",
-        )
-        where = terms.places().get(entry.key, ())
+        html.show(_head(entry) + _body(entry), "ci-entry")
         with st.container(horizontal=True, gap="small"):
-            for place in where:
+            for place in terms.places().get(entry.key, ()):
                 st.page_link(
                     place.page, label=place.label, query_params=_view() | place.query, icon=":material/show_chart:"
                 )
@@ -94,6 +89,36 @@ def _card(entry: Entry) -> None:
                 "views/glossary.py", label="Link to this", query_params=_view() | {"term": entry.key},
                 icon=":material/link:",
             )  # fmt: skip
+
+
+def _line(entry: Entry) -> str:
+    """An entry folded to its name, its symbol and what it is; with links to where it is shown."""
+    links = [(place.label, place.page, place.query) for place in terms.places().get(entry.key, ())]
+    links.append(("Link to this", "views/glossary.py", {"term": entry.key}))
+    there = "".join(
+        f'<a href="{_href(page, query)}" target="_self">{html.safe(label)}</a>' for label, page, query in links
+    )
+    return (
+        f'<details class="ci-entry"><summary>{_head(entry)}<p>{_prose(entry.summary)}</p></summary>'
+        f"{_body(entry, summary=False)}<nav>{there}</nav></details>"
+    )
+
+
+def _href(page: str, query: dict[str, str]) -> str:
+    """The address of a page from this one, with what the other pages show now."""
+    return html.safe(f"{page.removeprefix('views/').removesuffix('.py')}?{urlencode(_view() | query)}")
+
+
+def _head(entry: Entry) -> str:
+    return (
+        f'<div class="ci-term"><h3>{html.safe(entry.name)}</h3><code>{html.safe(entry.symbol)}</code>'
+        f"<em>{_ARROWS[entry.better]}</em></div>"
+    )
+
+
+def _body(entry: Entry, summary: bool = True) -> str:
+    first = f"<p>{_prose(entry.summary)}</p>" if summary else ""
+    return f"{first}<pre>{html.safe(entry.formula)}</pre>{_rows(entry)}"
 
 
 def _view() -> dict[str, str]:

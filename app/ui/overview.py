@@ -8,8 +8,8 @@ from importlib.util import find_spec
 
 import streamlit as st
 
-from app.ui import html, images, state
-from app.ui.store import Broken, Entry, Opened, runs_folder
+from app.ui import html, images, state, theme
+from app.ui.store import Broken, Entry, Opened, runs_folder, signature
 from app.ui.theme import task_colour
 from cillab import __version__
 
@@ -90,7 +90,12 @@ def contact_sheet(run: Opened, per_task: int = 10, most: int = 10) -> None:
     if not images.has_sprites(run):
         html.empty("No pictures", "This run was written without thumbnails of its probe images.")
         return
-    probe = run.run.probe
+    html.show(_sheet(run.key, (str(run.run.path), *signature(run.run.path)), theme.mode(), per_task, most, run))
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _sheet(key: str, changed: tuple, mode: str, per_task: int, most: int, _run: Opened) -> str:
+    run, probe = _run, _run.run.probe
     rows: list[list[int]] = []
     for classes in run.run.info.tasks[:most]:
         first: list[int] = []
@@ -109,7 +114,7 @@ def contact_sheet(run: Opened, per_task: int = 10, most: int = 10) -> None:
         tiles = "".join(images.tile(at * width + i, width, len(rows), name) for i, name in enumerate(names))
         mark = f'<i style="background:{task_colour(at)}" title="Task {at + 1}"></i>'
         cells.append(f'<div style="grid-template-columns:5px repeat({width},minmax(0,1fr))">{mark}{tiles}</div>')
-    html.show(f'<div class="ci-sheet" style="--atlas:url({url})">{"".join(cells)}</div>')
+    return f'<div class="ci-sheet" style="--atlas:url({url})">{"".join(cells)}</div>'
 
 
 def table(runs: Sequence[tuple[Entry, Opened | Broken]]) -> None:

@@ -1,125 +1,18 @@
-"""The plane that the player draws in: fitted once, the same for every step, so that motion is motion of features."""
+"""The plane of the player, kept as long as the run does not change."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import streamlit as st
 
 from app.ui.store import Opened
-from cillab.core.errors import CillabError
-from cillab.explain.projection import Projection, lda, pca, plane
+from cillab.player import PLANES, Flat, flatten, nearest_simplex
 
-# Of the mean variance. A probe has few images a class: with less, the axes fit single images (on the recorded runs they
-# hold under 1 % of the variance instead of 13 to 15 %, and trustworthiness is lower).
-_RIDGE = 1.0
-_POOL = 4000  # points that the plane is fitted on, spread evenly over the steps
-PLANES = {"classes": "Classes furthest apart", "variance": "Largest variance"}
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Coordinates in the plane as int16, frame fixed over the run; absent means are -32768."""
-
-    points: np.ndarray  # [step, probe, 2]
-    means: np.ndarray | None  # [step, class in order of the stream, 2]
-    head: np.ndarray | None
-    share: float  # of the variance of the pooled features
-    etf: np.ndarray | None = None  # like `means`: the vertices of the simplex nearest to the means
+__all__ = ["PLANES", "Flat", "flat", "nearest_simplex"]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _flat(
     key: str, kind: str, corners: tuple[int, ...], steps: tuple[str, ...], signature: float, _view: Opened
 ) -> Flat | None:
-    features = [np.asarray(snapshot["features"], dtype=np.float32) for snapshot in _view.snapshots]
-    if len({f.shape for f in features}) != 1 or not all(np.isfinite(f).all() for f in features):
-        return None
-    labels = _view.run.probe.labels
-    stride = max(1, -(-len(features) * len(labels) // _POOL))
-    pooled = np.concatenate(features)[::stride]
-    try:
-        projection = _fitted(_view, kind, corners, pooled, np.tile(labels, len(features))[::stride])
-    except (CillabError, np.linalg.LinAlgError):
-        return None
-    projection = projection if kind == "simplex" else _turned(projection, pooled)
-    means = [_rows(_view, projection, at, "means/now") for at in range(len(features))]
-    heads = [_rows(_view, projection, at, "head/weight") for at in range(len(features))]
-    etf = _vertices(_view, projection, corners) if kind == "simplex" else None
-    points = np.stack([projection(f) for f in features])
-    frame = max(np.quantile(np.abs(points), 0.998), 1e-9) * 1.04  # a handful of outliers must not shrink the rest
-    head = None if any(h is None for h in heads) else _quantised(np.stack([h for h in heads if h is not None]), frame)
-    fixed = [np.full((len(_view.run.order), 2), np.nan) if m is None else m for m in means]
-    vertices = None if etf is None else _quantised(etf, frame)
-    share = float(projection.share.sum())
-    return Flat(_quantised(points, frame), _quantised(np.stack(fixed), frame), head, share, vertices)
-
-
-def _fitted(view: Opened, kind: str, corners: tuple[int, ...], pooled: np.ndarray, labels: np.ndarray) -> Projection:
-    if kind == "variance":
-        return pca(pooled)
-    if kind == "classes":
-        return lda(pooled, labels, ridge=_RIDGE)
-    last = view.snapshots[-1]
-    rows = [last["seen"].tolist().index(corner) for corner in corners]
-    return plane(np.asarray(last["means/now"], dtype=np.float64)[rows], pooled)
-
-
-def nearest_simplex(means: np.ndarray) -> np.ndarray | None:
-    """The simplex that agrees best with the directions of the class means, as long as they are on average.
-
-    In NumPy what `cillab.geometry.etf.nearest_etf` does (orthogonal Procrustes); None where no simplex fits or a mean
-    equals the average of all.
-    """
-    count, dim = means.shape
-    centre = means.mean(axis=0)
-    centred = means - centre
-    lengths = np.linalg.norm(centred, axis=1)
-    if count < 2 or count > dim + 1 or not lengths.min() > 1e-12 * lengths.max():
-        return None
-    unit = centred / lengths[:, None]
-    left, _, right = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
-    flat = left[:, : count - 1] @ right[: count - 1]  # the last direction is that of the average, which has no length
-    return centre + lengths.mean() * np.sqrt(count / (count - 1)) * flat
-
-
-def _vertices(view: Opened, projection: Projection, corners: tuple[int, ...]) -> np.ndarray | None:
-    """The vertices of the chosen classes at every step, NaN for all others; None where no step has one."""
-    out = np.full((len(view.snapshots), len(view.run.order), 2), np.nan)
-    for at, snapshot in enumerate(view.snapshots):
-        seen = snapshot["seen"].tolist()
-        vertices = nearest_simplex(np.asarray(snapshot["means/now"], dtype=np.float64))
-        for corner in corners if vertices is not None else ():
-            if corner in seen and vertices is not None:
-                out[at, view.position[corner]] = projection(vertices[[seen.index(corner)]])[0]
-    return out if np.isfinite(out).any() else None
-
-
-def _turned(projection: Projection, pooled: np.ndarray) -> Projection:
-    """The same plane, turned so that its longer side lies across the screen."""
-    flat = projection(pooled)
-    _, vectors = np.linalg.eigh(np.cov(flat.T))
-    return Projection(projection.centre, projection.axes @ vectors[:, ::-1], projection.share)
-
-
-def _rows(view: Opened, projection: Projection, at: int, name: str) -> np.ndarray | None:
-    """One row per class of the stream in the plane, NaN for classes not seen; None when the widths do not agree."""
-    snapshot = view.snapshots[at]
-    rows = snapshot.get(name)
-    if rows is None or rows.shape[1] != len(projection.centre):
-        return None
-    rows = np.asarray(rows, dtype=np.float64)
-    if name.startswith("head"):  # directions have no length of their own: give them the spread of the class means
-        centred = rows - rows.mean(axis=0)
-        spread = np.linalg.norm(np.asarray(snapshot["means/now"], dtype=np.float64) - projection.centre, axis=1).mean()
-        rows = projection.centre + centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-9) * spread
-    out = np.full((len(view.run.order), 2), np.nan)
-    out[[view.position[int(c)] for c in snapshot["seen"]]] = projection(rows)
-    return out
-
-
-def _quantised(values: np.ndarray, frame: float) -> np.ndarray:
-    scaled = np.clip(values / frame, -1, 1) * 32767
-    return np.where(np.isfinite(values), np.rint(np.nan_to_num(scaled)), -32768).astype(np.int16)
+    return flatten(_view.run, _view.snapshots, kind, corners)
 
 
 def flat(view: Opened, kind: str = "classes", corners: tuple[int, ...] = ()) -> Flat | None:

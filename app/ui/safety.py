@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+from streamlit import config
+
 from app.ui import html
 from cillab.core.errors import CillabError, InvalidRequestError
 
+UPLOAD_BYTES = 200 * 2**20  # the largest file that the server takes at all
 _PLACES = ("folder", "parquet")  # kinds of data that name a place on this machine
 
 
@@ -16,6 +19,14 @@ class ReadOnlyError(CillabError):
 def read_only() -> bool:
     """Is this a public server, where nothing may be started, uploaded or registered: is `CILLAB_READONLY=1` set?"""
     return os.environ.get("CILLAB_READONLY", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def limit_uploads() -> None:
+    """Let the server itself refuse what is too large, while it comes in, whatever a browser allows; all, if read-only.
+
+    A widget's own limit is only asked in the browser. This is what Streamlit's upload route asks, for every request.
+    """
+    config.set_option("server.maxUploadSize", 0 if read_only() else UPLOAD_BYTES // 2**20)
 
 
 def must_be_writable() -> None:

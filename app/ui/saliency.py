@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from app.ui import html, images, live, state
 from app.ui.store import Opened
@@ -114,7 +113,7 @@ def primary(view: Opened, step: int, index: int, maps: Maps) -> None:
         return
     sprite = np.ascontiguousarray(probe.sprite(index))
     name = info.name_of(label)
-    cells = [_figure(images.plain(sprite, 256), name, "The image", f"as stored, {probe.tile} px")]
+    cells = [_figure(images.data_url(images.plain(sprite, 256)), name, "The image", f"as stored, {probe.tile} px")]
     here = maps.found.get(step, {})
     for target, (title, words) in TARGETS.items():
         cells.append(_large(sprite, here.get(target), maps.top, (title, words, name)))
@@ -127,9 +126,9 @@ def primary(view: Opened, step: int, index: int, maps: Maps) -> None:
         html.note("No map at this step: none was stored, and the learner of this step was not kept or not asked.")
 
 
-def _figure(picture: Image.Image, alt: str, title: str, *small: str) -> str:
+def _figure(url: str, alt: str, title: str, *small: str) -> str:
     lines = "".join(f"<small>{html.safe(line)}</small>" for line in small)
-    image = f'<img src="{images.data_url(picture)}" alt="{html.safe(alt)}">'
+    image = f'<img src="{url}" alt="{html.safe(alt)}">'
     return f"<figure>{image}<figcaption>{html.safe(title)}{lines}</figcaption></figure>"
 
 
@@ -139,8 +138,8 @@ def _large(sprite: np.ndarray, values: np.ndarray | None, top: float, texts: tup
         gap = '<div class="void">none at this step</div>'
         return f"<figure>{gap}<figcaption>{title}<small>{words}</small></figcaption></figure>"
     most = f"max {html.number(float(values.max()))}"
-    picture = images.overlay(sprite, values / max(top, 1e-12), 256)
-    return _figure(picture, f"{title}: {words}, for {name}; {most}", title, words, most)
+    url = images.overlay_url(sprite, values / max(top, 1e-12), 256)
+    return _figure(url, f"{title}: {words}, for {name}; {most}", title, words, most)
 
 
 def _scale(maps: Maps) -> None:
@@ -195,7 +194,7 @@ def _small(sprite: np.ndarray, maps: Maps, values: np.ndarray | None, now: bool)
     if values is None:
         return '<div class="void">none</div>'
     most = float(values.max())
-    url = images.data_url(images.overlay(sprite, values / max(maps.top, 1e-12), 96))
+    url = images.overlay_url(sprite, values / max(maps.top, 1e-12), 96)
     kinds = " ".join(kind for kind, on in (("now", now), ("weak", maps.floor is not None and most < maps.floor)) if on)
     caption = f"<figcaption><small>{html.number(most, 2)}</small></figcaption>"
     return f'<figure class="{kinds}"><img src="{url}" alt="">{caption}</figure>'

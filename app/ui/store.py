@@ -124,7 +124,7 @@ class Opened:
         return "noise" in self.run.capabilities.shows
 
 
-def _signature(path: Path) -> tuple:
+def signature(path: Path) -> tuple:
     """Changes whenever a reader would see something else: finished runs are opened once, live ones anew."""
     parts = []
     for name in ("run.json", "status.json", "metrics.jsonl", "result.json", "steps", "probe/probe.json"):
@@ -153,4 +153,4 @@ def _open(key: str, path: str, kind: Literal["demo", "run"], signature: tuple) -
 
 def opened(entry: Entry) -> Opened | Broken:
     """Open a run; a damaged one comes back as `Broken` with the reason."""
-    return _open(entry.key, str(entry.path), entry.kind, _signature(entry.path))
+    return _open(entry.key, str(entry.path), entry.kind, signature(entry.path))

@@ -3,19 +3,17 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app.ui import export, html, state, theme
+from app.ui.component import component
 from cillab.geometry import plain
 from cillab.teaching.toy import Toy, simulate
 
-_HERE = Path(__file__).parent
 LOSSES = {"ce": "Cross-entropy", "mse": "Squared error", "dr": "Dot-regression"}
 HEADS = {"learned": "Learned", "etf": "Fixed simplex ETF"}
 MODELS = {"free": "Free features", "network": "A small network"}
@@ -99,7 +97,7 @@ def controls() -> dict[str, Any]:
     with columns[1]:
         loss = st.selectbox("Loss", list(LOSSES), key="toy_loss", format_func=LOSSES.__getitem__, **bound)
         added = st.slider("Added classes, as a second task", 0, 3, key="toy_added", **bound)
-        old = st.toggle("Keep old images in the second task", key="toy_old", disabled=not added, **bound)
+        old = st.toggle("Keep old images", key="toy_old", disabled=not added, **bound)
         room = dim >= classes + added - 1
         if loss == "dr" or not room:  # the only head that fits
             st.session_state["toy_head"] = "etf" if loss == "dr" and room else "learned"
@@ -141,24 +139,11 @@ def solved(asked: str) -> Toy:
     return simulate(**json.loads(asked))
 
 
-@st.cache_resource(show_spinner=False)
-def _component() -> Callable[..., Any] | None:
-    module = getattr(st.components, "v2", None)
-    if module is None:
-        return None
-    return module.component(
-        "cillab_toy",
-        html='<div class="cillab-toy"></div>',
-        css=(_HERE / "toy.css").read_text(),
-        js=(_HERE / "toy.js").read_text(),
-    )
-
-
 def stage(asked: dict[str, Any]) -> Toy:
     """Solve, and play in the browser; a figure with its own buttons where there are no components."""
     token = json.dumps(asked, sort_keys=True)
     toy = solved(token)
-    mount = _component()
+    mount = component("toy", '<div class="cillab-toy"></div>')
     if mount is None:
         from app.ui import charts  # noqa: PLC0415 (plotly)
 

@@ -18,6 +18,7 @@ _POLL_S, _GEOMETRY_S = 1.0, 3.0
 _WATCHED, _BUSY, _SAID = "train-watched", "train-busy", "train-said"
 _MOST = 8  # stopped runs listed
 _LOG_LINES = 12
+_FACES = {"running": ("Pause", "pause", "pause"), "paused": ("Go on", "play_arrow", "resume")}
 _WORDS = {
     "queued": ("loading", "Python, weights and images are being loaded"),
     "running": ("running", ""),
@@ -129,10 +130,9 @@ def _card(root: Path, name: str) -> None:
 
 def _buttons(name: str, live: str) -> None:
     if live in ("queued", "running", "paused"):
-        if live == "running":
-            st.button("Pause", key="train-pause", icon=":material/pause:", on_click=_order, args=("pause", name))
-        if live == "paused":
-            st.button("Go on", key="train-on", icon=":material/play_arrow:", on_click=_order, args=("resume", name))
+        if live != "queued":  # one button with two faces: two would change places under a click
+            label, face, order = _FACES[live]
+            st.button(label, key="train-turn", icon=f":material/{face}:", on_click=_order, args=(order, name))
         st.button("Cancel", key="train-cancel", icon=":material/stop:", on_click=_order, args=("cancel", name))
         return
     if live in ("cancelled", "interrupted", "failed"):

@@ -26,7 +26,7 @@ PIXELS = 40_000_000  # of one image: 120 MB once decoded
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
 
-ZIP_BYTES = 200 * 2**20  # of an archive
+ZIP_BYTES = safety.UPLOAD_BYTES  # of an archive
 UNPACKED_BYTES = 1_000 * 2**20
 MEMBERS = 5_000
 _RATIO = 200  # unpacked over packed; text compresses to a hundredth, bombs to a thousandth

@@ -10,7 +10,7 @@ from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, see_thr
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number
-from cillab.runs import Run
+from cillab.runs import Run, Snapshot
 
 _BINS = (12, 50)  # fewest and most
 _AGES = ("old with old", "old with new", "new with new")
@@ -40,20 +40,20 @@ def split_pairs(cosine: np.ndarray, task_of_class: np.ndarray) -> list[Float64[n
 
 def read_angles(run: Run, step: str | int | None = None) -> Angles:
     """Histograms of one step, with bins and height from all steps there are."""
-    groups = {s: split_pairs(run.snapshot(s)["cosine"], run.snapshot(s)["task_of_class"]) for s in run.steps}
     chosen = run.resolve(step)
-    everything = np.concatenate([values for triple in groups.values() for values in triple] or [np.zeros(0)])
-    low, high = (everything.min(), everything.max()) if len(everything) else (-1.0, 1.0)
+    found = [run.snapshot(s).once(_extent) for s in run.steps]
+    low, high = (min(one[0] for one in found), max(one[1] for one in found))
+    low, high = (low, high) if low <= high else (-1.0, 1.0)
     margin = max(0.02, 0.03 * (high - low))
-    most = max((sum(map(len, triple)) for triple in groups.values()), default=0)
+    most = max(one[2] for one in found)
     bins = int(np.clip(2.5 * most ** (1 / 3), *_BINS))  # Rice's rule, a little finer
-    edges = np.linspace(max(-1.0, low - margin), min(1.0, high + margin), bins + 1)
-    shares = {s: np.stack([_share(values, edges) for values in triple]) for s, triple in groups.items()}
-    now = groups[chosen]
-    count = len(run.snapshot(chosen)["cosine"])
+    low, high = max(-1.0, low - margin), min(1.0, high + margin)
+    shares = {s: run.snapshot(s).once(_shares, low, high, bins) for s in run.steps}
+    shot = run.snapshot(chosen)
+    now, count = split_pairs(shot["cosine"], shot["task_of_class"]), len(shot["cosine"])
     return Angles(
         chosen,
-        edges,
+        np.linspace(low, high, bins + 1),
         shares[chosen],
         (len(now[0]), len(now[1]), len(now[2])),
         tuple(float(values.mean()) if len(values) else float("nan") for values in now),  # pyright: ignore
@@ -62,8 +62,16 @@ def read_angles(run: Run, step: str | int | None = None) -> Angles:
     )
 
 
-def _share(values: np.ndarray, edges: np.ndarray) -> Float64[np.ndarray, " bin"]:
-    return np.histogram(values, edges)[0] / max(len(values), 1)
+def _extent(shot: Snapshot) -> tuple[float, float, int]:
+    """Smallest and largest cosine of one step, and how many pairs there are."""
+    values = np.concatenate(split_pairs(shot["cosine"], shot["task_of_class"]))
+    return (float(values.min()), float(values.max()), len(values)) if len(values) else (np.inf, -np.inf, 0)
+
+
+def _shares(shot: Snapshot, low: float, high: float, bins: int) -> Float64[np.ndarray, "3 bin"]:
+    """Of the pairs of each age at one step, the share in each of `bins` equal bins; zeros where there is no pair."""
+    groups = split_pairs(shot["cosine"], shot["task_of_class"])
+    return np.stack([np.histogram(values, bins, (low, high))[0] / max(len(values), 1) for values in groups])
 
 
 def draw_angles(data: Angles, theme: Theme = "light") -> Picture:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Int64
 from plotly.colors import sequential
 
+from cillab.figures.coarse import CLASSES_UP_TO
 from cillab.figures.cosine import blocks
 from cillab.figures.palette import Theme, see_through, style
 from cillab.figures.picture import Picture
@@ -15,7 +16,6 @@ from cillab.figures.words import after, class_labels, empty, percent, plural, ta
 from cillab.runs import Run
 
 By = Literal["auto", "class", "task"]
-_CLASSES_UP_TO = 200  # above, cells would be smaller than pixels, so tasks are shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def _root_scale() -> list[tuple[float, str]]:
 
 def draw_confusion(data: Confusion, by: By = "auto", theme: Theme = "light") -> Picture:
     """Shares of the images of the true class; every row adds up to 100 %."""
-    shown = data.by_task() if by == "task" or (by == "auto" and len(data.counts) > _CLASSES_UP_TO) else data
+    shown = data.by_task() if by == "task" or (by == "auto" and len(data.counts) > CLASSES_UP_TO) else data
     total = shown.counts.sum(axis=1, keepdims=True)
     if not total.sum():
         return empty("confusion", "No test image has been classified yet.", theme)
@@ -70,6 +70,8 @@ def draw_confusion(data: Confusion, by: By = "auto", theme: Theme = "light") -> 
             colorbar={"tickformat": ".0%", "tickvals": [0, 0.04, 0.25, 1]},
         )
     )
+    many = shown is not data and by == "auto"
+    said = f" {len(data.counts):,} classes are too many to draw: they are added up by task." if many else ""
     style(figure, theme, name="confusion", height=440, margin={"t": 16})
     bounds, ticks, names = blocks(shown.task_of_class)
     if shown is data:
@@ -79,7 +81,7 @@ def draw_confusion(data: Confusion, by: By = "auto", theme: Theme = "light") -> 
     figure.update_yaxes(title_text="true class, by task", autorange="reversed", scaleanchor="x", **axis)
     return Picture(
         figure,
-        _sentence(data),
+        _sentence(data) + said,
         ("Test images of all classes seen; each row adds up to 100 %. Colour follows the square root of the share.",),
     )
 

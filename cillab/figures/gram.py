@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from cillab.figures.coarse import shown
 from cillab.figures.cosine import blocks
 from cillab.figures.measure import centred
 from cillab.figures.palette import TEXT, Theme, diverging, see_through
 from cillab.figures.panels import finished, grid, notes_of, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
-from cillab.runs import Run
+from cillab.runs import Run, Snapshot
 
-_CLASSES_UP_TO = 200  # beyond, pairs are averaged by task: a cell of a pixel shows nothing
 _SMALLEST_RANGE = 0.1
 
 
@@ -53,31 +53,10 @@ def simplex_gram(classes: int) -> Float64[np.ndarray, "cls cls"]:
     return (np.eye(classes) - 1 / classes) * classes / max(classes - 1, 1)
 
 
-def averaged(
-    matrix: Float64[np.ndarray, "cls cls"], tasks: Int64[np.ndarray, " cls"]
-) -> Float64[np.ndarray, "task task"]:
-    """Mean over the pairs of each two tasks; a class is no pair with itself."""
-    off = matrix.copy()
-    np.fill_diagonal(off, np.nan)
-    names = np.unique(tasks)
-    out = np.full((len(names), len(names)), np.nan)
-    for i, a in enumerate(names):
-        for j, b in enumerate(names):
-            block = off[np.ix_(tasks == a, tasks == b)]
-            if np.isfinite(block).any():
-                out[i, j] = np.nanmean(block)
-    return out
-
-
 def read_gram(run: Run, step: str | int | None = None) -> Gram:
     """The matrix of one step, and the reach over all steps there are."""
-    chosen, reach = run.resolve(step), _SMALLEST_RANGE
-    for other in run.steps:
-        gram = scaled_gram(run.snapshot(other)["means/now"])
-        pairs = gram[np.triu_indices(len(gram), 1)]
-        pairs = pairs[np.isfinite(pairs)]
-        if len(pairs):
-            reach = max(reach, float(np.quantile(np.abs(pairs + 1 / (len(gram) - 1)), 0.995)))
+    chosen = run.resolve(step)
+    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in run.steps))
     shot = run.snapshot(chosen)
     labels = tuple(class_labels(run, shot["seen"].tolist()))
     notes = notes_of(
@@ -92,6 +71,14 @@ def read_gram(run: Run, step: str | int | None = None) -> Gram:
     return Gram(chosen, scaled_gram(shot["means/now"]), tasks, labels, reach, notes)
 
 
+def _reach(shot: Snapshot) -> float:
+    """How far nearly all pairs of one step lie from the target."""
+    gram = scaled_gram(shot["means/now"])
+    pairs = gram[np.triu_indices(len(gram), 1)]
+    pairs = pairs[np.isfinite(pairs)]
+    return float(np.quantile(np.abs(pairs + 1 / (len(gram) - 1)), 0.995)) if len(pairs) else 0.0
+
+
 def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
     """Left what was measured, right the simplex of as many classes, on one scale centred at -1/(K-1)."""
     count, target = len(data.gram), data.target
@@ -100,22 +87,17 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
     if not np.isfinite(data.gram).all():
         return empty("gram", "All class means are equal: there is no arrangement to show.", theme)
     figure, cells = grid(2, 2, horizontal_spacing=0.09)
-    coarse = count > _CLASSES_UP_TO
-    tasks = np.unique(data.task_of_class) if coarse else data.task_of_class
-    labels = [f"task {task + 1}" for task in tasks] if coarse else list(data.labels)
-    bounds, ticks, names = blocks(tasks)
-    for cell, matrix, shown in zip(
-        cells, (data.gram, simplex_gram(count)), (f"measured {after(data.step)}", "a simplex"), strict=True
-    ):
-        z = averaged(matrix, data.task_of_class) if coarse else matrix
-        hover = f"%{{y}}<br>%{{x}}<br>{'mean over pairs ' if coarse else ''}<b>%{{z:.3f}}</b><extra>{shown}</extra>"
+    parts = [shown(matrix, data.task_of_class, data.labels) for matrix in (data.gram, simplex_gram(count))]
+    bounds, ticks, names = blocks(parts[0].groups)
+    for cell, part, what in zip(cells, parts, (f"measured {after(data.step)}", "a simplex"), strict=True):
+        hover = f"%{{y}}<br>%{{x}}<br>{part.of}<b>%{{z:.3f}}</b><extra>{what}</extra>"
         figure.add_heatmap(
-            z=z.astype(np.float32), x=labels, y=labels, coloraxis="coloraxis", hoverongaps=False, hovertemplate=hover,
-            row=cell[0], col=cell[1],
+            z=part.cells.astype(np.float32), x=part.labels, y=part.labels, coloraxis="coloraxis", hoverongaps=False,
+            hovertemplate=hover, row=cell[0], col=cell[1],
         )  # fmt: skip
-        if not coarse:
+        if not part.means:
             task_grid(figure, bounds, count, see_through(TEXT[theme], 0.6), row=cell[0], col=cell[1])
-        title(figure, cell, shown, f"K = {count}" if cell[1] == 1 else f"{SIMPLEX} = {number(target)}", theme)
+        title(figure, cell, what, f"K = {count}" if cell[1] == 1 else f"{SIMPLEX} = {number(target)}", theme)
     low, high = target - data.reach, target + data.reach
     finished(figure, theme, "gram", 1, height=430)
     figure.update_layout(
@@ -131,7 +113,7 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
         },
     )
     axis = {"tickvals": ticks, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
-    figure.update_xaxes(title_text="classes, by task", **axis)
+    figure.update_xaxes(title_text=parts[0].axis, **axis)
     figure.update_yaxes(autorange="reversed", **axis)
     for column in (1, 2):
         figure.update_yaxes(scaleanchor="x" if column == 1 else "x2", row=1, col=column)
@@ -142,7 +124,7 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
         f" that of a simplex (0 is equal, \N{SQUARE ROOT}2 the most); the longest mean is that of {data.labels[long]},"
         f" {number(float(lengths[long] / lengths[short]))} times the shortest, {data.labels[short]}."
     )
-    return Picture(figure, sentence, data.notes)
+    return Picture(figure, sentence + parts[0].sentence, data.notes)
 
 
 def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:

@@ -32,7 +32,8 @@ def class_quotient(means: Rows, within: Float[np.ndarray, " cls"]) -> Float64[np
 def pair_cdnv(means: Rows, within: Float[np.ndarray, " cls"]) -> Float64[np.ndarray, "cls cls"]:
     """(v_a + v_b) / (2 ||mu_a - mu_b||^2), NaN on the diagonal."""
     mu, v = centred(means), np.asarray(within, np.float64)
-    squared = ((mu[:, None] - mu[None]) ** 2).sum(axis=2)
+    length = (mu**2).sum(axis=1)
+    squared = (length[:, None] + length - 2 * mu @ mu.T).clip(min=0)  # memory for pairs, not for pairs times features
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = (v[:, None] + v) / (2 * squared)
     np.fill_diagonal(pairs, np.nan)
@@ -43,8 +44,9 @@ def log_energy(means: Rows) -> tuple[float, float]:
     """Generalised NC2 with the log kernel: mean and variance over pairs of -log ||u_a - u_b||."""
     mu = centred(means)
     unit = mu / np.linalg.norm(mu, axis=1, keepdims=True)
-    a, b = np.triu_indices(len(unit), 1)
-    values = -np.log(np.linalg.norm(unit[a] - unit[b], axis=1))
+    cosine = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    with np.errstate(divide="ignore"):
+        values = -np.log(2 * (1 - cosine).clip(min=0)) / 2  # ||u_a - u_b||^2 = 2 - 2 cos
     return (float(values.mean()), float(values.var())) if len(values) else (math.nan, math.nan)
 
 

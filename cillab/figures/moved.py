@@ -11,7 +11,7 @@ from cillab.figures.palette import Theme, cursor
 from cillab.figures.panels import finished, grid, notes_of, reach, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import after, empty, number, place, task_axis
-from cillab.runs import Run, parse_step
+from cillab.runs import Run, Snapshot, parse_step
 
 _TOP = 10  # directions of a subspace
 # Name, title, value when nothing moved.
@@ -40,26 +40,14 @@ def read_similarity(run: Run, step: str | int | None = None) -> Moved:
     """The probe images of each task now, against the same images at the end of their task."""
     steps, tasks = run.steps, len(run.info.tasks)
     values = {name: np.full((len(steps), tasks), np.nan) for name, *_ in _MEASURES}
-    then: dict[int, np.ndarray] = {}
-    labels, of_task = run.probe.labels, run.probe.tasks
+    then: dict[int, str] = {}
+    of_task = run.probe.tasks
     for row, one in enumerate(steps):
-        features, (task, epoch) = np.asarray(run.snapshot(one)["features"], np.float64), parse_step(one) or (0, None)
+        task, epoch = parse_step(one) or (0, None)
         if epoch is None:
-            then.setdefault(task, features[of_task == task])
-        for old, before in then.items():
-            now = features[of_task == old]
-            if before.shape != now.shape or len(now) < 3:  # a learner whose features grow
-                continue
-            found = {
-                "sample": float(np.nanmean(1 - measure.cosines(before, now))),
-                "wasserstein": measure.bures_wasserstein(before, now)
-                / max(measure.spread(before, labels[of_task == old]), 1e-12),
-                "procrustes": measure.procrustes(before, now),
-                "cka": measure.cka(before, now),
-                "debiased": measure.cka(before, now, debiased=True),
-                "subspace": measure.subspace_overlap(before, now, _TOP),
-            }
-            for name, value in found.items():
+            then.setdefault(task, one)
+        for old, end in then.items():
+            for name, value in run.snapshot(one).once(_since, run, end, old).items():
                 values[name][row, old] = value
     count = int(np.bincount(of_task).min()) if len(of_task) else 0
     notes = (
@@ -68,6 +56,23 @@ def read_similarity(run: Run, step: str | int | None = None) -> Moved:
         " debiased CKA.",
     )
     return Moved(steps, run.resolve(step), tasks, values, notes)
+
+
+def _since(shot: Snapshot, run: Run, end: str, task: int) -> dict[str, float]:
+    """The measures for the probe images of a task, at a step against the `end` of the task; none if widths differ."""
+    mine = run.probe.tasks == task
+    before, now = (np.asarray(one["features"][mine], np.float64) for one in (run.snapshot(end), shot))
+    if before.shape != now.shape or len(now) < 3:  # a learner whose features grow
+        return {}
+    return {
+        "sample": float(np.nanmean(1 - measure.cosines(before, now))),
+        "wasserstein": measure.bures_wasserstein(before, now)
+        / max(measure.spread(before, run.probe.labels[mine]), 1e-12),
+        "procrustes": measure.procrustes(before, now),
+        "cka": measure.cka(before, now),
+        "debiased": measure.cka(before, now, debiased=True),
+        "subspace": measure.subspace_overlap(before, now, _TOP),
+    }
 
 
 def draw_similarity(data: Moved, theme: Theme = "light") -> Picture:

@@ -13,7 +13,7 @@ from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor,
 from cillab.figures.panels import Cell, finished, grid, log_reach, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number, place, places, task_axis
-from cillab.runs import Run
+from cillab.runs import Run, Snapshot
 
 _AGES = ("old with old", "old with new", "new with new")
 
@@ -59,6 +59,16 @@ def _empty_start(run: Run, step: str | int | None) -> tuple[tuple[str, ...], str
     return run.steps, run.resolve(step)
 
 
+def _blocks(shot: Snapshot, target: float) -> list[tuple[float, float]]:
+    """Mean cosine of the pairs of each age at one step, and their mean distance from the target; NaN without pairs."""
+    groups = split_pairs(shot["cosine"], shot["task_of_class"])
+    return [(float(x.mean()), float(np.abs(x - target).mean())) if len(x) else (np.nan, np.nan) for x in groups]
+
+
+def _energy(shot: Snapshot, array: str) -> tuple[float, float]:
+    return log_energy(shot[array])
+
+
 def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
     """Mean cosine of each block of pairs, its distance from the target, and the target."""
     steps, chosen = _empty_start(run, step)
@@ -67,9 +77,8 @@ def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
         shot = run.snapshot(one)
         if len(shot["cosine"]) > 1:
             series["target"][row] = target = -1 / (len(shot["cosine"]) - 1)
-            for age, values in zip(_AGES, split_pairs(shot["cosine"], shot["task_of_class"]), strict=True):
-                if len(values):
-                    series[age][row], series[f"off {age}"][row] = values.mean(), np.abs(values - target).mean()
+            for age, (mean, off) in zip(_AGES, shot.once(_blocks, target), strict=True):
+                series[age][row], series[f"off {age}"][row] = mean, off
     return OverSteps(steps, chosen, len(run.info.tasks), series, notes_of(run, chosen, ORACLE, MOVING_TARGET))
 
 
@@ -105,7 +114,7 @@ def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
         shot = run.snapshot(one)
         for side, array in (("train", "means/now"), ("test", "means/test")):
             if array in shot and len(shot[array]) > 1:
-                series[side][row], series[f"{side} variance"][row] = log_energy(shot[array])
+                series[side][row], series[f"{side} variance"][row] = shot.once(_energy, array)
         k, dim = shot["means/now"].shape
         if 1 < k <= dim + 1:
             series["simplex"][row] = -0.5 * np.log(2 * k / (k - 1))

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Float64, Int64
 
+from cillab.figures.coarse import shown
 from cillab.figures.palette import TEXT, Theme, diverging, see_through
 from cillab.figures.panels import finished, grid, title
 from cillab.figures.picture import Picture
@@ -73,30 +74,37 @@ def draw_text_similarity(data: TextSimilarity | None, theme: Theme = "light") ->
     if data is None:
         return empty("text_similarity", "This learner keeps no text prototypes.", theme)
     figure, cells = grid(2, 2, horizontal_spacing=0.06)
-    count, colour = len(data.labels), see_through(TEXT[theme], 0.6)
-    groups = data.tasks if data.clusters is None else data.clusters
-    bounds = [] if groups is None else (np.flatnonzero(np.diff(groups)) + 0.5).tolist()
-    for cell, name in zip(cells, _PANELS, strict=True):
-        z = data.cosines[name].astype(np.float32)
-        np.fill_diagonal(z, np.nan)
+    groups, word = (data.tasks, "task") if data.clusters is None else (data.clusters, "cluster")
+    groups = np.zeros(len(data.labels), np.int64) if groups is None else groups
+    parts = [shown(data.cosines[name], groups, data.labels, word) for name in _PANELS]
+    bounds = (np.flatnonzero(np.diff(parts[0].groups)) + 0.5).tolist()
+    for cell, name, part in zip(cells, _PANELS, parts, strict=True):
+        z = part.cells.astype(np.float32)
+        if not part.means:
+            np.fill_diagonal(z, np.nan)
         figure.add_trace(
             go.Heatmap(
-                z=z, x=list(data.labels), y=list(data.labels), zmin=-1, zmax=1, colorscale=diverging(theme),
+                z=z, x=part.labels, y=part.labels, zmin=-1, zmax=1, colorscale=diverging(theme),
                 hoverongaps=False, name=_TITLES[name], showscale=name == "prototypes",
-                hovertemplate="%{y}<br>%{x}<br>cosine <b>%{z:.3f}</b><extra></extra>",
+                hovertemplate=f"%{{y}}<br>%{{x}}<br>{part.of}cosine <b>%{{z:.3f}}</b><extra></extra>",
                 colorbar={"tickvals": [-1, 0, 1]},
             ),
             row=cell[0], col=cell[1],
         )  # fmt: skip
         title(figure, cell, _TITLES[name], f"effective rank {number(effective_rank(data.cosines[name]))}", theme)
-        task_grid(figure, bounds, count, colour, row=cell[0], col=cell[1])
+        if not part.means:
+            task_grid(figure, bounds, len(z), see_through(TEXT[theme], 0.6), row=cell[0], col=cell[1])
     finished(figure, theme, "text_similarity", 1, height=470)
     figure.update_xaxes(showticklabels=False, showgrid=False, constrain="domain")
     figure.update_yaxes(showticklabels=False, showgrid=False, autorange="reversed", constrain="domain")
     for index, _ in enumerate(cells, start=1):
         figure.update_yaxes(scaleanchor="x" if index == 1 else f"x{index}", row=1, col=index)
     order = "clusters of meaning, found once on the frozen text" if data.clusters is not None else "the stream"
-    return Picture(figure, _sentence(data), (f"Class names in the order of {order}; the diagonal is left out.",))
+    return Picture(
+        figure,
+        _sentence(data) + parts[0].sentence,
+        (f"Class names in the order of {order}; the diagonal is left out.",),
+    )
 
 
 def _sentence(data: TextSimilarity) -> str:

@@ -6,13 +6,14 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
+from cillab.figures.coarse import shown
 from cillab.figures.cosine import blocks
 from cillab.figures.measure import pair_cdnv
 from cillab.figures.palette import SEQUENTIAL, TEXT, Theme, see_through, style
 from cillab.figures.panels import notes_of
 from cillab.figures.picture import Picture
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number, task_grid
-from cillab.runs import Run
+from cillab.runs import Run, Snapshot
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,20 +24,34 @@ class Variability:
     pairs: Float64[np.ndarray, "cls cls"]
     tasks: Int64[np.ndarray, " cls"]
     labels: tuple[str, ...]
-    ends: tuple[float, float]  # smallest and largest over all steps: one colour scale
+    ends: tuple[float, float]  # between which nearly all pairs of all steps lie: one colour scale
     notes: tuple[str, ...]
 
 
 def read_variability(run: Run, step: str | int | None = None) -> Variability:
     """From the class means and within-class variances of a step."""
     chosen = run.resolve(step)
-    every = {s: pair_cdnv(run.snapshot(s)["means/now"], run.snapshot(s)["nc/within"]) for s in run.steps}
-    found = np.concatenate([v[np.isfinite(v) & (v > 0)] for v in every.values()])
-    ends = (float(np.quantile(found, 0.005)), float(np.quantile(found, 0.995))) if len(found) else (1e-3, 1.0)
+    found = np.array([run.snapshot(s).once(_ends) for s in run.steps])
+    found = found[np.isfinite(found).all(axis=1)]
+    ends = (float(found[:, 0].min()), float(found[:, 1].max())) if len(found) else (1e-3, 1.0)
     shot = run.snapshot(chosen)
     notes = notes_of(run, chosen, ORACLE, images_note(run), "Colour is logarithmic and the same at every step.")
     labels = tuple(class_labels(run, shot["seen"].tolist()))
-    return Variability(chosen, every[chosen], np.asarray(shot["task_of_class"], np.int64), labels, ends, notes)
+    return Variability(
+        chosen,
+        pair_cdnv(shot["means/now"], shot["nc/within"]),
+        np.asarray(shot["task_of_class"], np.int64),
+        labels,
+        ends,
+        notes,
+    )
+
+
+def _ends(shot: Snapshot) -> tuple[float, float]:
+    """Between what nearly all pairs of one step lie; NaN where there is none."""
+    pairs = pair_cdnv(shot["means/now"], shot["nc/within"])
+    pairs = pairs[np.isfinite(pairs) & (pairs > 0)]
+    return (float(np.quantile(pairs, 0.005)), float(np.quantile(pairs, 0.995))) if len(pairs) else (np.nan, np.nan)
 
 
 def draw_variability(data: Variability, theme: Theme = "light") -> Picture:
@@ -45,35 +60,37 @@ def draw_variability(data: Variability, theme: Theme = "light") -> Picture:
         return empty("variability", "CDNV needs at least two classes.", theme)
     low, high = np.log10(data.ends[0]), np.log10(max(data.ends[1], 1.01 * data.ends[0]))
     ticks = np.linspace(low, high, 4)
+    part = shown(data.pairs, data.tasks, data.labels)
     with np.errstate(divide="ignore"):
-        z = np.log10(data.pairs)
+        z = np.log10(part.cells)
     figure = go.Figure(
         go.Heatmap(
             z=np.where(np.isneginf(z), low, z).astype(np.float32),
-            customdata=data.pairs.astype(np.float32),
-            x=list(data.labels),
-            y=list(data.labels),
+            customdata=part.cells.astype(np.float32),
+            x=part.labels,
+            y=part.labels,
             zmin=low,
             zmax=high,
             colorscale=SEQUENTIAL,
             hoverongaps=False,
-            hovertemplate="%{y}<br>%{x}<br>CDNV <b>%{customdata:.3g}</b><extra></extra>",
+            hovertemplate=f"%{{y}}<br>%{{x}}<br>{part.of}CDNV <b>%{{customdata:.3g}}</b><extra></extra>",
             colorbar={"tickvals": ticks, "ticktext": [number(10**t) for t in ticks]},
         )
     )
     style(figure, theme, name="variability", height=440, margin={"t": 16})
-    bounds, at, names = blocks(data.tasks)
-    task_grid(figure, bounds, len(data.pairs), see_through(TEXT[theme], 0.75))
+    bounds, at, names = blocks(part.groups)
+    if not part.means:
+        task_grid(figure, bounds, len(data.pairs), see_through(TEXT[theme], 0.75))
     axis = {"tickvals": at, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
-    figure.update_xaxes(title_text="classes, by task", **axis)
-    figure.update_yaxes(title_text="classes, by task", autorange="reversed", scaleanchor="x", **axis)
+    figure.update_xaxes(title_text=part.axis, **axis)
+    figure.update_yaxes(title_text=part.axis, autorange="reversed", scaleanchor="x", **axis)
     upper = np.where(np.triu(np.ones_like(data.pairs), 1) > 0, data.pairs, np.nan)
     a, b = np.unravel_index(int(np.nanargmax(upper)), upper.shape)
     sentence = (
         f"{after(data.step).capitalize()}, CDNV is {number(float(np.nanmean(upper)))} on average over pairs; the"
         f" hardest pair is {data.labels[a]} and {data.labels[b]} with {number(float(upper[a, b]))}."
     )
-    return Picture(figure, sentence, data.notes)
+    return Picture(figure, sentence + part.sentence, data.notes)
 
 
 def variability(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:

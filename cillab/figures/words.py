@@ -1,6 +1,7 @@
 """Numbers as people read them, and steps as places on an axis. Fractions come in, percent goes out."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,7 +93,8 @@ def task_axis(tasks: int) -> dict[str, Any]:
 def class_labels(run: Run, classes: Sequence[int]) -> list[str]:
     """Names of classes, made unique with the id where two classes share one."""
     names = [run.info.name_of(c) for c in classes]
-    return [name if names.count(name) == 1 else f"{name} ({c})" for name, c in zip(names, classes, strict=True)]
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} ({c})" for name, c in zip(names, classes, strict=True)]
 
 
 def images_note(run: Run) -> str:

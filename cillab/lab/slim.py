@@ -7,12 +7,15 @@ from cillab.lab import checkpoints
 from cillab.runs import Run
 from cillab.runs.files import Arrays, write_arrays
 
+_DIRECTIONS = 5  # of each stored Gaussian
+
 
 def slim(path: str | Path, *, checkpoint: bool = True) -> int:
     """Keep one checkpoint, the last, without what only learning needs (none, if so asked); returns the bytes left.
 
     Heads that live in another space than the features (a ridge on random features) leave the snapshots: nothing on
-    screen can put them beside features, and the checkpoint holds the last one.
+    screen can put them beside features, and the checkpoint holds the last one. Stored Gaussians keep their five leading
+    directions of eight: pictures are drawn in two, and their distances stand in arrays of their own.
 
     Raises:
         RunError: the run is not finished: it could not be resumed any more.
@@ -28,13 +31,15 @@ def slim(path: str | Path, *, checkpoint: bool = True) -> int:
         else:
             file.unlink()
     for step in run.steps:
-        _without_foreign_head(run.path / "steps" / f"{step}.safetensors")
+        _slim_step(run.path / "steps" / f"{step}.safetensors")
     return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
 
 
-def _without_foreign_head(file: Path) -> None:
+def _slim_step(file: Path) -> None:
     arrays = Arrays(file)
-    if "head/weight" not in arrays.names or arrays.shape("head/weight")[1:] == arrays.shape("means/now")[1:]:
-        return
-    kept = {name: arrays[name].copy() for name in arrays.names if not name.startswith("head/")}
+    foreign = "head/weight" in arrays.names and arrays.shape("head/weight")[1:] != arrays.shape("means/now")[1:]
+    kept = {name: arrays[name].copy() for name in arrays.names if not (foreign and name.startswith("head/"))}
+    for name in ("internals/gaussian/factor", "internals/gaussian/factor_before"):
+        if name in kept:
+            kept[name] = kept[name][:, :_DIRECTIONS].copy()
     write_arrays(file, kept, arrays.meta)

@@ -5,10 +5,10 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -41,6 +41,9 @@ def sorted_steps(ids: Iterator[str]) -> tuple[str, ...]:
     return tuple(sorted(known, key=lambda text: (known[text][0], known[text][1] is None, known[text][1] or 0)))
 
 
+T = TypeVar("T")
+
+
 class Snapshot(Mapping[str, np.ndarray]):
     """What the probe saw after one step: read-only arrays on a memory map, by name (`schema.SNAPSHOT_ARRAYS`)."""
 
@@ -48,6 +51,14 @@ class Snapshot(Mapping[str, np.ndarray]):
         self.id = path.stem
         self.task = (parse_step(path.stem) or (0, None))[0]
         self._arrays = Arrays(path)
+        self._measured: dict[Hashable, Any] = {}
+
+    def once(self, measure: Callable[..., T], *args: Hashable) -> T:
+        """`measure(self, *args)`, worked out once: a figure of one step asks for the extremes of all of them."""
+        key = (measure, args)
+        if key not in self._measured:
+            self._measured[key] = measure(self, *args)
+        return self._measured[key]
 
     def notes(self, side: str = "train") -> tuple[str, ...]:
         """What one must know to read the numbers of this side at this step; nothing if the writer said nothing.

@@ -1,7 +1,7 @@
 """What the notebooks need beside the library: checks for exercises, small plots, features of a frozen backbone.
 
 A check takes a function that the reader wrote and says what is right or what to look at again. Importing this package
-loads no torch; names that need it are imported when first used.
+loads no torch; names that need it, or a widget library, are imported when first used.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ from cillab.teaching.looking import check_cam, check_difference, check_energy
 from cillab.teaching.measuring import check_angle_deviation, check_angle_floor, check_unbiased_quotient
 from cillab.teaching.noise import check_folded, check_mixture, check_shift
 from cillab.teaching.own_data import check_census, check_row
+from cillab.teaching.places import fresh
 from cillab.teaching.plane import clouds, tiles
 from cillab.teaching.pretrained import check_lda, check_merge, check_nearest_mean
 from cillab.teaching.three_dimensions import check_feature_gradient, check_mean_cosine
@@ -27,11 +28,18 @@ from cillab.teaching.verdict import Verdict
 
 if TYPE_CHECKING:
     from cillab.teaching.frozen import Frozen, frozen_features
+    from cillab.teaching.playing import Player, player
 
-_LATER = {"Frozen": "cillab.teaching.frozen", "frozen_features": "cillab.teaching.frozen"}
+_LATER = {
+    "Frozen": "cillab.teaching.frozen",
+    "Player": "cillab.teaching.playing",
+    "frozen_features": "cillab.teaching.frozen",
+    "player": "cillab.teaching.playing",  # needs anywidget
+}
 
 __all__ = [
     "Frozen",
+    "Player",
     "Toy",
     "Verdict",
     "check_angle_deviation",
@@ -72,7 +80,9 @@ __all__ = [
     "check_vertices",
     "check_w2",
     "clouds",
+    "fresh",
     "frozen_features",
+    "player",
     "simulate",
     "sketch",
     "tiles",

@@ -7,6 +7,9 @@
 # **Pattern** of each section: a question, *your prediction*, the run, what you saw, why, an exercise, a check.
 
 # %%
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import cillab
@@ -20,7 +23,10 @@ sorted(FOLDERS)
 # %% [markdown]
 # ## 1. What is a run?
 #
-# A run is a folder that one program wrote and any number may read: this notebook, the app, the command line. It says what
+# A *learner* here has two parts. The **backbone**, a network that was trained beforehand, turns an image into a vector, its
+# **feature**. The **head** has one row of weights per class and gives each class a score; the largest score is the answer.
+#
+# A *run* is a folder that one program wrote and any number may read: this notebook, the app, the command line. It says what
 # was learnt, in which order, from which weights. Nothing below loads a model.
 
 # %%
@@ -34,9 +40,10 @@ for name in ("learner", "data", "split", "order", "seed", "backbone"):
 print(f"  classes: {len(run.order)}, for example", *[repr(run.class_names[c]) for c in run.order[:2]])
 
 # %% [markdown]
-# The stream is cut into tasks. After each task the learner must choose among **all** classes seen so far, and it is not
-# told which task an image comes from. After each task a *probe* looked at it and wrote a *snapshot*: features, predictions,
-# class means, the head.
+# The stream of classes is cut into tasks. After each task the learner must choose among **all** classes seen so far, and it is
+# not told which task an image comes from: that is *class-incremental* learning. After each task a *probe*, always the same
+# images, was shown to it, and a *snapshot* was written: the features of these images, the answers, the mean feature of each
+# class, and how often which class was taken for which.
 
 # %%
 snapshot = run.snapshot(run.steps[-1])
@@ -45,10 +52,10 @@ snapshot = run.snapshot(run.steps[-1])
 # %% [markdown]
 # ## 2. How much is left of the first task?
 #
-# Row *t*, column *j* of the accuracy matrix: after task *t*, the accuracy on test images of task *j*.
+# Row $t$, column $j$ of the accuracy matrix $R$: after task $t$, the accuracy on test images of task $j$.
 #
-# > **Predict** before you run the next cell: how much of its first accuracy does task 1 still have at the end? Will the
-# > column fall all at once or bit by bit?
+# > **Predict** before you run the next cell: how much of its first accuracy does the first task still have at the end? Will
+# > the column fall all at once or bit by bit?
 
 # %%
 figures.accuracy_matrix(run)
@@ -58,14 +65,16 @@ figures.accuracy_matrix(run)
 #
 # **Why it falls, even if no weight changes.** With more classes there are more ways to be wrong: the same features face
 # more rivals. That is not forgetting in the sense of something lost, and a single number cannot tell the two apart. Hence
-# several numbers:
+# several numbers. Let $A_t$ be the accuracy after task $t$ over all classes seen by then. With $T$ tasks, counted from 0 as in
+# the code,
 #
-# $$A_T = \text{accuracy over all classes seen after task } T, \qquad
-# A_{\text{last}} = A_{T_{\max}}, \qquad \bar A = \text{mean of } A_1, \dots, A_{T_{\max}}$$
+# $$A_{\text{last}} = A_{T-1}, \qquad A_{\text{avg}} = \frac1T \sum_{t=0}^{T-1} A_t .$$
+#
+# ($A_{\text{avg}}$ is the *average incremental accuracy* of iCaRL; Rebuffi et al., CVPR 2017.)
 #
 # ### Exercise 1
-# All tasks have the same number of test images here. Write the two summaries from the matrix. Entries above the diagonal
-# are NaN.
+# All tasks have the same number of test images here, so $A_t$ is the mean of row $t$ as far as it goes. Write the two summaries
+# from the matrix. Entries above the diagonal are NaN.
 
 
 # %% tags=["exercise"]
@@ -101,11 +110,12 @@ assert np.isclose(a_last, run.result.a_last, atol=1e-6)
 #
 # > **Predict.** Two learners end at the same $A_{\text{last}}$. Can one of them have forgotten much more than the other?
 #
-# The usual measure asks of each old task how far it fell from its best:
+# The usual measure (Chaudhry et al., ECCV 2018) asks of each old task how far it fell from its best:
 #
-# $$F = \frac{1}{T-1} \sum_{j<T} \Big( \max_{t<T} R_{t,j} - R_{T,j} \Big)$$
+# $$F = \frac{1}{T-1} \sum_{j<T-1} \Big( \max_{j \le t < T-1} R_{t,j} - R_{T-1,j} \Big)$$
 #
 # ### Exercise 2
+# Write it from the matrix. The last row does not take part in the maximum.
 
 
 # %% tags=["exercise"]
@@ -131,6 +141,7 @@ assert check_forgetting(forgetting)
 for name, other in by_learner.items():
     result = other.result
     print(f"{name:>9}: A_last {result.a_last:.1%}, forgetting {forgetting(other.accuracy_matrix()):.1%}")
+assert np.isclose(forgetting(matrix), run.result.forgetting_chaudhry)  # the library's
 
 # %%
 figures.accuracy(run)
@@ -143,7 +154,8 @@ figures.accuracy(run)
 #
 # Each class has a mean feature. If a classifier could place $K$ classes freely, it would put their means as far apart as
 # possible, all pairs alike: a **simplex equiangular tight frame** (ETF). Measured from their common centre, such means sum
-# to zero.
+# to zero. (That trained networks come close to this is the finding of Papyan, Han & Donoho, PNAS 2020; notebook
+# [01](01_collapse_in_three_dimensions.ipynb) lets you watch it.)
 #
 # > **Predict.** What is the cosine between any two of $K$ such vectors? Start with $K = 2$ and $K = 3$ on paper.
 #
@@ -177,7 +189,37 @@ figures.angles(run)
 # colour have similar features, and a frozen or nearly frozen backbone keeps it so. Note that the ideal *moves*: with every
 # task $K$ grows.
 #
-# ## 5. The four names of collapse
+# **And the images?** Each point is a probe image, in a plane that was fitted once for all tasks: motion on the screen is motion of
+# features. First the last task on paper. Then all of them, played, beside a learner that trains its whole backbone on every task
+# (`finetune`): press *play*. Space, arrows and the other keys under *?* work once you have clicked into it.
+#
+# > **Predict.** While nine more tasks are learnt, in which of the two do the images of the first task stay where they are? And
+# > which of the two loses accuracy on them?
+
+# %%
+figures.projection(run)
+
+# %%
+try:
+    from cillab.teaching import player
+except ImportError:
+    print("The player needs anywidget.")
+else:
+    display(player(run, by_learner["finetune"], step=0))
+
+# %%
+for name, one in by_learner.items():
+    mine, column = one.probe.tasks == 0, one.accuracy_matrix()[:, 0]
+    then, now = (np.float64(one.snapshot(at)["features"])[mine] for at in (0, -1))
+    moved = np.linalg.norm(now - then, axis=1).mean() / np.linalg.norm(then, axis=1).mean()
+    print(f"{name:>9}: first task {column[0]:.1%} -> {column[-1]:.1%}, features moved by {moved:.1%} of their length")
+
+# %% [markdown]
+# **What you saw.** On the left nothing stirs, and still the first task loses accuracy, because the classes that arrive come to lie
+# among its images: *rivals that arrived*. On the right features move by a large part of their length, and the first task loses
+# far more: *features that moved*, or a head that no longer fits them. Notebook [04](04_forgetting.ipynb) takes the two apart.
+#
+# ## 5. How far have the classes collapsed?
 #
 # | | says | ideal |
 # |---|---|---|
@@ -186,13 +228,29 @@ figures.angles(run)
 # | **NC3** | the rows of the head point where the class means point | distance 0 |
 # | **NC4** | the head decides as the nearest class mean would | agreement 1 |
 #
+# (Papyan, Han & Donoho 2020. Notebook [02](02_measuring_collapse.ipynb) gives the formulas and their traps.)
+#
 # > **Predict.** Over the tasks of this run, does NC1 go up or down? Which of the four has nothing to do with the head?
 
 # %%
 figures.collapse(run)
 
 # %% [markdown]
-# **Step through it.** The slider needs ipywidgets; without it you see the last step.
+# **What you saw.** NC1 rises many times over and NC4 falls, though hardly a feature moved. This NC1 divides the spread of images by
+# that of class means *in each direction* that the means use, and with every task there are more and weaker such directions. A
+# second form of NC1 adds the directions up before it divides:
+
+# %%
+for form in ("nc1", "nc1_quotient"):
+    print(f"{form:>12}:", *[f"{value:.2f}" for value in run.metrics().over(f"nc/train/{form}", run.steps)])
+
+# %% [markdown]
+# *Two numbers of one name*, and they tell different stories: say which one you mean. NC3 is missing because the head of `min` does
+# not read the features themselves but a random layer on top. NC1 and NC2 are the two that have nothing to do with the head. In
+# no sense is this run collapsed, and that is no reproach: nothing was trained to be.
+#
+# **Step through it.** The cosines of all pairs of class means, in the order of the stream: blocks are tasks. The slider needs
+# ipywidgets; without it you see the last step.
 
 
 # %%
@@ -211,11 +269,25 @@ else:
     interact(show_step, index=IntSlider(last, 0, last, description="step", continuous_update=False))
 
 # %% [markdown]
-# **What would change this?** Open the app and look at the same run with another learner beside it:
+# **What would change this?** A larger model, real photographs. For those who have CIFAR-100 and ViT-B/16 (both are downloaded once,
+# together about 0.5 GB; a GPU or some patience), the same matrix for the nearest class mean:
+
+# %% tags=["real-data"]
+BIG = False  # True: run this cell
+if BIG:
+    cifar = cillab.stream("cifar100", split="B0-Inc10", train_per_class=100, test_per_class=50)
+    vit = cillab.backbone("timm:vit_base_patch16_224.augreg_in21k")
+    lab = cillab.Lab(cifar, cillab.learner("simplecil", vit), Path(tempfile.mkdtemp()) / "cifar100", cams=False)
+    for step in lab:
+        print(f"task {step.task + 1}: {step.accuracy.seen:.1%} of the classes seen so far")
+    display(figures.accuracy_matrix(lab.run))
+
+# %% [markdown]
+# Or another learner beside this one. Open the app:
 #
 #     make app        # or: cillab app
 #
-# then [Step through](http://localhost:8501/step_through). Train your own in two minutes:
+# then [Step through](http://localhost:8501/step_through?run=demo-min&step=9). Train your own in two minutes:
 #
 #     cillab run --data shields --split B0-Inc10 --backbone bundled:vit --learner simplecil --out runs/mine
 #

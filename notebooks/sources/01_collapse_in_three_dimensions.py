@@ -19,7 +19,8 @@ from cillab.teaching import check_feature_gradient, check_mean_cosine, simulate,
 # ## 1. What pulls a feature?
 #
 # A deep network is flexible enough to put the feature $h$ of a training image nearly anywhere. So forget the network and let
-# the features themselves be what is learnt (the *unconstrained features model*; Mixon, Parshall & Pi 2020, Zhu et al. 2021).
+# the features themselves be what is learnt (the *unconstrained features model*; Mixon, Parshall & Pi 2020, Zhu et al., NeurIPS
+# 2021, arXiv:2105.02375).
 # The head gives class $c$ the score $w_c \cdot h$, the softmax turns scores into probabilities $p_c$, and the loss is
 # $-\log p_y$ for the right class $y$.
 #
@@ -57,7 +58,8 @@ assert check_feature_gradient(feature_gradient)
 # ## 2. Where do they come to rest?
 #
 # Twelve points in space, three classes, everything random. Head and features both follow their gradients, and both decay a
-# little towards zero. (The gradient of the head is the same thing with the roles exchanged: $\sum_i (p_c - [c = y_i])\, h_i$.)
+# little towards zero. (The gradient of the head is the same thing with the roles exchanged: $\sum_i (p_c - [c = y_i])\, h_i$,
+# here divided by 4, the number of images of a class, so that both move at a like pace.)
 #
 # > **Predict.** Describe the final picture before you run it: where are the four points of one class? What is the angle
 # > between two classes? Where do the rows of the head point?
@@ -78,7 +80,8 @@ print(np.round(unit @ unit.T, 4))
 
 # %% [markdown]
 # **What you saw.** Every pair of classes at cosine $-0.5$: 120°, a Mercedes star in a plane. You wrote the force yourself, so
-# nothing was put in but the loss. The library's toy does the same with more care, and draws it. Press *play*, or drag the slider; the open marks are the nearest perfect frame.
+# nothing was put in but the loss and the decay. The library's toy does the same with more care, and draws it. Press *play*, or
+# drag the slider; the open marks are the nearest perfect frame.
 
 # %%
 three = simulate(classes=3, dim=3, frames=24)
@@ -133,7 +136,7 @@ figures.toy(four)
 # %% [markdown]
 # **What you saw.** A tetrahedron. With $K$ classes it needs $K - 1$ dimensions, and networks have hundreds.
 #
-# ## 4. Break it
+# ## 4. What breaks it?
 #
 # > **Predict** for each, before you look: do points still fall onto each other (NC1)? Are the angles still equal (NC2)?
 # >
@@ -166,8 +169,8 @@ figures.toy(broken["two dimensions"], play=False)
 # 2. Without decay nothing ever holds the lengths back. Every image is answered rightly long before the frame is there, and
 #    the frame comes slowly, if at all: the angles are still far off after 600 steps. *Right answers are not collapse.*
 # 3. Unequal classes collapse too, but to another figure: the two small classes (the last two) move together, the large ones
-#    apart. With still fewer images they would merge altogether (*minority collapse*; Fang, He, Long & Su 2021). Task by task
-#    learning is full of unequal classes: the old ones have none of the images.
+#    apart. With still fewer images they would merge altogether (*minority collapse*; Fang, He, Long & Su, PNAS 2021). Task by
+#    task learning is full of unequal classes: the old ones have none of the images. How it goes with the ratio:
 
 # %%
 ratios = (1, 2, 4, 8, 12)
@@ -255,7 +258,7 @@ if BIG:
     )
 
 # %% [markdown]
-# In the app: `make app`, then [Toy collapse](http://localhost:8501/toy_collapse) plays the same with all settings, and
+# In the app: `make app`, then [Toy collapse](http://localhost:8501/toy_collapse?toy_classes=3&toy_added=1) opens with the late class, and
 # [Step through](http://localhost:8501/step_through?run=demo-min&step=9) shows the real thing.
 #
 # ## Take-aways

@@ -34,13 +34,15 @@ print(f"{len(seen.x)} training images, {num_classes} classes, features of {dim} 
 #
 # ## 1. How many images must you measure on?
 #
-# NC1 compares two spreads: of images around their class mean, and of class means around their centre,
+# NC1 compares two spreads. $\Sigma_W$ is the covariance of images around the mean $\mu_c$ of their class, $\Sigma_B$ that of the
+# $K$ class means around their own mean $\mu_G$; $\operatorname{tr}$, the trace, adds up the variances of all directions, and
+# $\Sigma_B^{+}$ is the pseudo-inverse, which leaves out directions in which the means do not differ:
 #
 # $$\text{NC1}_{\text{quotient}} = \frac{\operatorname{tr}\Sigma_W}{\operatorname{tr}\Sigma_B}, \qquad
 # \text{NC1}_{\text{pinv}} = \tfrac1K \operatorname{tr}(\Sigma_W \Sigma_B^{+}).$$
 #
-# The first is from Tirer, Huang & Niles-Weed (2023), the second from Papyan, Han & Donoho (2020). Both are 0 when every
-# class is a point.
+# The first is from Tirer, Huang & Niles-Weed (ICML 2023), the second from Papyan, Han & Donoho (PNAS 2020). Both are 0 when
+# every class is a point.
 #
 # > **Predict.** Same backbone, same classes; you measure on $n$ = 1, 2, 5, ... images of each class. What is NC1 at
 # > $n = 1$? Does it then rise, fall, or only get less noisy?
@@ -195,13 +197,13 @@ picture
 
 # %%
 true, chance = first(PER_CLASS), first(PER_CLASS, y=shuffled)
-rows = {"NC1 quotient": "nc1_quotient", "NC2 equal lengths": "nc2_equinorm", "NC2 equal angles": "nc2_maximal_angle"}
+rows = {"NC1 quotient": "nc1_quotient", "NC2 lengths": "nc2_equinorm", "NC2 angles": "nc2_maximal_angle"}
 for name, field in rows.items():
     print(f"{name:>18}: true {getattr(true, field):8.3f}   shuffled {getattr(chance, field):8.3f}")
 
 # %% [markdown]
-# **What you saw.** NC1 explodes, as it should. But the angles come *closer* to those of an equiangular frame, and the
-# lengths even out.
+# **What you saw.** NC1 explodes, as it should. But the angles come *closer* to those of an equiangular frame. (Lengths are of
+# little help: their spread is small with both.)
 #
 # **Why.** A mean over random images is pure noise, and directions of noise in many dimensions are nearly orthogonal.
 # Centre $K$ of them and their cosines average to exactly $-1/(K-1)$: an almost perfect frame of nothing. NC2 never says
@@ -297,8 +299,9 @@ sketch.lines(DIMS, both, x_title="d, dimensions", y_title="δ, root mean square 
 # %% [markdown]
 # **What you saw.** In 2 or 3 dimensions the class means are about as good as any arrangement can be: there is hardly a
 # choice. From 20 dimensions on the floor falls away and the means do not follow, they do not *use* the room. So the same
-# $\delta$ of 0.3 is nearly the best there is in 10 dimensions and a poor frame in 160. Below $d = K - 1$, read the **generalised** NC2 (`gnc2_log_mean`, `gnc2_log_variance`; Liu et al. 2023, Wu &
-# Papyan 2024), which asks for directions that are as evenly spread as $d$ allows. `collapse` says so itself:
+# $\delta$ of 0.3 is nearly the best there is in 10 dimensions and a poor frame in 160. Below $d = K - 1$, read the
+# **generalised** NC2 (`gnc2_log_mean`, `gnc2_log_variance`; Liu et al., ICLR 2023, arXiv:2303.06484; Wu & Papyan, NeurIPS 2024,
+# arXiv:2405.17767), which asks for directions that are as evenly spread as $d$ allows. `collapse` says so itself:
 
 # %%
 squeezed = collapse.collapse(Moments.of((seen.x.double() @ torch.from_numpy(directions[:20].T)), seen.y))
@@ -343,8 +346,7 @@ if BIG:
 
 # %% [markdown]
 # In the app: `make app`, then
-# [the finetuned run, step by step](http://localhost:8501/step_through?run=demo-finetune&step=9), with collapse beside
-# accuracy.
+# [Collapse of the finetuned run](http://localhost:8501/collapse?run=demo-finetune&step=9), step by step, with $n$ stated.
 #
 # ## Take-aways
 #

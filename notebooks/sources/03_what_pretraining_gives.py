@@ -278,7 +278,7 @@ else:
     interact(lambda shrink: print(f"{score(shrink):.2%}"), shrink=slider)
 
 # %% [markdown]
-# ## 6. Which classes will be confused? Ask the geometry first
+# ## 6. Can geometry say which classes will be confused?
 #
 # CDNV (Galanti, György & Hutter 2022) compares the spread of two classes with the distance of their means,
 # $V(a, b) = (v_a + v_b) / (2\|\mu_a - \mu_b\|^2)$.
@@ -315,8 +315,9 @@ if BIG:
     print(f"nearest mean {(nearest_mean(x, y, new) == truth).mean():.1%}, LDA {score(0.01):.1%}")
 
 # %% [markdown]
-# In the app: `make app`, then [Step through](http://localhost:8501/step_through?run=demo-min&step=9). To see this run
-# there, give the lab above a folder that stays, `out="runs/simplecil"`, and start the app where `runs` is.
+# In the app: `make app`, then [the Head lab](http://localhost:8501/head_lab?run=demo-min&step=9&head=Linear+discriminant+%28LDA%29), which reads the
+# features of a recorded run with each of these heads. To see the run above there, give its lab a folder that stays,
+# `out="runs/simplecil"`, and start the app where `runs` is.
 #
 # ## Take-aways
 #

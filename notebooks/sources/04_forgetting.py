@@ -17,7 +17,7 @@ import torch
 import cillab
 from cillab import figures
 from cillab.geometry import accuracy
-from cillab.teaching import check_backward_transfer, check_pull, check_three_parts, sketch
+from cillab.teaching import check_backward_transfer, check_pull, check_three_parts, fresh, sketch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and steps: the same notebook, rougher numbers
 OUT = Path(tempfile.mkdtemp())  # a folder that stays, such as "runs", lets the app show what you make here
@@ -64,14 +64,14 @@ print("unchanged bit for bit" if torch.equal(before, after) else "changed")
 # **What you saw.** Nothing. What a learner observes takes effect when the iterator is exhausted, and closing it early undoes
 # everything. That is what makes *cancel* safe in the app, and a run that was killed can go on after its last whole task.
 #
-# ## 2. Six tasks
+# ## 2. What is left after six tasks?
 #
 # A `Lab` does the loop of notebook 03 for any learner: learn, look, write a snapshot and a checkpoint.
 #
 # > **Predict.** How much of task 1 is left after six tasks: all, half, nothing? Guessing among 60 classes gets 1.7 %.
 
 # %%
-lab = cillab.Lab(stream, cillab.learner("finetune", backbone, **HOW), OUT / "local")
+lab = cillab.Lab(stream, cillab.learner("finetune", backbone, **HOW), fresh(OUT / "local"))
 for step in lab:
     old = "" if step.accuracy.old is None else f", old classes {step.accuracy.old:.1%}"
     print(f"task {step.task + 1}: new classes {step.accuracy.new:.1%}{old}, NC1 {step.collapse.nc1:.2f}")
@@ -84,10 +84,10 @@ figures.accuracy_matrix(lab.run)
 # weight was free to move, yet the first task is far from chance. Why not nothing? One setting of this learner, which we
 # come to in section 4.
 #
-# ## 3. One matrix, several forgettings
+# ## 3. How much was forgotten?
 #
-# You know forgetting after Chaudhry et al. (2018) from notebook 00: best accuracy so far, minus now. **Backward transfer**
-# (GEM, Lopez-Paz & Ranzato 2017) compares with the moment of learning instead,
+# You know forgetting after Chaudhry et al. (ECCV 2018) from notebook 00: best accuracy before the last task, minus now.
+# **Backward transfer** (GEM; Lopez-Paz & Ranzato, NeurIPS 2017) compares with the moment of learning instead,
 #
 # $$\text{BWT} = \frac1{T-1}\sum_{j<T-1} \big( R_{T-1,j} - R_{j,j} \big), \qquad j, t = 0, \dots, T-1.$$
 #
@@ -122,11 +122,14 @@ print(picture.sentence)
 picture
 
 # %% [markdown]
-# **What you saw.** Nine names for one matrix, some apart by many points. They agree up to the sign when every task is at
-# its best right after it was learnt. PILOT's forgetting counts the last row in the maximum and can never be negative.
+# **What you saw.** Nine names for one matrix, some apart by many points. Forgetting and backward transfer agree up to the sign
+# when every task is at its best right after it was learnt; a task that first rises and then falls back to where it began has
+# forgetting above zero and a backward transfer of zero. PILOT's forgetting counts the last row in the maximum and can never be
+# negative.
 # *A paper that writes "forgetting" without a formula has not said which.*
 #
-# On the right: an image is right if its task is right **and** its class within the task. Look which of the two falls.
+# On the right: an image is right if its task is right **and** its class within the task (Kim et al., NeurIPS 2022,
+# arXiv:2211.02633). Look which of the two falls.
 #
 # ## 4. What does one word change?
 #
@@ -138,12 +141,12 @@ picture
 # > new classes? On old ones?
 
 # %%
-fork = lab.fork(3, OUT / "seen", competitors="seen")
+fork = lab.fork(3, fresh(OUT / "seen"), competitors="seen")
 for step in fork:
     print(f"task {step.task + 1}: new classes {step.accuracy.new:.1%}, old classes {step.accuracy.old:.1%}")
 
 # %%
-frozen = lab.fork(3, OUT / "frozen", backbone_lr=1e-9)  # and one in which the backbone as good as stops
+frozen = lab.fork(3, fresh(OUT / "frozen"), backbone_lr=1e-9)  # and one in which the backbone as good as stops
 list(frozen)
 runs = {"local (as it was)": lab.run, "seen": fork.run, "local, backbone stopped": frozen.run}
 old, new = ([run.metrics().over(f"accuracy/{age}", run.steps)[-1] for run in runs.values()] for age in ("old", "new"))
@@ -283,7 +286,7 @@ picture
 
 # %% [markdown]
 # **What you saw.** In the run with `seen` most of what was "forgotten" is **shallow**: the features still tell the old classes
-# apart, the head just never says so. This is the commonest kind of catastrophic forgetting, and the cheapest to mend: new
+# apart, the head just never says so. Where a head learns from new classes alone, suspect this first; it is the cheapest to mend: new
 # rows by the means of stored features, a fresh ridge, or local competitors from the start. What is deep is gone for good, and
 # what is crowding was never anybody's fault. *Three diseases, one number. Ask which before you choose a medicine.*
 #
@@ -312,13 +315,13 @@ BIG = False  # True: run this cell
 if BIG:
     cifar = cillab.stream("cifar100", train_per_class=100, test_per_class=50)[:6]
     vit = cillab.backbone("timm:vit_base_patch16_224.augreg_in21k")
-    real = cillab.Lab(cifar, cillab.learner("finetune", vit, epochs=3, backbone_lr=1e-4), OUT / "cifar100")
+    real = cillab.Lab(cifar, cillab.learner("finetune", vit, epochs=3, backbone_lr=1e-4), fresh(OUT / "cifar100"))
     for _ in real:
         pass
-    print(dict(zip(("deep", "crowding", "shallow"), lost(real.run).round(3), strict=True)))
+    print(dict(zip(("deep", "crowding", "shallow"), lost(real.run).round(3).tolist(), strict=True)))
 
 # %% [markdown]
-# In the app: `make app`, then [Step through the recorded fine-tuning](http://localhost:8501/step_through?run=demo-finetune&step=9),
+# In the app: `make app`, then [what the recorded fine-tuning lost](http://localhost:8501/drift?run=demo-finetune&step=9&drift=Forgetting),
 # ten tasks long. With `OUT = Path("runs")` above, your own three runs stand there too.
 #
 # ## Take-aways

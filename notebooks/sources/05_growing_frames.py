@@ -176,19 +176,21 @@ else:
 #
 # ## 3. Where should the frame stand?
 #
-# The recipe says nothing about orientation. Now take real features: a frozen backbone and 100 classes.
+# The recipe says nothing about orientation. Now take real features: a frozen backbone and 100 classes. `WhatIf` holds test
+# features and a linear head, $w_c \cdot h + b_c$, and `ask` says at once what another head would have answered. It begins with the
+# nearest mean: $w_c = \mu_c$ and $b_c = -\tfrac12 \|\mu_c\|^2$ give the class with the smallest $\|h - \mu_c\|$ (multiply it out).
 
 # %%
 stream = cillab.stream("shields", split="B0-Inc10", train_per_class=10 if FAST else 40, test_per_class=10)
 seen = teaching.frozen_features(stream, cillab.backbone("bundled:vit"))
-means = Moments.of(seen.x, seen.y).means()  # rows in the order of the stream
+means = Moments.of(seen.x, seen.y).means()  # mu_c, rows in the order of the stream
 head = WhatIf(seen.test_x, seen.test_y, stream.order, means, -means.square().sum(1) / 2, fit=(seen.x, seen.y))
 somewhere = etf.simplex_etf(100, 160, rng)
 print(f"nearest mean, Euclidean: {head.ask().accuracy:.1%}")
 
 # %% [markdown]
 # > **Predict.** Use the frame `somewhere`, in random orientation, as the head, with class 1 at vertex 1 and so on. Its angles
-# > are ideal. Its accuracy on these features?
+# > are ideal. Its accuracy on these features? (The bias moves the origin to the centre of the class means, as everywhere here.)
 
 # %%
 centre = means.mean(dim=0)
@@ -280,7 +282,7 @@ sketch.lines(SIZES, curves, x_title="classes", y_title="mean cosine of vertex an
 
 # %% [markdown]
 # **What you saw.** A dilemma in two pictures. Appending disturbs old classes least and fits real means not at all; solving anew
-# fits, and moves every old target by 10° to 30° per task. Each method of fixed geometry is an answer to it: pre-allocate and
+# fits, and moves every old target by more than ten degrees per task. Each method of fixed geometry is an answer to it: pre-allocate and
 # train the features (NC-FSCIL), grow (ProNC), or turn again and repair old classes with stored Gaussians. Notice too that the
 # fit falls with $K$ even for the best frame: 100 related classes are *not* a simplex to this backbone.
 #
@@ -315,8 +317,8 @@ if BIG:
     print({blend: f"{ask(blend=blend).accuracy:.1%}" for blend in (0.0, 0.5, 1.0)})
 
 # %% [markdown]
-# In the app: `make app`, then [Step through](http://localhost:8501/step_through?run=demo-min&step=9) shows cosines of class means
-# beside the moving ideal, task by task.
+# In the app: `make app`, then [the Head lab with a fixed simplex](http://localhost:8501/head_lab?run=demo-min&step=9&head=Fixed+simplex+ETF), and
+# [Collapse](http://localhost:8501/collapse?run=demo-min&step=9), where the ideal moves task by task.
 #
 # ## Take-aways
 #

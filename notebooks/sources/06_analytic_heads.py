@@ -193,7 +193,7 @@ assert np.allclose(five_times, other, atol=1e-9)
 # **What you saw.** $p$ passes are $\gamma / p$. So a code that adds its images in every epoch does not have the $\gamma$ that its
 # configuration says. When you compare two implementations, count the passes.
 #
-# ## 4. What if? Ask the head
+# ## 4. What if the penalty were another one?
 #
 # `WhatIf` takes features once and answers at once: another $\gamma$, classes left out, a head blended with the nearest simplex.
 #
@@ -243,10 +243,10 @@ else:
 #
 # ## 5. Is a linear read-out of 160 features all there is?
 #
-# A closed form is cheap, so give it more to read: random features $\mathrm{relu}(h R)$ with a fixed random matrix $R$
+# A closed form is cheap, so give it more to read: random features $\max(0, h V)$ with a fixed random matrix $V$
 # (RanPAC, McDonnell et al., NeurIPS 2023; ACIL too).
 #
-# > **Predict.** $R$ is random and never trained. Do 64 such features lose? Can 2048 of them beat the 160 they are made of?
+# > **Predict.** $V$ is random and never trained. Do 64 such features lose? Can 2048 of them beat the 160 they are made of?
 
 # %%
 WIDTHS = (64, 160, 512, 1024) if FAST else (64, 160, 512, 1024, 2048)
@@ -262,7 +262,7 @@ sketch.lines(
 
 # %% [markdown]
 # **What you saw.** A narrow random layer loses, a wide one wins: classes that no hyperplane separates in 160 dimensions are
-# separated in thousands (Cover 1965). The exact recursion still holds, since $R$ is fixed before the first image. The price is
+# separated in thousands (Cover 1965). The exact recursion still holds, since the layer is fixed before the first image. The price is
 # $D^2$ numbers: at $D = 10{,}000$, RanPAC's choice, the matrix $\Phi^\top\Phi$ alone has 100 million.
 #
 # **What would change this?** Let the features move. Then the sums of old tasks belong to features that exist no more, and
@@ -280,8 +280,8 @@ if BIG:
     print({g: f"{big.ask(gamma=g).accuracy:.1%}" for g in (1.0, 100.0, 1e4, 1e6)})
 
 # %% [markdown]
-# In the app: `make app`, then [Step through](http://localhost:8501/step_through?run=demo-min&step=9): the head of `min` is such a
-# ridge, on features with learnt noise.
+# In the app: `make app`, then [the Head lab with a ridge](http://localhost:8501/head_lab?run=demo-min&step=9&head=Ridge) and a slider
+# for $\gamma$. (The own head of `min` is such a ridge too, on random features of features with learnt noise.)
 #
 # ## Take-aways
 #

@@ -3,10 +3,10 @@
 #
 # **You will** mix perturbations of several tasks, fold them into one matrix, find a generator that is dead, and run the control
 # experiment that decides whether learnt noise helps here at all.
-# **Time** about a minute on a CPU, 45 minutes for a reader. **Needs** notebook [06](06_analytic_heads.ipynb) (recursive ridge).
+# **Time** two to three minutes on a CPU, 45 minutes for a reader. **Needs** notebook [06](06_analytic_heads.ipynb) (recursive ridge).
 #
-# The method is **MiN**, mixture of noise (NeurIPS 2025, arXiv:2509.16738). Paper and released code differ in several places; this
-# notebook follows the paper and says where the code does otherwise.
+# The method is **MiN**, mixture of noise (Jiang et al., NeurIPS 2025, arXiv:2509.16738). Paper and released code differ in
+# several places; this notebook follows the paper and says where the code does otherwise.
 
 # %%
 import os
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import cillab
+from cillab.core.contract import Learner
 from cillab.geometry.retention import ridge_probe
 from cillab.teaching import check_folded, check_mixture, check_shift, sketch
 
@@ -35,8 +36,9 @@ stream
 # %% [markdown]
 # ## 1. What is "noise" here?
 #
-# Nothing random. Behind every block of a frozen ViT each task $i$ adds a perturbation of the tokens $r$, made by two linear maps
-# (generators) between two fixed random projections:
+# Nothing random. Behind every block of a frozen ViT (the vectors of the patches there, its *tokens*, are called $r$) each task
+# $i$ adds a perturbation. It is made by two learnt linear maps, $\mu_i$ and $\sigma_i$, together a *generator*, between two fixed random
+# projections. The names are the paper's: no mean and no deviation is meant.
 #
 # $$\varepsilon_i = \mu_i(r W_\downarrow) + \sigma_i(r W_\downarrow), \qquad
 # r \leftarrow r + \Big(\sum_i w_i\, \varepsilon_i\Big) W_\uparrow .$$
@@ -64,7 +66,7 @@ with torch.no_grad():
 # %% [markdown]
 # **What you saw.** A fresh generator is silent, so a new task starts from exactly where the last one ended. How far
 # training then moves the features is a matter of learning rate, steps and images. `LOUD` is loud on purpose, so that something can be
-# seen within a minute; at a rate of 0.05 and as few images, noise stays a millionth of the signal.
+# seen within a minute; the library's own rate is 0.01, and with as few images as here nothing would be heard.
 #
 # ## 2. Who is mixed with whom?
 #
@@ -115,7 +117,7 @@ sketch.heat(
 # weights may differ in the third digit: the learner mixes before noise learning and stores prototypes after it.) With `mixture="learned"` the weights are
 # trained from there; `"last"` and `"average"` are there to compare.
 #
-# > **Play.** Which temperature would make the mixture selective?
+# > **Predict.** Which temperature would make the mixture selective, so that the newest task's generator has nearly all the weight?
 
 # %%
 TAUS = [2.0, 0.5, 0.1, 0.02, 0.005]
@@ -186,20 +188,21 @@ for name, value, gone in zip(names, ratio.tolist(), dead.tolist(), strict=True):
 # the softmax, so they *dilute* the living ones. Nothing crashes and accuracy hardly tells: one has to look inside. (The figure
 # `cillab.figures.mixing` marks them.)
 #
-# ## 5. Does the noise help? The control
+# ## 5. Does the noise help?
 #
+# Only a control can say: a run in which the one new thing is switched off and all else is equal.
 # The same learner, the same analytic head, the same number of passes, and a learning rate of $10^{-9}$: noise that never learns.
 #
 # > **Predict.** Accuracy after all tasks: with learnt noise better, the same, or worse than without?
 
 
 # %%
-def answers(one: "cillab.learner", images: torch.Tensor) -> torch.Tensor:
+def answers(one: Learner, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return torch.tensor(one.seen)[one.logits(images).argmax(dim=1).cpu()]
 
 
-def features(one: "cillab.learner", task: int) -> torch.Tensor:
+def features(one: Learner, task: int) -> torch.Tensor:
     with torch.no_grad():
         return one.features(stream.train(task).images)
 
@@ -231,8 +234,9 @@ sketch.bars(list(ends), table, percent=True)
 
 # %% [markdown]
 # **What you saw.** The control is not worse. The louder the noise, the more old images are given to the newest task, and old classes
-# pay for it. (All 100 classes with 100 images each tell the same story: a rate of 0.05 ended 1.6 to 2
-# points *below* noise that never learns; 0.01 about level. These are numbers of this world and this backbone, not of the paper's.)
+# pay for it. (All 100 classes with 100 images each tell the same story: against noise that never learns a rate of 0.05 lost 1.6
+# points and one of 0.01 was level or a little ahead; [numbers and commands](../docs/results/shields.md). They are of this world and
+# this backbone, not of the paper's.)
 #
 # > **Predict.** Before you read on: the generators of old tasks are frozen, the ridge is exact. What, then, is wrong with old classes?
 #

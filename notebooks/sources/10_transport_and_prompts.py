@@ -23,6 +23,7 @@ from cillab.backbones.text import TEMPLATES, encode_classes
 from cillab.geometry import transport
 from cillab.parts.calibration import CALIBRATIONS, Pairs, gaussian_transport, moments, paired_transport
 from cillab.parts.clusters import clusters_for, spherical_kmeans
+from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.prompt_losses import textual_etf
 from cillab.teaching import check_separation, check_transport_map, check_w2, sketch
 
@@ -31,7 +32,7 @@ FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and steps: the same not
 draws = torch.Generator().manual_seed(0)
 
 # %% [markdown]
-# ## 1. A cloud moves
+# ## 1. How does a cloud follow another one?
 #
 # The encoder was updated on a new task. An old class is remembered as $\mathcal N(\mu, \Sigma)$, its images are gone. We do know
 # where the *new* task's images were before the update, $\mathcal N(m_o, S_o)$, and where they are now, $\mathcal N(m_n, S_n)$.
@@ -115,7 +116,7 @@ print(f"yours {w2(*given):.6f}, the library's {float(transport.w2_gaussian(m_o, 
 print(f"what the map paid per point: {float((carried - before).square().sum(1).mean().sqrt()):.6f}")
 
 # %% [markdown]
-# ## 2. A move that transport cannot see
+# ## 2. Which move can transport not see?
 #
 # > **Predict.** The encoder turns everything by 90° about the centre of a round cloud. What is $A$?
 
@@ -141,10 +142,11 @@ teaching.clouds({name: cloud.numpy() for name, cloud in by.items()})
 # after: they are **paired**. Least squares on pairs sees the turn. (It has its own weakness: residuals are lost,
 # so it shrinks what it carries.) That is the control that every claim for transport needs.
 #
-# ## 3. A real learner: never both sides at once
+# ## 3. Does carrying help a real learner?
 #
-# DMC adapts CLIP in two stages per task: first the image side towards frozen names, then a soft prompt on the text side towards
-# remembered images. We stop between the two.
+# DMC adapts CLIP in two stages per task, never both sides at once: first the image side towards frozen names, then a *soft
+# prompt* (learnt vectors in place of the words around a name) on the text side towards remembered images. We look between the
+# two.
 #
 # > **Predict.** After the stage `images`: have the prompts changed? After the stage `text`: have the features?
 
@@ -183,7 +185,7 @@ print(f"the update moved new images by {float((new - old).norm() / old.norm()):.
 
 
 # %%
-def distances(memory: "cillab.parts.gaussian_memory.GaussianMemory") -> np.ndarray:
+def distances(memory: GaussianMemory) -> np.ndarray:
     """W2 from the stored Gaussian of every old class to its images now: mean part, whole."""
     found = []
     for c, mean, covariance in zip(memory.classes, memory.means, memory.covariances, strict=True):
@@ -236,10 +238,10 @@ else:
     interact(lambda amount: print("A scales by {:.2f} to {:.2f}".format(*spectrum(amount)[[0, -1]])), amount=slider)
 
 # %% [markdown]
-# ## 4. Separate names, keep their meaning
+# ## 4. Can names be separated and keep their meaning?
 #
-# The other side: names (notebook 09) lie in blocks of meaning. **CPT** groups the frozen names into clusters once, and asks for a simplex
-# *inside* each cluster only:
+# The other side: names (notebook 09) lie in blocks of meaning. **CPT** groups the vectors of the frozen names into $M$ clusters
+# once, and asks for a simplex *inside* each cluster only. With $g_i$ the vector of a name, $S_m$ a cluster and $k_m$ its size:
 #
 # $$L = \frac1M \sum_m \sum_{i \ne j \in S_m} \Big( \cos(g_i, g_j) + \frac1{k_m - 1} \Big)^2 .$$
 #
@@ -326,13 +328,14 @@ def kept(texts: torch.Tensor) -> float:
 
 for name, (texts, _) in found.items():
     print(f"{name:>24}: cosines between clusters correlate {kept(texts):.2f} with the frozen ones")
-texts = found["simplex inside clusters"][0][by_group]
-sketch.heat((texts @ texts.T).numpy()[:43, :43], x_title="names of three clusters, after separation inside clusters")
+texts = found["simplex inside clusters"][0][by_group][: int(groups.bincount()[:3].sum())]
+sketch.heat((texts @ texts.T).numpy(), x_title="names of three clusters, after separation inside clusters")
 
 # %% [markdown]
 # **What you saw.** Two things. *First*, both help for some steps and harm when carried on: separation drives confusable names apart,
-# and then goes on driving until the names no longer point at their pictures. Separation is a medicine, not a goal. (Clusters
-# act faster per step: their target, $-1/15$ among sixteen, is further away than $-1/99$.) *Second*, the correlations: although clusters
+# and then goes on driving until the names no longer point at their pictures. Separation is a medicine, not a goal. (Both losses
+# are taken per pair of names here, `per_pair`, so that they pull alike; clusters still act faster, because names of one cluster
+# are closer to each other and have further to go.) *Second*, the correlations: although clusters
 # moved the names further, more is left of what names of different clusters have to do with each other, because the loss never
 # asks about those pairs. In CPT the weight of this loss is 0.25, pictures are in the loss beside it, and prompt tokens move
 # instead of free vectors; here it acts alone, so that you see *it*.
@@ -366,8 +369,9 @@ if BIG:
         print(kind, f"{float((given == test.labels.cpu()).float().mean()):.1%}")
 
 # %% [markdown]
-# In the app: `make app`, then [Train](http://localhost:8501/train) with `dmc-ot` or `cpt`; the
-# [Drift page](http://localhost:8501/drift) shows stored Gaussians before and after calibration for a run that has them.
+# In the app: `make app`, then [Train](http://localhost:8501/train?spec-learner=dmc-ot&spec-backbone=bundled%3Aclip) with `dmc-ot`
+# chosen (or `cpt`); [Text and transport](http://localhost:8501/text_transport) shows stored Gaussians before and after calibration
+# for a run that has them.
 #
 # ## Take-aways
 #

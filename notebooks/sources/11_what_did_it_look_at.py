@@ -38,10 +38,11 @@ print(*backbone.block_names, "features of", backbone.feature_dim)
 # %% [markdown]
 # ## 1. Which patches speak for a class?
 #
-# A ViT carries one vector per patch. Take them at some layer, $a_{p,c}$ (patch, channel), and the gradient of a logit there. Grad-CAM
-# (Selvaraju et al., ICCV 2017) weighs each channel by its mean gradient and keeps what speaks *for* the class:
+# A ViT carries one vector per patch. Take them at some layer, $a_{p,d}$ (patch $p$ of $P$, channel $d$), and the gradient of a
+# logit $s$ there. Grad-CAM (Selvaraju et al., ICCV 2017) weighs each channel by its mean gradient and keeps what speaks *for* the
+# class:
 #
-# $$w_c = \frac1P \sum_p \frac{\partial z}{\partial a_{p,c}}, \qquad \text{map}_p = \max\Big(0, \sum_c w_c\, a_{p,c}\Big).$$
+# $$\alpha_d = \frac1P \sum_p \frac{\partial s}{\partial a_{p,d}}, \qquad \text{map}_p = \max\Big(0, \sum_d \alpha_d\, a_{p,d}\Big).$$
 #
 # The logit must be the one the method answers with. This learner has no trained head at all; its logits are cosines with class
 # means, and the gradient goes through those.
@@ -117,7 +118,8 @@ except InvalidRequestError as error:
 # ## 3. Is it where the object is?
 #
 # ### Exercise 2
-# Which share of the map's mass lies on the charge? The mask says for each cell how much of it the charge covers.
+# Which share of the map's mass lies on the charge (Score-CAM; Wang et al., CVPR-W 2020)? The mask says for each cell how much of
+# it the charge covers. Beside it stands the *pointing game* (Zhang et al., IJCV 2018): does the hottest patch touch the charge?
 
 
 # %% tags=["exercise"]
@@ -139,7 +141,7 @@ def energy(heat: np.ndarray, mask: np.ndarray) -> float:
 assert check_energy(energy)
 
 # %% [markdown]
-# > **Predict.** The charge covers perhaps a tenth of a picture. Energy inside it, for maps of the last and of earlier layers: all at
+# > **Predict.** The charge covers about a twentieth of a picture. Energy inside it, for maps of the last and of earlier layers: all at
 # > chance, growing with depth, largest in the middle?
 
 # %%
@@ -205,8 +207,9 @@ sketch.bars(
 
 # %% [markdown]
 # **What you saw.** A map below the floor says no more than a random head would, and that holds for most maps of this layer. The app
-# hatches them. Passing this test is necessary, not sufficient. A stronger one **does** something: cover the hottest patches and see whether the answer suffers more
-# than when other patches are covered.
+# hatches them. (In the spirit of the sanity checks of Adebayo et al., NeurIPS 2018, who randomise the weights of the network.)
+# Passing this test is necessary, not sufficient. A stronger one **does** something: cover the hottest patches and see whether
+# the answer suffers more than when other patches are covered (deletion, RISE; Petsiuk, Das & Saenko, BMVC 2018).
 
 
 # %%
@@ -232,8 +235,8 @@ for name, heat in (("block 3", middle), ("last block", maps)):
 sketch.bars(list(found), {"accuracy": list(found.values())}, x_title="10 of 64 patches covered", percent=True)
 
 # %% [markdown]
-# **What you saw.** A faithful map must give this order: covering what is hot hurts more than covering at random, covering what is cold not
-# more. Maps of block 3 do. At the last block hot and cold are alike: there the map is decoration, as
+# **What you saw.** A faithful map must give this order: covering what is hot hurts more than covering at random, covering what is cold
+# does not (up to chance: with 800 pictures a share is known to ±3 points). Maps of block 3 do. At the last block hot and cold are alike: there the map is decoration, as
 # energy and noise floor said already. Three tests, one verdict, and none of them needed an eye. (Painted patches are odd
 # pictures in themselves; that is why random is the reference, not nothing.)
 #
@@ -288,8 +291,8 @@ agree = torch.corrcoef(torch.stack([three["true"].flatten(), three["predicted"].
 print(f"maps of the true and of the predicted class correlate {float(agree):.2f}")
 
 # %% [markdown]
-# **What you saw.** One colour scale over all six. "Where does it see the true class" and "where does it see the rival" overlap, since both
-# classes share parts. The difference shows only the patches that speak for the true class *against* its rival: what is left
+# **What you saw.** One colour scale over all six. "Where does it see the true class" and "where does it see the rival" overlap in part, since
+# both classes share parts. The difference shows only the patches that speak for the true class *against* its rival: what is left
 # of the right answer. (Layer: block 3, which passed the tests.)
 #
 # With CIFAR-100 and ViT-B/16, for those who have them (0.5 GB to download); no masks there, so only the layers:

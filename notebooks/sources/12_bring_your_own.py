@@ -20,7 +20,7 @@ from cillab.report import write_report
 from cillab.runs import Protocol, RunInfo, RunWriter, step_id
 from cillab.runs.table import table
 from cillab.streams import shields
-from cillab.teaching import check_census, check_row
+from cillab.teaching import check_census, check_row, fresh
 
 # %%
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images
@@ -28,15 +28,15 @@ OUT = Path(tempfile.mkdtemp())  # a folder that stays, such as "mine", lets the 
 TRAIN, TEST = (8, 4) if FAST else (30, 10)
 
 # %% [markdown]
-# ## 1. A folder is a data set
+# ## 1. What is a data set?
 #
-# One folder per class, in `train` and `test` (or only one level, then a fifth is held out). Names of folders are names of classes,
+# A folder. One folder per class, in `train` and `test` (or only one level, then a fifth is held out). Names of folders are names of classes,
 # so write them as you would in a caption: text encoders read them. Here six classes of rendered shields play *your photographs*; to
 # make it real, they get three sizes and two formats.
 
 # %%
 CHOSEN = range(40, 46)  # six of one family: they share most of what they are made of
-data = OUT / "shields"
+data = fresh(OUT / "shields")
 for class_id in CHOSEN:
     for split, count in (("train", TRAIN), ("test", TEST)):
         folder = data / split / shields.CLASSES[class_id].name
@@ -97,7 +97,7 @@ for wrong in (f"folder:{data / 'nowhere'}", f"folder:{data / 'test' / stream.cla
         print(str(error).replace(str(OUT), "..."))
 
 # %% [markdown]
-# ## 2. Two learners, one table
+# ## 2. Which of two learners is better?
 #
 # > **Predict.** Nearest mean against an analytic ridge (notebook 06) on very few images of six classes. Which wins, and by how many
 # > test images? How many would it take to be sure?
@@ -105,21 +105,26 @@ for wrong in (f"folder:{data / 'nowhere'}", f"folder:{data / 'test' / stream.cla
 # %%
 for name in ("simplecil", "acil"):
     learner = cillab.learner(name, cillab.backbone("bundled:vit"))
-    lab = cillab.Lab(stream, learner, OUT / "runs" / name, cams=False)
+    lab = cillab.Lab(stream, learner, fresh(OUT / "runs" / name), cams=False)
     for step in lab:
         print(f"{name:>9}, task {step.task + 1}: {step.accuracy.seen:.1%} of the classes seen so far")
 
 # %%
 rows = table(OUT / "runs").rows
+images = len(shown)
 for row in rows:
-    print({key: row[key] for key in ("learner", "a_last", "a_avg", "split", "backbone") if key in row})
+    print({key: row[key] for key in ("learner", "a_last", "a_avg", "split", "backbone") if key in row}, end=" ")
+    print(f"A_last +- {1.96 * np.sqrt(row['a_last'] * (1 - row['a_last']) / images):.1%}")
 
 # %% [markdown]
 # **What you saw.** A table row carries its protocol: data and split digests, order, weights, transform. Rows with different protocols are not
-# ranked against each other. From a shell: `cillab table runs`. (One test image is worth about 4 points here in fast mode. Do
-# not believe such a difference; more seeds and more images come first.)
+# ranked against each other. From a shell: `cillab table runs`. And the difference? A share $p$ of $n$ images is known to
+# $\pm 1.96 \sqrt{p(1-p)/n}$, which is printed behind each number: here it is larger than what lies between the two. Four times
+# the images halve it. Do not believe such a difference; more images and more seeds come first.
 #
-# ## 3. A report that opens anywhere
+# ## 3. How do I show it to somebody who has nothing installed?
+#
+# > **Predict.** A page with all figures of a run, each of them alive, that needs no network: how large is it?
 
 # %%
 size = write_report(OUT / "runs" / "simplecil", OUT / "report.html")
@@ -133,9 +138,9 @@ figures.accuracy_matrix(lab.run)
 # %% [markdown]
 # **What you saw.** One HTML file with every figure that the run has data for, alive and offline. From a shell: `cillab report DIR --out report.html`.
 #
-# ## 4. Your own program
+# ## 4. And a method that is not in this library?
 #
-# Suppose your method is written elsewhere: another framework, another language. Nothing of it needs to enter this library. It only
+# Suppose yours is written elsewhere: another framework, another language. Nothing of it needs to enter this library. It only
 # has to write a **run folder**: `run.json`, a snapshot per task, `result.json` ([the format](../docs/run_folder.md)).
 #
 # The "other program" is here a nearest mean of colour histograms, in ten lines of NumPy.
@@ -192,7 +197,7 @@ info = RunInfo(
     spec={"learner": "colour histograms", "data": "my shields"},
     protocol=Protocol(data="my shields", split="B0-Inc2", order="natural", learner="colour histograms"),
 )
-writer = RunWriter.create(OUT / "runs" / "by hand", info)
+writer = RunWriter.create(fresh(OUT / "runs" / "by hand"), info)
 age = np.array([info.task_of_class[c] for c in y["test"].tolist()])
 writer.probe([f"test/{i}" for i in range(len(age))], y["test"], age)
 info.task_of_class
@@ -229,7 +234,7 @@ writer.result({"a_last": curve[-1], "a_avg": float(np.mean(curve)), "accuracy_se
 writer.status(state="finished").state
 
 # %%
-mine = cillab.Run(OUT / "runs" / "by hand")
+mine = cillab.Run(writer.path)
 picture = figures.accuracy_matrix(mine)
 print(picture.sentence)
 picture
@@ -260,7 +265,7 @@ BIG = False  # True: run this cell
 if BIG:
     photographs = cillab.stream("cifar100", split="B0-Inc10", train_per_class=50, test_per_class=20)  # or folder:DIR
     vit = cillab.backbone("timm:vit_base_patch16_224.augreg_in21k")
-    big = cillab.Lab(photographs, cillab.learner("simplecil", vit), OUT / "runs" / "photographs")
+    big = cillab.Lab(photographs, cillab.learner("simplecil", vit), fresh(OUT / "runs" / "photographs"))
     for step in big:
         print(step.task + 1, f"{step.accuracy.seen:.1%}")
     write_report(big.path, OUT / "photographs.html")

@@ -12,9 +12,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
+_PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")  # of the machine
+_OWN = "chromium-*/chrome-*/*"  # what `playwright install chromium` brings
+
+
+def _chromium() -> str | None:
+    """A Chromium of this machine, else the one that playwright installed, else None."""
+    for name in _PLACES:
+        if found := shutil.which(name):
+            return found
+    caches = (os.environ.get("PLAYWRIGHT_BROWSERS_PATH"), "~/.cache/ms-playwright", "~/Library/Caches/ms-playwright")
+    for cache in caches:
+        own = sorted(Path(cache).expanduser().glob(_OWN)) if cache else []
+        if found := [path for path in own if path.name in ("chrome", "chrome.exe")]:
+            return str(found[-1])
+    return None
+
+
+CHROMIUM = _chromium()
+MISSING = "no Chromium on this machine. Install it with `apt install chromium` or `playwright install chromium`"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 
 
@@ -47,3 +63,12 @@ def serve(environment: Mapping[str, str], pids: list[int] | None = None) -> Iter
     finally:
         server.terminate()
         server.wait(20)
+
+
+if __name__ == "__main__":  # `make test-browser` asks first: skipped tests would look like passed ones
+    try:
+        import playwright  # noqa: F401
+    except ImportError:
+        sys.exit("playwright is not installed. Install it with `pip install 'cillab[browser]'`")
+    if CHROMIUM is None:
+        sys.exit(MISSING)

@@ -138,6 +138,18 @@ def test_a_selection_in_the_link_decides_what_the_gallery_shows(folders, only_th
     assert "<b>120</b> of 120 images." in words(opened("explore", run="first", sel="000000.AA"))
 
 
+def test_the_class_in_the_link_filters_and_gives_way_to_another_task(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    info = Run(folders["noise"] / "first").info
+    name = info.name_of(info.tasks[1][0])
+    test = opened("explore", run="first", **{"class": name})
+    assert "<b>6</b> of 120 images." in words(test)  # 120 images of 20 classes
+    test.selectbox(key="task").select("4").run()
+    assert not test.exception
+    assert "<b>24</b> of 120 images." in words(test)
+    assert "<b>120</b> of 120 images." in words(opened("explore", run="first", **{"class": "<b>no such class</b>"}))
+
+
 def test_a_map_that_must_be_computed_says_so_and_a_public_server_does_not_offer_it(
     folders, only_these_runs, monkeypatch
 ) -> None:

@@ -230,7 +230,7 @@ def test_a_running_run_shows_how_far_it_is_and_how_to_stop_it(tmp_path, only_the
     assert {"Pause", "Cancel"} <= set(labels(test))
     assert "Tasks on disk" in words(test) and "Accuracy by task" in words(test)
     assert len(test.get("plotly_chart")) == 3  # loss, accuracy, collapse
-    test.button(key="train-pause").click().run()
+    test.button(key="train-turn").click().run()
     assert (tmp_path / "live" / "control" / "pause").exists()
 
 

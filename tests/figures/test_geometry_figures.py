@@ -13,7 +13,8 @@ from torch import Tensor
 from cillab import figures
 from cillab.core.errors import InvalidRequestError
 from cillab.figures import measure
-from cillab.figures.gram import Gram, averaged, scaled_gram, simplex_gram
+from cillab.figures.coarse import averaged, shown
+from cillab.figures.gram import Gram, scaled_gram, simplex_gram
 from cillab.figures.on_object import compare
 from cillab.geometry import drift, nc1, nc2, spectrum as spectra
 from cillab.runs import Run, RunInfo, RunWriter
@@ -120,6 +121,20 @@ def test_the_gram_matrix_agrees_with_the_torch_one_and_a_simplex_is_its_own_idea
     drawn = figures.gram(run).figure.data
     np.testing.assert_allclose(drawn[0].z, scaled_gram(run.snapshot(run.steps[-1])["means/now"]), atol=1e-6)
     np.testing.assert_allclose(drawn[1].z, simplex_gram(9), atol=1e-6)
+
+
+def test_above_200_classes_cells_are_means_and_a_sentence_says_so() -> None:
+    tasks = np.repeat(np.arange(5), 41)
+    matrix = rows(0, n=205, d=205)
+    few, many = (shown(matrix[:n, :n], tasks[:n], [f"c{i}" for i in range(n)]) for n in (200, 205))
+    assert few.cells.shape == (200, 200)
+    assert few.sentence == ""
+    assert many.cells.shape == (5, 5)
+    assert many.labels[-1] == "task 5"
+    assert "205 classes are too many" in many.sentence
+    inside = matrix[:41, :41][~np.eye(41, dtype=bool)].mean()
+    np.testing.assert_allclose(many.cells[0, 0], inside)
+    np.testing.assert_allclose(many.cells[1, 3], matrix[41:82, 123:164].mean())
 
 
 def test_many_classes_are_averaged_over_the_pairs_of_two_tasks() -> None:

@@ -221,21 +221,24 @@ def _decisions(
     flat, truth, inner = test.reshape(-1, dim), np.repeat(np.arange(k), n), train - train.mean(axis=1)[:, None]
     tasks, means = np.arange(k) // (k // (task + 1)), train.mean(axis=1)
     logits = score(flat)
-    near = ((flat[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
-    x = np.c_[train.reshape(-1, dim), np.ones(train.shape[0] * train.shape[1])]
-    ridge = np.linalg.solve(x.T @ x + 0.1 * np.eye(dim + 1), x.T @ np.repeat(np.eye(k), train.shape[1], axis=0))
-    fresh = (np.c_[flat, np.ones(len(flat))] @ ridge).argmax(axis=1)
+    near = _nearest(flat, means)
+    # Ridge on features and a one. Rows are sorted by class, so that X^T Y are the sums of classes; a larger number of
+    # classes only adds blocks to X^T X, which is how the head of every earlier moment is made as well.
+    x = np.concatenate([train, np.ones((k, train.shape[1], 1))], axis=2)
+    sums, blocks = x.sum(axis=1), np.einsum("knd,kne->kde", x, x).cumsum(axis=0)
+    flat_one = np.c_[flat, np.ones(len(flat))]
+
+    def ridge(classes: int) -> np.ndarray:
+        return np.linalg.solve(blocks[classes - 1] + 0.1 * np.eye(dim + 1), sums[:classes].T)
+
+    fresh = (flat_one @ ridge(k)).argmax(axis=1)
     then = np.zeros(len(flat), int)  # for each image, among the classes there were when its task had been learnt
     for t in range(task + 1):
-        few, own_classes = train[tasks <= t].reshape(-1, dim), int((tasks <= t).sum())
-        z = np.c_[few, np.ones(len(few))]
-        y = np.repeat(np.eye(own_classes), train.shape[1], axis=0)
-        head = np.linalg.solve(z.T @ z + 0.1 * np.eye(dim + 1), z.T @ y)
         mine = tasks[truth] == t
-        then[mine] = (np.c_[flat[mine], np.ones(mine.sum())] @ head).argmax(axis=1)
+        then[mine] = (flat_one[mine] @ ridge(int((tasks <= t).sum()))).argmax(axis=1)
     own = np.where(tasks[None] == tasks[truth][:, None], logits, -np.inf).argmax(axis=1)
     guess, seen_by = logits.argmax(axis=1), train.reshape(-1, dim)
-    agree = score(seen_by).argmax(axis=1) == (((seen_by[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1))
+    agree = score(seen_by).argmax(axis=1) == _nearest(seen_by, means)
 
     def row(hits: np.ndarray) -> np.ndarray:
         return hits.reshape(task + 1, -1).mean(axis=1).astype(np.float64)
@@ -264,6 +267,11 @@ def _decisions(
     return out
 
 
+def _nearest(x: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """The row of `means` nearest to each row of `x`."""
+    return ((means**2).sum(axis=1) - 2 * x @ means.T).argmin(axis=1)
+
+
 def _cosines(means: np.ndarray) -> np.ndarray:
     unit = means - means.mean(axis=0)
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
@@ -284,10 +292,10 @@ def _collapse(points: np.ndarray, weight: np.ndarray, score: Callable[[np.ndarra
     norms = np.linalg.norm(centred, axis=1)
     pairs = _cosines(means)[np.triu_indices(k, 1)]
     variance = (inner**2).sum(axis=1).reshape(k, n).mean(axis=1)
-    gap = ((means[:, None] - means[None]) ** 2).sum(axis=2)[np.triu_indices(k, 1)]
+    length = (centred**2).sum(axis=1)
+    gap = (length[:, None] + length - 2 * centred @ centred.T)[np.triu_indices(k, 1)]
     both = (variance[:, None] + variance[None])[np.triu_indices(k, 1)]
     flat = points.reshape(-1, dim)
-    nearest = ((flat[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
     unit_w, unit_m = weight / np.linalg.norm(weight), centred / np.linalg.norm(centred)
     return {
         "nc1": float(np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / k),
@@ -297,7 +305,7 @@ def _collapse(points: np.ndarray, weight: np.ndarray, score: Callable[[np.ndarra
         "equiangular": float(pairs.std()),
         "max_angle": float(np.abs(pairs + 1 / (k - 1)).mean()),
         "nc3": float(np.linalg.norm(unit_w - unit_m)),
-        "nc4": float((score(flat).argmax(axis=1) == nearest).mean()),
+        "nc4": float((score(flat).argmax(axis=1) == _nearest(flat, means)).mean()),
     }
 
 

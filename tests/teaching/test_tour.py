@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cillab.geometry import accuracy, etf
-from cillab.teaching import Verdict, check_etf_cosine, check_forgetting, check_summaries
+from cillab.teaching import Verdict, check_etf_cosine, check_forgetting, check_summaries, fresh
 
 CHECKS = [check_summaries, check_forgetting, check_etf_cosine]
 
@@ -70,3 +70,11 @@ def test_nothing_breaks_a_notebook(check: Callable[..., Verdict]) -> None:
     assert repr(check(stub)) == "Not yet: write the function, then run this cell again."
     for attempt in (lambda _: None, lambda _: "text", lambda _: 1 / 0, lambda: 1, lambda _: (1, 2, 3)):
         assert not check(attempt)
+
+
+def test_a_fresh_folder_is_one_that_is_not_there(tmp_path) -> None:
+    assert fresh(tmp_path / "run") == tmp_path / "run"
+    for name in ("run", "run-2"):
+        (tmp_path / name).mkdir()
+    assert fresh(tmp_path / "run") == tmp_path / "run-3"
+    assert fresh(str(tmp_path / "other")) == tmp_path / "other"

@@ -2,6 +2,7 @@
 //
 // One plain ES module, no build step. `mount(root, data, send)` does everything; the default export adapts it to
 // Streamlit components v2 and, called without a component (as anywidget does), returns a widget with `render`.
+// There may be several such widgets on a page: keys count only inside them.
 // Coordinates arrive as int16 in a frame that is fixed over the whole run: nothing is rescaled per step, so motion on
 // screen is motion of features. Positions between two snapshots exist only to guide the eye; every colour and number
 // comes from the snapshot on the left. While playing nothing is sent; `send("step", i)` happens on pause and release.
@@ -43,6 +44,14 @@ function element(tag, attributes = {}, ...children) {
   }
   node.append(...children); // strings become text nodes: names are never parsed as HTML
   return node;
+}
+
+// Any opaque CSS colour as #rrggbb; what is none of them counts as white.
+function sixDigits(colour) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.fillStyle = "#ffffff";
+  context.fillStyle = colour;
+  return /^#[0-9a-f]{6}$/i.test(context.fillStyle) ? context.fillStyle : "#ffffff";
 }
 
 function icon(name) {
@@ -99,7 +108,7 @@ class Player {
       const at = document.activeElement;
       if (!at || at === document.body) this.key(event);
     };
-    document.addEventListener("keydown", this.onDocumentKey);
+    if (!data.guest) document.addEventListener("keydown", this.onDocumentKey); // a guest is one of many on its page
     this.themeTimer = setInterval(() => this.readTheme() && this.draw(), 700);
     this.update(data, true);
   }
@@ -313,7 +322,7 @@ class Player {
     const read = (name, fallback) => style.getPropertyValue(name).trim() || fallback;
     const page = read("--st-background-color", "#ffffff");
     if (this.theme?.page === page) return false;
-    const [r, g, b] = (page.match(/^#([0-9a-f]{6})/i) ? [1, 3, 5].map((at) => parseInt(page.slice(at, at + 2), 16)) : [255, 255, 255]);
+    const hex = sixDigits(page), [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
     const dark = r * 0.299 + g * 0.587 + b * 0.114 < 128;
     this.theme = { page, dark, ink: read("--st-text-color", dark ? "#e8e6e1" : "#1f2328"),
       colours: this.data.colours[dark ? "dark" : "light"], font: read("--st-font", "system-ui, sans-serif") };
@@ -389,7 +398,7 @@ class Player {
     clearTimeout(this.sendTimer); // several key presses in a row are one message
     this.sendTimer = setTimeout(() => {
       if (!this.playing && this.said !== this.step) this.send("step", (this.said = this.step));
-    }, 120);
+    }, 60);
   }
 
   frame(now) {
@@ -849,9 +858,16 @@ export function mount(root, data, send) {
 }
 
 function render({ model, el }) {
-  const player = mount(el, model.get("data"), (name, value) => { model.set(name, value); model.save_changes(); });
-  model.on("change:data", () => player.update(model.get("data")));
-  return () => player.destroy();
+  el.classList.add("cillab-player");
+  // JupyterLab would take "a" for "a cell above"; it looks for this on the focused node itself.
+  el.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
+  const given = () => ({ ...model.get("data"), guest: true, step: model.get("step") });
+  const player = mount(el, given(), (name, value) => { model.set(name, value); model.save_changes(); });
+  const renew = () => player.update(given());
+  const follow = () => model.get("step") !== player.step && player.go(model.get("step"), false);
+  model.on("change:data", renew);
+  model.on("change:step", follow);
+  return () => { model.off("change:data", renew); model.off("change:step", follow); player.destroy(); };
 }
 
 const players = new WeakMap();

@@ -1,0 +1,137 @@
+"""What `player.js` takes: runs as small typed arrays in base64, a few hundred kilobytes whatever the backbone."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cillab.player.flat import Flat
+from cillab.runs import Run, Snapshot, parse_step
+
+JS = Path(__file__).with_name("player.js")
+CSS = Path(__file__).with_name("player.css")
+_NONE = 65535  # "no prediction" in the component
+_SHOWN = 4  # class names of a task in its tooltip
+
+
+@dataclass(frozen=True)
+class Named:
+    """A run, its snapshots in the order of time, and what to call it and them."""
+
+    run: Run
+    snapshots: Sequence[Snapshot]
+    title: str
+    labels: Sequence[str]  # one per snapshot
+
+
+def name(run: Run, title: str = "") -> Named:
+    """A run as the player takes it: all its snapshots, called `Task 4 of 10` and, inside a task, by epoch."""
+    snapshots, labels = [run.snapshot(step) for step in run.steps], []
+    for snapshot in snapshots:
+        epoch = (parse_step(snapshot.id) or (0, None))[1]
+        inside = "" if epoch is None else f", epoch {epoch}"
+        labels.append(f"Task {snapshot.task + 1} of {len(run.info.tasks)}{inside}")
+    return Named(run, snapshots, title or run.protocol.learner or run.name, labels)
+
+
+def encode(array: np.ndarray, dtype: type) -> str:
+    """An array as base64 of its little-endian bytes."""
+    return base64.b64encode(np.ascontiguousarray(array.astype(dtype)).tobytes()).decode()
+
+
+def positions(run: Run) -> dict[int, int]:
+    """Position of each class id in the order of the stream."""
+    return {class_id: index for index, class_id in enumerate(run.order)}
+
+
+def margins(run: Run, snapshots: Sequence[Snapshot]) -> tuple[np.ndarray, float]:
+    """Logit of the true class minus the best other, on every probe point and step; NaN where there is none."""
+    labels, out = run.probe.labels, []
+    for snapshot in snapshots:
+        logits, seen = np.asarray(snapshot["logits"], dtype=np.float32), snapshot["seen"].tolist()
+        column = np.array([seen.index(c) if c in set(seen) else -1 for c in labels.tolist()])
+        rows = np.arange(len(labels))
+        true = logits[rows, column]
+        rest = logits.copy()
+        rest[rows, column] = -np.inf
+        best = rest.max(axis=1) if logits.shape[1] > 1 else np.full(len(labels), np.nan)
+        out.append(np.where(column >= 0, true - best, np.nan))
+    found = np.stack(out)
+    return found, float(np.nanmax(np.abs(found), initial=0)) / 32000 or 1.0
+
+
+def pack(
+    named: Sequence[Named], planes: Sequence[Flat], token: str, colours: Mapping[Any, Sequence[str]]
+) -> dict[str, Any]:
+    """The data of the player for one or two runs; a new `token` tells it to start anew, `colours` are hues by theme."""
+    longest = max(named, key=lambda one: len(one.run.info.tasks))
+    return {
+        "token": token,
+        "runs": [pack_run(one, flat) for one, flat in zip(named, planes, strict=True)],
+        "tasks": _tasks(longest.run),
+        "colours": {mode: list(hues) for mode, hues in colours.items()},
+    }
+
+
+def pack_run(named: Named, flat: Flat) -> dict[str, Any]:
+    """One run of `pack`."""
+    run, snapshots = named.run, named.snapshots
+    probe, place = run.probe, positions(run)
+    position = np.vectorize(lambda c: place.get(int(c), _NONE), otypes=[np.uint16])
+    margin, scale = margins(run, snapshots)
+    seen = run.metrics().over("accuracy/seen", tuple(snapshot.id for snapshot in snapshots))
+    accuracy = [None if np.isnan(value) else float(value) for value in seen]
+    return {
+        "title": named.title,
+        "alt": f"Probe images of {named.title} in a fixed plane of feature space, {len(snapshots)} steps",
+        "probe": hashlib.blake2b("".join(map(str, probe.ids)).encode(), digest_size=8).hexdigest(),
+        "steps": [
+            {"label": label, "task": s.task, "note": f"{len(s['seen'])} classes seen"}
+            for label, s in zip(named.labels, snapshots, strict=True)
+        ],
+        "ids": [str(i) for i in probe.ids],
+        "names": [run.info.name_of(class_id) for class_id in run.order],
+        "cls": encode(position(probe.labels), np.uint16),
+        "task": encode(probe.tasks, np.uint16),
+        "frame": _frame(flat.points),
+        "xy": encode(flat.points, np.int16),
+        "predicted": encode(np.stack([position(s["predictions"]) for s in snapshots]), np.uint16),
+        "margin": encode(np.nan_to_num(margin / scale), np.int16),
+        "marginScale": scale,
+        "means": None if flat.means is None else encode(flat.means, np.int16),
+        "meanTask": encode(np.array([run.info.task_of_class[c] for c in run.order]), np.uint16),
+        "head": None if flat.head is None else encode(flat.head, np.int16),
+        "etf": None if flat.etf is None else encode(flat.etf, np.int16),
+        "accuracy": None if all(a is None for a in accuracy) else accuracy,
+        "sprites": _sprites(run),
+    }
+
+
+def _sprites(run: Run) -> dict[str, Any] | None:
+    """The atlas of probe images inside the data, or nothing where it is not there."""
+    path = run.probe.sprites
+    if path is None or not path.is_file():
+        return None
+    kind = {".webp": "webp", ".png": "png", ".jpg": "jpeg"}[path.suffix]
+    url = f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return {"url": url, "tile": run.probe.tile, "columns": run.probe.columns}
+
+
+def _frame(points: np.ndarray) -> dict[str, float]:
+    """The box that holds all but the farthest points of every step: one centre and one size for the whole run."""
+    low, high = np.quantile(points.reshape(-1, 2), [0.003, 0.997], axis=0)
+    (x, y), (width, height) = (low + high) / 2, np.maximum(high - low, 1)
+    return {"x": float(x), "y": float(y), "width": float(width), "height": float(height)}
+
+
+def _tasks(run: Run) -> list[dict[str, str]]:
+    out = []
+    for index, classes in enumerate(run.info.tasks):
+        names = [run.info.name_of(c) for c in classes]
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        out.append({"label": str(index + 1), "title": f"Task {index + 1}: {shown}"})
+    return out

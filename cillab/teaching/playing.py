@@ -1,0 +1,58 @@
+"""The player of the app in a notebook: the same JavaScript, wrapped by anywidget."""
+
+from typing import Any
+
+import anywidget
+import traitlets
+
+from cillab.core.errors import InvalidRequestError, unknown_name
+from cillab.figures.palette import task_colour
+from cillab.player import CSS, JS, PLANES, flatten, name, pack
+from cillab.runs import Run
+
+# The style sheet stands on Streamlit's colours inside a closed root; a notebook has its own names and no root.
+_COLOURS = """
+.cillab-player {
+  --st-background-color: var(--jp-layout-color0, var(--vscode-editor-background, #ffffff));
+  --st-text-color: var(--jp-content-font-color1, var(--vscode-editor-foreground, #1f2328));
+  --st-primary-color: #3b5bdb;
+  --st-font: var(--jp-ui-font-family, system-ui, sans-serif);
+  padding: 4px 2px;
+}
+"""
+_HUES = {"light": [task_colour(i, "light") for i in range(10)], "dark": [task_colour(i, "dark") for i in range(10)]}
+
+
+class Player(anywidget.AnyWidget):
+    """One or two runs that play side by side. `step` and `picked` follow the reader and can be set."""
+
+    _esm = JS.read_text()
+    _css = f".cillab-player {{\n{CSS.read_text()}}}\n{_COLOURS}"
+    data = traitlets.Dict().tag(sync=True)
+    step = traitlets.Int(0).tag(sync=True)  # position among the snapshots
+    picked = traitlets.Unicode(None, allow_none=True).tag(sync=True)  # id of the image that was clicked
+
+
+def player(*runs: Run, step: int | None = None, plane: str = "classes", **show: bool) -> Player:
+    """Play one run, or two side by side: probe points, class means and head rows in one plane that never changes.
+
+    `step` is a position among the snapshots, the last by default; `plane` one of `cillab.player.PLANES`; `show` says
+    what is drawn at first: `means`, `head`, `trails`, `images`.
+
+    Raises:
+        InvalidRequestError: not one or two runs, or features that do not fit into one plane.
+        UnknownNameError: no such plane.
+    """
+    if len(runs) not in (1, 2):
+        raise InvalidRequestError(f"player shows one or two runs, got {len(runs)}.")
+    if plane not in PLANES:
+        raise unknown_name("plane", plane, PLANES)
+    named = [name(run) for run in runs]
+    planes = [flatten(one.run, one.snapshots, plane) if one.snapshots else None for one in named]
+    ready = [flat for flat in planes if flat is not None]
+    if len(ready) < len(planes):
+        raise InvalidRequestError("The features of this run have no common plane: no step yet, or their width changes.")
+    last = max(len(one.snapshots) for one in named) - 1
+    token = "|".join([plane, *(f"{run.name} {run.steps[-1]}" for run in runs)])
+    data: dict[str, Any] = pack(named, ready, token, _HUES)
+    return Player(data={**data, "show": show}, step=last if step is None else step)

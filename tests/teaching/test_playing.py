@@ -1,0 +1,72 @@
+"""The player in a notebook: the widget holds the arrays of the run, and its module is the one that the app mounts."""
+
+import base64
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+pytest.importorskip("anywidget")
+
+from cillab.core.errors import InvalidRequestError, UnknownNameError
+from cillab.player import CSS, JS, flatten, name
+from cillab.runs import Run
+from cillab.teaching import player
+from tests.runs.synthetic import write_synthetic_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    return Run(write_synthetic_run(tmp_path_factory.mktemp("runs") / "one", probe=90))
+
+
+def decoded(text: str, dtype: type) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_the_state_holds_every_probe_point_at_every_step(run) -> None:
+    state = player(run).get_state()
+    (packed,) = state["data"]["runs"]
+    steps = len(run.steps)
+    assert state["step"] == steps - 1
+    flat = flatten(run, name(run).snapshots)
+    assert flat is not None
+    np.testing.assert_array_equal(decoded(packed["xy"], np.int16).reshape(steps, 90, 2), flat.points)
+    answers = decoded(packed["predicted"], np.uint16).reshape(steps, 90)
+    order = np.array(run.order)
+    for at, step in enumerate(run.steps):
+        np.testing.assert_array_equal(order[answers[at]], run.snapshot(step)["predictions"])
+    np.testing.assert_array_equal(order[decoded(packed["cls"], np.uint16)], run.probe.labels)
+    np.testing.assert_allclose(packed["accuracy"], run.metrics().over("accuracy/seen", run.steps))
+    assert packed["steps"][0]["label"] == f"Task 1 of {len(run.info.tasks)}"
+    assert str(run.path.parent) not in str(state["data"])  # nothing of this machine
+
+
+def test_options_and_a_second_run_come_along(run) -> None:
+    widget = player(run, run, step=1, plane="variance", trails=True)
+    assert len(widget.data["runs"]) == 2
+    assert widget.step == 1
+    assert widget.data["show"] == {"trails": True}
+    assert widget.data["token"] != player(run, run).data["token"]
+
+
+def test_what_cannot_be_shown_is_said(run) -> None:
+    with pytest.raises(InvalidRequestError, match="one or two runs, got 0"):
+        player()
+    with pytest.raises(UnknownNameError, match="Valid: classes, variance"):
+        player(run, plane="umap")
+
+
+def test_the_style_stays_inside_the_widget(run) -> None:
+    css = player(run)._css
+    assert css.startswith(".cillab-player {")
+    assert CSS.read_text() in css
+    assert css.count("{") == css.count("}")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to load an ES module")
+def test_the_module_serves_both_hosts() -> None:
+    ask = f"const m = await import({str(JS)!r}); console.log(typeof m.default().render, typeof m.mount)"
+    done = subprocess.run(["node", "--input-type=module", "-e", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["function", "function"]
