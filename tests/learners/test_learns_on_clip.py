@@ -1,4 +1,4 @@
-"""Learners that read class names learn on a CLIP that knows them: the bundled one, 20 classes of shields in two tasks."""
+"""Learners that read class names learn on a CLIP that knows them: the bundled one, 20 classes in two tasks."""
 
 import pytest
 
