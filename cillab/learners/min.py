@@ -93,6 +93,9 @@ class MiNParams(FitParams):
     """Also train a d x d branch per layer and all LayerNorms in the first task, as in the code (not in the paper)."""
     fit_before: Literal["always", "later"] = "always"
     """Fit the analytic head before noise learning in every task, or (as in the code) not in the first one."""
+    recentre: bool = False
+    """Ours, in neither paper nor code: take off every feature what later noise adds to all images alike, the sum over
+    tasks of p_t after minus p_t before its noise was learnt. The sums of old tasks then fit today's features better."""
     init: Literal["uniform", "normal"] = "uniform"
     """Fixed maps W_down, W_up and the random features: U(+-1/sqrt(columns)) as in the code, or N(0, 1) as in the
     paper, which multiplies a perturbation by about sqrt(d d2) and does not train at lr 1e-3."""
@@ -169,7 +172,10 @@ class MiN(Learner[MiNParams]):
             for slot in self.noise:
                 slot.grow(weights)
             yield from self._learn_noise(task, first)
+            before = self.record.tensors["prototypes"][-1]
             yield from self._measure_prototype(task, again=True)
+            if how.recentre and not first:
+                self.record.tensors["shift"] = self._shift() + self.record.tensors["prototypes"][-1] - before
             if how.fit_before == "later" and first:
                 yield from self._fit_augmented(task)
             yield from sweep(self._clean(task), self._add, len(task), "analytic fit")
@@ -208,7 +214,7 @@ class MiN(Learner[MiNParams]):
     def residual_logits(self, pixels: Tensor, auxiliary: LinearHead) -> Tensor:
         """Phi W_aux + stopgrad(phi W): what equation (14) fits; the analytic logits are a constant of the loss."""
         with self.backbone.wearing(self.slots, self.norms):
-            phi = self.expand(self.backbone.embed(pixels))
+            phi = self.expand(self.backbone.embed(pixels) - self._shift())
         return auxiliary(phi) + self.ridge(phi).detach()
 
     def trained(self, auxiliary: LinearHead, first: bool) -> list[nn.Parameter]:
@@ -238,7 +244,7 @@ class MiN(Learner[MiNParams]):
 
     def _add_pixels(self, pixels: Tensor, labels: Tensor) -> None:
         with self.backbone.wearing(self.slots, self.norms):
-            self.ridge.add(self.expand(self.backbone.embed(pixels)), labels)
+            self.ridge.add(self.expand(self.backbone.embed(pixels) - self._shift()), labels)
 
     def _measure_prototype(self, task: Task, again: bool = False) -> Iterator[Progress]:
         """p_t under the network as it is now: appended before noise learning, replaced after it."""
@@ -260,9 +266,14 @@ class MiN(Learner[MiNParams]):
         self.record.tensors["ratio"] = meter.ratios().float().to(self.backbone.device)
 
     def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
-        """z, the feature of the backbone with the mixture of noise in it."""
+        """z, the feature of the backbone with the mixture of noise in it (less the common shift, if asked for)."""
         with self.backbone.wearing(self.slots, self.norms):
-            return self.backbone(images)
+            return self.backbone(images) - self._shift()
+
+    def _shift(self) -> Float[Tensor, " feature"]:
+        """What is taken off every feature: 0 unless `recentre`."""
+        nothing = torch.zeros(self.backbone.feature_dim, device=self.backbone.device)
+        return self.record.tensors.get("shift", nothing)
 
     def logits(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image cls"]:
         """phi(z) W: least-squares scores, near 1 for the class and near 0 for others."""

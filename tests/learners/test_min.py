@@ -124,6 +124,20 @@ def test_first_session_trains_branches_and_norms_only_there() -> None:
     assert all(torch.equal(a, b) for a, b in zip(norms, learner.norms.parameters(), strict=True))
 
 
+def test_recentring_takes_off_what_noise_adds_to_all_images_alike() -> None:
+    """The task's mean feature is where it was before the task's noise was learnt; without it, it has moved."""
+    task, found = tiny.tasks(2)[1], {}
+    for recentre in (False, True):
+        learner = taught(1, recentre=recentre)
+        images = torch.cat([x for x, _ in task.batches(8)])
+        with torch.no_grad():
+            before = learner.features(images).mean(dim=0)
+            learn(learner, task)
+            found[recentre] = float((learner.features(images).mean(dim=0) - before).norm())
+    assert found[False] > 1e-3, found
+    assert found[True] < 1e-4, found
+
+
 def test_save_and_load_keep_the_fixed_maps() -> None:
     learner, other = taught(2), min_learner(seed=4)
     assert not torch.equal(learner.noise[0].down, other.noise[0].down)
