@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
@@ -38,6 +38,9 @@ class CPTParams(FitParams):
     """Weight of the textual ETF separation inside clusters."""
     convergence_weight: NonNegativeFloat = 0.15
     """Weight of the class-wise convergence of images to their class's text."""
+    convergence_over: Literal["task", "batch"] = "batch"
+    """Classes weigh the same over the whole task, as the equation says, or over each batch (in which a class of one
+    image seldom is)."""
     rotation_weight: NonNegativeFloat = 0.10
     """Weight of the rotation stabilisation towards the frozen text."""
     etf_per_pair: bool = False
@@ -151,6 +154,7 @@ class CPT(Learner[CPTParams]):
         p, own = self.params, self.classes
         steps: list[Tensor] = []
         here = torch.tensor([self.seen.index(c) for c in task.classes], device=self.backbone.device)
+        counts = images_of_each(task).to(here.device) if p.convergence_over == "task" else None
 
         def loss(pixels: Tensor, labels: Tensor) -> Tensor:
             with self.backbone.wearing(*self._worn()):
@@ -160,7 +164,7 @@ class CPT(Learner[CPTParams]):
             logits = self.backbone.logit_scale * f @ g.T
             clip = cross_entropy(logits, labels, self.seen, task.classes, p.competitors)
             etf = textual_etf(g, own.tensors["clusters"], per_pair=p.etf_per_pair)
-            near = class_convergence(f, columns_of(labels, task.classes), g[here])
+            near = class_convergence(f, columns_of(labels, task.classes), g[here], counts)
             still = rotation_stabilisation(raw, own.tensors["frozen"], normalised=p.rotation_normalised)
             steps.append(torch.stack([clip, etf, near, still]).detach())
             return clip + p.etf_weight * etf + p.convergence_weight * near + p.rotation_weight * still
@@ -209,6 +213,12 @@ class CPT(Learner[CPTParams]):
     def parts(self) -> Mapping[str, Part]:
         """Text tokens, vision tokens, and what is known of the classes."""
         return {"text": self.text, "vision": self.vision, "classes": self.classes}
+
+
+def images_of_each(task: Task) -> Int64[Tensor, " cls"]:
+    """How many images each class of the task has, in the task's order of classes."""
+    labels = torch.cat([labels for _, labels in task.batches(256)])
+    return columns_of(labels, task.classes).bincount(minlength=len(task.classes))
 
 
 def text_prompt(backbone: ClipBackbone, params: CPTParams, seed: int) -> TextPrompt:

@@ -36,17 +36,24 @@ def class_convergence(
     features: Float[Tensor, "image feature"],
     columns: Int64[Tensor, " image"],
     prototypes: Float[Tensor, "cls feature"],
+    counts: Int64[Tensor, " cls"] | None = None,
 ) -> Float[Tensor, ""]:
     """Draw images to the prototype of their class; each class counts the same, however few images it has.
 
         mean over classes of  mean over its images of  || f/||f|| - g/||g|| ||^2  =  2 - 2 mean cos,    in [0, 4]
 
-    `columns` are rows of `prototypes`. In a batch the mean is over the classes in the batch.
+    `columns` are rows of `prototypes`. Without `counts` the mean is over what is given, in a batch over the classes in
+    the batch; a class of one image is in few batches then, and counts less than one of many. With `counts`, the images
+    of each class in the whole set, every image weighs N / (C N_c): a batch drawn at random has the equation over the
+    whole set as its expectation. N = images, C = classes with images.
     """
     distance = 2 - 2 * (F.normalize(features, dim=-1) * F.normalize(prototypes, dim=-1)[columns]).sum(dim=-1)
-    counts = columns.bincount(minlength=len(prototypes)).to(distance)
-    per_class = distance.new_zeros(len(prototypes)).index_add(0, columns, distance) / counts.clamp(min=1)
-    return per_class.sum() / (counts > 0).sum().clamp(min=1)
+    if counts is not None:
+        weights = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
+        return (weights[columns] * distance).mean()
+    here = columns.bincount(minlength=len(prototypes)).to(distance)
+    per_class = distance.new_zeros(len(prototypes)).index_add(0, columns, distance) / here.clamp(min=1)
+    return per_class.sum() / (here > 0).sum().clamp(min=1)
 
 
 def rotation_stabilisation(

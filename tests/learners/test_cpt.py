@@ -147,6 +147,18 @@ def test_classes_by_name_alone_train_nothing_and_move_no_old_prototype() -> None
     assert learner.internals()["text/terms"].shape == (1, 4)
 
 
+def test_convergence_over_the_task_is_that_over_the_batch_where_a_batch_is_the_task() -> None:
+    uneven = RelabelledTask(tiny.tasks(1)[0], {0: 0, 1: 1}, limit=16)  # twelve images and four
+
+    def after(over: str, batch_size: int) -> Tensor:
+        learner = cpt(convergence_over=over, batch_size=batch_size, convergence_weight=5.0)
+        learn(learner, uneven)
+        return logits(learner)
+
+    torch.testing.assert_close(after("task", 16), after("batch", 16), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(after("task", 4), after("batch", 4), rtol=1e-4, atol=1e-4)
+
+
 def test_one_image_of_a_class_is_enough() -> None:
     learner = cpt()
     learn(learner, RelabelledTask(tiny.tasks(1)[0], {0: 0}, limit=1))

@@ -122,6 +122,19 @@ def test_convergence_is_two_less_two_mean_cosines_with_classes_weighing_the_same
     assert float(class_convergence(f, y, g)) == pytest.approx(expected)
 
 
+def test_convergence_of_batches_has_the_whole_set_as_its_mean_where_the_counts_are_given() -> None:
+    """Epochs of batches of two: with the counts they add up to the equation, without them the head outweighs the tail."""
+    g, f, y = drawn(), drawn(6, seed=7), torch.tensor([4, 4, 4, 4, 4, 7])
+    counts = y.bincount(minlength=len(g))
+    whole = float(class_convergence(f, y, g))
+    batches = torch.arange(6).split(2)
+    assert float(class_convergence(f, y, g, counts)) == pytest.approx(whole)
+    mean = sum(float(class_convergence(f[b], y[b], g, counts)) for b in batches) / 3
+    assert mean == pytest.approx(whole)
+    alone = sum(float(class_convergence(f[b], y[b], g)) for b in batches) / 3
+    assert alone != pytest.approx(whole, rel=1e-3)
+
+
 def test_convergence_lies_between_0_and_4() -> None:
     g, y = drawn(), torch.arange(len(CLUSTERS))
     assert float(class_convergence(5 * g, y, g)) == pytest.approx(0)

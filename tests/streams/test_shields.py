@@ -25,6 +25,23 @@ def test_one_hundred_classes_in_ten_families_and_many_others() -> None:
     assert [shields.family_of(c) for c in (0, 9, 10, 99)] == [0, 0, 1, 9]
 
 
+@pytest.mark.parametrize(
+    ("class_id", "colours", "charge"),
+    [
+        (0, [[79.88, 76.03, 77.36], [140.6, 119.55, 86.89]], [109, 232]),
+        (37, [[150.52, 127.82, 101.48], [109.26, 84.77, 72.01]], [287, 255]),
+        (99, [[89.52, 84.11, 94.04], [70.72, 69.48, 49.08]], [91, 230]),
+    ],
+)
+def test_this_version_of_the_world_draws_these_pictures(class_id: int, colours: list, charge: list[int]) -> None:
+    """Rendered images are kept in a cache under WORLD_VERSION: who changes what is drawn has to raise it, then this."""
+    found = shields.class_images(class_id, "train", 2)
+    mean = found.images.reshape(2, 3, -1).mean(axis=-1)
+    assert shields.WORLD_VERSION == 1
+    assert np.allclose(mean, colours, atol=0.1), "other pictures under an old version: raise WORLD_VERSION"
+    assert found.masks.reshape(2, -1).sum(axis=-1).tolist() == charge
+
+
 def test_pretraining_never_saw_a_class() -> None:
     assert not set(CLASSES) & set(PRETRAINING)
     assert len(set(PRETRAINING)) == len(PRETRAINING)
