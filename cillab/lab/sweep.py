@@ -133,7 +133,9 @@ def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
         raise CillabError("--engine ray needs Ray: pip install 'cillab[ray]'. --engine local needs nothing.") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     task = ray.remote(_done_by_process)
-    waiting = [task.remote(spec) for spec in specs]
+    # Ray hides all GPUs from a task that asks for none
+    gpus = min(1, ray.cluster_resources().get("GPU", 0))
+    waiting = [task.options(num_gpus=0 if spec.device == "cpu" else gpus).remote(spec) for spec in specs]
     while waiting:
         (ready, *_), waiting = ray.wait(waiting)
         yield ray.get(ready)

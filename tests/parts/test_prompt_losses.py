@@ -123,7 +123,7 @@ def test_convergence_is_two_less_two_mean_cosines_with_classes_weighing_the_same
 
 
 def test_convergence_of_batches_has_the_whole_set_as_its_mean_where_the_counts_are_given() -> None:
-    """Epochs of batches of two: with the counts they add up to the equation, without them the head outweighs the tail."""
+    """Batches of two: with the counts they add up to the equation, without them the head outweighs the tail."""
     g, f, y = drawn(), drawn(6, seed=7), torch.tensor([4, 4, 4, 4, 4, 7])
     counts = y.bincount(minlength=len(g))
     whole = float(class_convergence(f, y, g))
