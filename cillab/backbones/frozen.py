@@ -188,7 +188,7 @@ class FrozenBackbone(Backbone):
 
     def feature_key(self) -> FeatureKey:
         """All that features depend on, except the image."""
-        worn = tuple(self._tensor_digests.of_mapping(delta.tensors()) for delta in self._worn)
+        worn = tuple(self._tensor_digests.of_mapping(t) for delta in self._worn if (t := delta.tensors()))
         transform = json.dumps(self.preprocessing.as_json(), sort_keys=True)
         return FeatureKey(self.digest(), worn, transform, self.precision)
 

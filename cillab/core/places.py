@@ -4,6 +4,12 @@ import os
 from pathlib import Path
 
 
+def feature_dir() -> Path | None:
+    """Where runs share the features of naked backbones: `$CILLAB_FEATURES`; not set, every run computes its own."""
+    given = os.environ.get("CILLAB_FEATURES", "").strip()
+    return Path(given).expanduser() if given else None
+
+
 def cache_dir() -> Path:
     """Where downloads and things that can be made again are kept: `$CILLAB_CACHE`, or `~/.cache/cillab`.
 

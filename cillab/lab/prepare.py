@@ -14,6 +14,7 @@ import cillab
 from cillab.core.contract import Backbone, Learner
 from cillab.core.errors import IncompatibleError, InvalidRequestError
 from cillab.core.params import build
+from cillab.core.places import feature_dir
 from cillab.lab.spec import RunSpec
 from cillab.runs import Abilities, Protocol, RunInfo
 from cillab.streams.sources import SPLITS
@@ -68,6 +69,7 @@ def prepare(spec: RunSpec) -> Ready:
         transform=spec.transform,
         precision=spec.precision,
         device=spec.device,
+        cache=feature_dir(),
     )
     learner = make_learner_of(spec, backbone)
     return Ready(resolved(spec, learner), stream, backbone, learner)

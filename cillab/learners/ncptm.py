@@ -112,7 +112,7 @@ class NCPTM(Learner[NCPTMParams]):
     def __init__(self, backbone: Backbone, params: NCPTMParams | None = None, *, seed: int = 1993) -> None:
         self.backbone, self.params, self.seed = backbone, params or NCPTMParams(), seed
         how, device, dim = self.params, backbone.device, backbone.feature_dim
-        self.adapters = Slots.everywhere(backbone, "mlp", self._adapter)
+        self.adapters = Slots.everywhere(backbone, "mlp", self._adapter, blocks=None if how.adapt else 0)
         self.align = Alignment(dim, how.width * dim, how.activation, rng.stream(seed, "alignment")).to(device)
         self.memory = GaussianMemory(dim, how.memory, device)
         self.frame = Table(device)  # mu_G, vertices, the basis of the prefix, what was measured

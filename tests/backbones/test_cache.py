@@ -77,6 +77,12 @@ def test_an_in_place_change_of_what_is_worn_changes_the_key() -> None:
     assert backbone.feature_key().worn == ()
 
 
+def test_a_delta_with_nothing_in_it_is_as_good_as_none() -> None:
+    backbone = vit()
+    with backbone.wearing(Slots(backbone, {})):
+        assert backbone.feature_key() == vit().feature_key()
+
+
 def test_an_optimiser_step_changes_the_key() -> None:
     for kind in (torch.optim.SGD, torch.optim.AdamW):
         backbone = vit()

@@ -10,6 +10,7 @@ from cillab.backbones import describe
 from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
 from cillab.core.params import build
 from cillab.geometry.seeds import paired_difference, t_interval
+from cillab.lab import Lab
 from cillab.lab.prepare import check_room, prepare
 from cillab.lab.results import results, write_results
 from cillab.lab.spec import RunSpec
@@ -101,3 +102,17 @@ def test_a_simplex_without_room_is_refused_before_anything_loads() -> None:
 def test_dmc_on_a_timm_vit_is_refused_before_anything_loads() -> None:
     with pytest.raises(IncompatibleError, match="no text side"):
         prepare(RunSpec(data="digits", learner="dmc", backbone="timm:vit_base_patch16_224.augreg_in21k"))
+
+
+def test_runs_share_features_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RunSpec(data="digits", split="B0-Inc5", learner="acil", train_per_class=4, test_per_class=2)
+    alone = Lab.from_spec(spec.with_(out=str(tmp_path / "alone")))
+    list(alone)
+    monkeypatch.setenv("CILLAB_FEATURES", str(tmp_path / "features"))
+    for out in ("first", "second"):
+        lab = Lab.from_spec(spec.with_(out=str(tmp_path / out)))
+        list(lab)
+        assert lab.run.result.accuracy_matrix == alone.run.result.accuracy_matrix
+        lab.backbone.memory.flush()  # pyright: ignore[reportAttributeAccessIssue]
+    (shard,) = (tmp_path / "features").rglob("*.safetensors")  # the second run had nothing to add
+    assert shard.stat().st_size > 0

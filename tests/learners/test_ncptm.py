@@ -112,7 +112,7 @@ def test_holding_old_classes_turns_their_vertices_less() -> None:
 def test_the_adapter_learns_in_the_first_session_only() -> None:
     fresh, first, second = make(), taught(1), taught(2)
     assert digest(fresh) != digest(first) == digest(second)
-    assert digest(taught(1, adapt=False)) == digest(fresh)
+    assert not len(make(adapt=False).adapters)
 
 
 def test_the_order_of_classes_permutes_the_vertices_only() -> None:
