@@ -232,19 +232,19 @@ class Lab:
         assert self._probe is not None
         looking = self._probe.look(self.learner, index, cams=self.spec.cams)
         look = yield from self._watched(writer, index, looking)
-        step, keep = step_id(index), self.spec.keep_checkpoints
-        if keep != "none":
+        step, keep, last = step_id(index), self.spec.keep_checkpoints, index + 1 == len(self.stream)
+        if keep != "none" or not last:  # a run that stops half-way goes on from its last state, whatever is kept at the end
             checkpoints.save(writer.checkpoint_path(index), self.learner.parts())
         seconds = {"learn": self._costs.pop("seconds/learn"), "probe": self._probe_s}
         self._spent.append(sum(seconds.values()))
         named = {f"seconds/{name}": value for name, value in seconds.items()}
         writer.log(step, {**look.scalars, **named, **self._costs}, task=index)
         writer.snapshot(step, look.arrays, notes=look.notes)
-        if keep == "last" and index:
-            writer.checkpoint_path(index - 1).unlink(missing_ok=True)
         self._done = index + 1
-        if self._done == len(self.stream):
+        if last:
             self._finish(writer)
+        if keep != "all" and index:
+            writer.checkpoint_path(index - 1).unlink(missing_ok=True)
         classes = self.stream.classes[index]
         return Step(index, step, classes, look.accuracy, look.collapse, look.collapse_test, seconds)
 

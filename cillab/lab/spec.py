@@ -76,7 +76,8 @@ class RunSpec(BaseModel):
     cams: bool = False
     """Keep Grad-CAM maps of the probe points with every step."""
     keep_checkpoints: Keep = "all"
-    """Which tasks' states stay on disk: all (any task can be reopened), last (the run can be resumed), none."""
+    """Which tasks' states stay on disk: all (any task can be reopened), the last one, none. Until a run is finished the
+    last one stays in any case, so that it can be resumed."""
     out: str | None = None
     """Run folder. Must not exist, or be empty."""
 

@@ -89,9 +89,9 @@ def test_result_has_the_whole_row(straight: Run) -> None:
     assert raw["nc"][0]["train/nc1"] is not None
 
 
-@pytest.mark.parametrize("tasks", [0, 1, 2])
-def test_resume_equals_the_straight_run(tmp_path: Path, straight: Run, tasks: int) -> None:
-    lab = lab_at(tmp_path / "r")
+@pytest.mark.parametrize(("tasks", "keep"), [(0, "all"), (1, "all"), (2, "all"), (2, "last"), (2, "none")])
+def test_resume_equals_the_straight_run(tmp_path: Path, straight: Run, tasks: int, keep: str) -> None:
+    lab = lab_at(tmp_path / "r", keep_checkpoints=keep)
     events = lab.events()
     while lab.finished < tasks:
         next(events)
