@@ -233,7 +233,7 @@ class Lab:
         looking = self._probe.look(self.learner, index, cams=self.spec.cams)
         look = yield from self._watched(writer, index, looking)
         step, keep, last = step_id(index), self.spec.keep_checkpoints, index + 1 == len(self.stream)
-        if keep != "none" or not last:  # a run that stops half-way goes on from its last state, whatever is kept at the end
+        if keep != "none" or not last:  # until it is finished, a run goes on from its last state
             checkpoints.save(writer.checkpoint_path(index), self.learner.parts())
         seconds = {"learn": self._costs.pop("seconds/learn"), "probe": self._probe_s}
         self._spent.append(sum(seconds.values()))
