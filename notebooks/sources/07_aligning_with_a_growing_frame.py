@@ -364,7 +364,7 @@ if BIG:
 
 # %% [markdown]
 # In the app: `make app`, then [Train](http://localhost:8501/train?spec-learner=ncptm) with `ncptm` chosen; the
-# [Collapse page](http://localhost:8501/collapse?run=demo-min&step=9) shows the same measures for a recorded run. (With
+# [Collapse page](http://localhost:8501/collapse?run=demo-ncptm&step=9) shows the same measures for a recorded run. (With
 # `OUT = Path("runs")` above, the run of this notebook is there too, and its epochs.)
 #
 # ## Take-aways
