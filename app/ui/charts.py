@@ -1,14 +1,13 @@
 """Figures of the package on a page: theme, alternative text and the sentence under each, and honest gaps."""
 
 import inspect
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import streamlit as st
 
 from app.ui import export, html, terms, theme
-from app.ui.store import Opened, signature
+from app.ui.store import signature
 from cillab.core.errors import CillabError, one_line
 from cillab.runs import Run
 
@@ -22,17 +21,19 @@ def draw(name: str, title: str, *args: Any, key: str, wide: bool = False, **opti
         st.header(title, anchor=False, help=terms.tip(name))
     else:
         st.markdown(f"##### {title}", help=terms.tip(name))
-    options["theme"] = theme.mode()
+    found = picture(name, key, *args, theme=theme.mode(), **options)
+    if isinstance(found, str):
+        html.empty("Not in this run", found)
+    else:
+        _put(found, key, title)
+
+
+def picture(name: str, key: str, *args: Any, **options: Any) -> Any:
+    """A figure by name, or in one line why there is none; that of a run is made once."""
     if args and isinstance(args[0], Run):
-        picture = _remembered(
-            name, key, args[1:], tuple(sorted(options.items())), (str(args[0].path), *signature(args[0].path)), args[0]
-        )
-    else:
-        picture = _made(name, key, *args, **options)
-    if isinstance(picture, str):
-        html.empty("Not in this run", picture)
-    else:
-        _put(picture, key, title)
+        changed = (str(args[0].path), *signature(args[0].path))
+        return _remembered(name, key, args[1:], tuple(sorted(options.items())), changed, args[0])
+    return _made(name, key, *args, **options)
 
 
 @st.cache_resource(max_entries=600, show_spinner=False)
@@ -69,25 +70,14 @@ def panel(picture: Any, key: str, title: str) -> None:
     _put(_dressed(picture, key), key, title)
 
 
-def _put(picture: Any, key: str, title: str) -> None:
+def show(picture: Any, key: str) -> None:
+    """The chart alone."""
     extra = {"alt": picture.sentence} if HAS_ALT else {}
     st.plotly_chart(picture.figure, key=key, theme=None, config=CONFIG, **extra)
+
+
+def _put(picture: Any, key: str, title: str) -> None:
+    show(picture, key)
     with st.container(horizontal=True, gap="small", vertical_alignment="top", key=f"under-{key}"):
         html.note(picture.sentence, *picture.notes)
         export.offer(lambda: picture, key, title)
-
-
-def overview(runs: Sequence[Opened], step: int) -> None:
-    """Collapse over steps, accuracy matrix, angles and drift: two to a row, or run beside run."""
-    panels = (
-        ("collapse", "Neural collapse over steps"),
-        ("accuracy_matrix", "Accuracy by task"),
-        ("angles", "Angles between class means"),
-        ("drift", "Drift of class means since they were learnt"),
-    )
-    cells = [(name, title, run) for name, title in panels for run in runs]
-    for pair in (cells[0:2], cells[2:4], cells[4:6], cells[6:8]):
-        for column, (name, title, run) in zip(st.columns(2, gap="large"), pair, strict=False):
-            with column:
-                heading = title if len(runs) == 1 else f"{title}: {html.markdown(run.title)}"
-                draw(name, heading, run.run, min(step, len(run.steps) - 1), key=f"{name}-{run.key}")

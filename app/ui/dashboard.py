@@ -1,38 +1,52 @@
-"""The parts of Step through: the player with the numbers of the step, and the curves under it."""
+"""Step through: the player with the numbers of the step, and the charts under it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
-from app.ui import captions, charts, html, state
+from app.ui import captions, following, html, state, theme
+from app.ui.plane import flat
 from app.ui.player import player
 from app.ui.store import Opened
 
+PLAYER = "player"
 
-@st.fragment
-def stage(runs: Sequence[Opened], kind: str) -> None:
-    """Player, numbers and charts. A step that the player reports on pause reruns this part only."""
-    count = max(len(run.steps) for run in runs)
-    step = state.step(count)
+
+def page(runs: Sequence[Opened], kind: str) -> None:
+    """The player with the numbers of the step, and the charts under it as soon as the map is on screen."""
+    step = state.step(max(len(run.steps) for run in runs))
     state.mirror("run", "versus", "step", "point")
     if len(runs) == 1:
         left, right = st.columns([2.35, 1], gap="large")
-        with left:
-            drawn = player(runs, kind, step)
-        with right:
-            now(runs[0], step)
+        beside = [right]
     else:
-        drawn = player(runs, kind, step)
-        for column, run in zip(st.columns(2, gap="small"), runs, strict=True):
-            with column:
-                now(run, step, hint=run is runs[0])
-    if not drawn:
+        left, beside = st.container(), st.columns(2, gap="small")
+    st.divider()
+    board = following.lay_out(runs)
+    if following.due(PLAYER) or not all(flat(run, kind) for run in runs):  # without a player nobody would say so
+        following.start(board, step, theme.mode())
+    with left:
+        stage(runs, kind, beside, board)
+
+
+@st.fragment
+def stage(runs: Sequence[Opened], kind: str, beside: Sequence[Any], board: following.Board) -> None:
+    """The player, and what changes with a step. A step that the player reports on pause reruns this part only."""
+    step = state.step(max(len(run.steps) for run in runs))
+    state.mirror("run", "versus", "step", "point")
+    if not player(runs, kind, step, key=PLAYER, tell_ready=True):
         html.empty(
             "These features do not share one plane",
             "The width of the features changes during this run, so no fixed map fits all its steps.",
         )
-    st.divider()
-    charts.overview(runs, step)
+    for place, run in zip(beside, runs, strict=True):
+        with place:
+            now(run, step, hint=run is runs[0])
+    if board.started:
+        following.follow(board, step)
+    elif following.due(PLAYER):
+        st.rerun()  # the player has just said that it is on screen: now the charts
 
 
 def now(run: Opened, step: int, hint: bool = True) -> None:

@@ -52,11 +52,13 @@ def player(
     key: str = "player",
     planes: Sequence[Flat] | None = None,
     selecting: Selecting | None = None,
+    tell_ready: bool = False,
 ) -> bool:
     """Draw the player for one or two runs. False when features cannot share one plane, so that the page can say so.
 
     The data do not change with the step: the step is sent along only as the place to start from, so that playing and
-    scrubbing cost no traffic. `planes` come with a `kind` that names all they depend on.
+    scrubbing cost no traffic. `planes` come with a `kind` that names all they depend on. With `tell_ready` the state of
+    the component says `ready` once the map is on screen, which reruns whatever part of the page it stands in.
     """
     found = planes or [flat(view, kind) for view in views]
     ready = [plane for plane in found if plane is not None]
@@ -89,14 +91,21 @@ def player(
         told = (st.session_state.get(key) or {}).get("selected") or {}
         more = {"select": True, "overlay": selecting.overlay(int(told.get("revision", 0)))}
         more["show"] = {"means": ready[0].etf is not None}  # among points to select, means are in the way
+    if tell_ready:
+        more["tellReady"] = True
     mount(
         key=key,
         data={**data, **more, "step": start},
         on_step_change=follow,
         on_picked_change=pick,
+        **({"on_ready_change": _nothing} if tell_ready else {}),
         **({"on_selected_change": select} if selecting is not None else {}),
     )
     return True
+
+
+def _nothing() -> None:
+    """The state is all that is asked for."""
 
 
 def _fallback(views: Sequence[Opened], planes: Sequence[Flat], step: int) -> None:

@@ -16,4 +16,4 @@ if run:
             "is motion of features.",
         )  # fmt: skip
     picker.badge(run)
-    dashboard.stage([run, *([versus] if versus else [])], kind or "classes")
+    dashboard.page([run, *([versus] if versus else [])], kind or "classes")

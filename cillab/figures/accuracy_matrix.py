@@ -10,6 +10,7 @@ from cillab.figures.words import empty, percent
 from cillab.runs import Run, parse_step
 
 _TEXT_UP_TO = 20  # tasks; more numbers than that cannot be read
+NOTES = ("Test images; the classifier chooses among all classes seen so far.",)
 
 
 def draw_accuracy_matrix(
@@ -48,19 +49,20 @@ def draw_accuracy_matrix(
     figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
     figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")
     row = done - 1 if at is None else min(at, done - 1)
-    figure.add_shape(
-        type="rect",
-        x0=-0.5,
-        x1=row + 0.5,
-        y0=row - 0.5,
-        y1=row + 0.5,
-        line={"color": CURSOR[theme], "width": 2},
-        name="cursor",
-    )
+    figure.add_shape(type="rect", **row_frame(row), line={"color": CURSOR[theme], "width": 2}, name="cursor")
+    return Picture(figure, accuracy_matrix_sentence(matrix, tasks, row), NOTES)
+
+
+def accuracy_matrix_sentence(matrix: Float64[np.ndarray, "task task"], tasks: int, row: int) -> str:
+    """What is known after the task of one row."""
     first, now = float(matrix[0, 0]), float(matrix[row, 0])
     sentence = f"After task {row + 1} of {tasks}, task {row + 1} is at {percent(float(matrix[row, row]))}"
-    sentence += f" and task 1 at {percent(now)}, from {percent(first)} when it was learnt." if row else "."
-    return Picture(figure, sentence, ("Test images; the classifier chooses among all classes seen so far.",))
+    return sentence + (f" and task 1 at {percent(now)}, from {percent(first)} when it was learnt." if row else ".")
+
+
+def row_frame(row: int) -> dict[str, float]:
+    """The corners of a frame around what one row holds."""
+    return {"x0": -0.5, "x1": row + 0.5, "y0": row - 0.5, "y1": row + 0.5}
 
 
 def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:

@@ -70,7 +70,7 @@ def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light
     for row, column in cells[:-columns]:
         figure.update_xaxes(title_text="", row=row, col=column)
     cursor(figure, place(step or data.steps[-1]), theme, rows=cells)
-    return Picture(figure, _sentence(data, step or data.steps[-1]), data.notes)
+    return Picture(figure, collapse_sentence(data, step or data.steps[-1]), data.notes)
 
 
 def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse, theme: Theme) -> None:
@@ -123,7 +123,8 @@ def _range(title: str, values: np.ndarray) -> dict[str, Any]:
     return {"range": [0, 1.12 * max(float(values.max()), 0.05)]}
 
 
-def _sentence(data: Collapse, step: str) -> str:
+def collapse_sentence(data: Collapse, step: str) -> str:
+    """How NC1, the angles and NC4 went from the first step to this one."""
     index = data.steps.index(step)
     one = {name: values[index] for name, values in data.series.items()}
     if index == 0:

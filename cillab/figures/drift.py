@@ -1,16 +1,21 @@
 """Drift: how far the class means stored when a class was learnt have fallen behind the features of now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float64
 
-from cillab.figures.palette import Theme, cursor, see_through, style, task_colour, task_mark
+from cillab.figures.numbers import EACH_TASK
+from cillab.figures.palette import HUES, Theme, cursor, see_through, style, task_colour, task_mark
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import empty, number, place, places, task_axis
 from cillab.runs import Run
+
+EACH_UP_TO = 20  # tasks with a trace and a name in the legend of their own
+MANY_TASKS = (f"Of more than {EACH_UP_TO} tasks, every {HUES}th has the same hue: point at a line to see whose it is.",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,34 +58,9 @@ def draw_drift(data: Drift, step: str | None = None, theme: Theme = "light") -> 
     """One line per task with a band from its lowest to its highest class; 1 = where it was when learnt."""
     if not len(data.steps) or not np.isfinite(data.mean).any():
         return empty("drift", "No class mean has been measured twice yet.", theme)
-    figure, x = go.Figure(), places(data.steps).astype(np.float32)
-    for task in range(data.tasks):
-        there = np.isfinite(data.mean[:, task])
-        if not there.any():
-            continue
-        colour = task_colour(task, theme)
-        band = np.concatenate([data.high[there, task], data.low[there, task][::-1]]).astype(np.float32)
-        figure.add_scatter(
-            x=np.concatenate([x[there], x[there][::-1]]),
-            y=band,
-            fill="toself",
-            fillcolor=see_through(colour, 0.09),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=str(task),
-        )
-        figure.add_scatter(
-            x=x[there],
-            y=data.mean[there, task].astype(np.float32),
-            name=f"task {task + 1}",
-            legendgroup=str(task),
-            mode="lines+markers",
-            line={"color": colour, "width": 2},
-            marker={"color": colour, "symbol": task_mark(task), "size": 7},
-            hovertemplate=f"classes of task {task + 1}<br>at task %{{x}}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
-        )
+    figure = go.Figure()
+    for tasks in _sets(data.tasks):
+        _add(figure, data, tasks, theme)
     style(figure, theme, name="drift", height=360, legend={"font": {"size": 11}})
     figure.update_xaxes(**task_axis(data.tasks))
     lowest = min(float(np.nanmin(data.low)), 0.95)
@@ -88,15 +68,72 @@ def draw_drift(data: Drift, step: str | None = None, theme: Theme = "light") -> 
         title_text="cosine to the stored mean", range=[lowest - 0.06 * (1 - lowest), 1 + 0.06 * (1 - lowest)]
     )
     cursor(figure, place(step or data.steps[-1]), theme)
+    return Picture(figure, drift_sentence(data, step or data.steps[-1]), drift_notes(data))
+
+
+def _sets(tasks: int) -> list[list[int]]:
+    """Which tasks share a pair of traces: none, or, where they are many, those of one hue. 200 traces draw slowly."""
+    return [[t] for t in range(tasks)] if tasks <= EACH_UP_TO else [list(range(h, tasks, HUES)) for h in range(HUES)]
+
+
+def _add(figure: go.Figure, data: Drift, tasks: Sequence[int], theme: Theme) -> None:
+    """Bands and lines of some tasks, with a gap between two of them."""
+    x, alone = places(data.steps).astype(np.float32), data.tasks <= EACH_UP_TO
+    bands, lines = [], []
+    for task in tasks:
+        there = np.isfinite(data.mean[:, task])
+        if not there.any():
+            continue
+        ends = np.concatenate([data.high[there, task], data.low[there, task][::-1]])
+        bands += [np.stack([np.concatenate([x[there], x[there][::-1]]), ends]), np.full((2, 1), np.nan)]
+        number = np.full(int(there.sum()), task + 1)
+        lines += [np.stack([x[there], data.mean[there, task], number]), np.full((3, 1), np.nan)]
+    if not lines:
+        return
+    band, line = (np.concatenate(parts[:-1], axis=1).astype(np.float32) for parts in (bands, lines))
+    colour, group = task_colour(tasks[0], theme), str(tasks[0])
+    figure.add_scatter(
+        x=band[0],
+        y=band[1],
+        fill="toself",
+        fillcolor=see_through(colour, 0.09),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=group,
+    )
+    one = {
+        "name": f"task {tasks[0] + 1}",
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, "symbol": task_mark(tasks[0]), "size": 7},
+        "hovertemplate": f"classes of task {tasks[0] + 1}<br>at task %{{x}}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
+    }
+    many = {
+        "name": f"tasks {tasks[0] + 1}, {tasks[0] + 1 + HUES} ...",
+        "mode": "lines",
+        "line": {"color": colour, "width": 1.4},
+        "customdata": line[2],
+        "meta": EACH_TASK,
+        "showlegend": False,
+        "hovertemplate": "classes of task %{customdata}<br>at task %{x}<br>cosine <b>%{y:.4f}</b><extra></extra>",
+    }
+    figure.add_scatter(x=line[0], y=line[1], legendgroup=group, **(one if alone else many))
+
+
+def drift_notes(data: Drift) -> tuple[str, ...]:
+    """How to read the figure."""
     how = "centred on their average over the classes seen" if data.centred else "not centred"
-    notes = (
+    return (
         f"Cosine of the training mean stored when the class was learnt and of the same images measured now, {how}.",
         "Line: mean over the classes of a task; band: lowest to highest class. This gap is drift, not collapse.",
+        *(MANY_TASKS if data.tasks > EACH_UP_TO else ()),
     )
-    return Picture(figure, _sentence(data, step or data.steps[-1]), notes)
 
 
-def _sentence(data: Drift, step: str) -> str:
+def drift_sentence(data: Drift, step: str) -> str:
+    """Which task has fallen behind most at a step, and how far all have on average."""
     row = data.mean[data.steps.index(step)]
     known = np.flatnonzero(np.isfinite(row))
     if not len(known):

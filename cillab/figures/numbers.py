@@ -4,13 +4,14 @@ import csv
 import io
 import math
 from collections.abc import Iterator
-from itertools import product
+from itertools import product, repeat
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 COLUMNS = ("trace", "panel", "x", "y", "z")
+EACH_TASK = "each task"  # `meta` of a trace that holds several tasks, their numbers in `customdata`
 
 
 def as_csv(figure: go.Figure) -> str:
@@ -24,8 +25,16 @@ def as_csv(figure: go.Figure) -> str:
     traces: tuple[Any, ...] = figure.data  # pyright: ignore[reportAssignmentType]
     for index, trace in enumerate(traces):
         name = _plain(trace.name) or f"trace {index + 1}"
-        writer.writerows((_text(name), _panel(trace), *map(_text, point)) for point in _points(trace))
+        names = _names(trace) or repeat(_text(name))
+        writer.writerows((one, _panel(trace), *map(_text, p)) for one, p in zip(names, _points(trace), strict=False))
     return buffer.getvalue()
+
+
+def _names(trace: Any) -> list[str]:
+    """A name per point that is known, where a trace stands for several tasks."""
+    if trace.meta != EACH_TASK:
+        return []
+    return [f"task {task:.0f}" for task in np.asarray(trace.customdata).tolist() if _known(task)]
 
 
 def _points(trace: Any) -> Iterator[tuple[Any, Any, Any]]:

@@ -24,6 +24,7 @@ _HUES = {
         *("#F07A3C", "#C8628F", "#BDBD55", "#9587F0", "#A2ABB8"),
     ),
 }
+HUES = len(_HUES["light"])  # before they repeat
 MARKS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star")
 
 TEXT = {"light": "#1F2933", "dark": "#E4E8EE"}

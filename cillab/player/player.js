@@ -17,7 +17,14 @@ const PERIOD_MS = 1500; // one step at speed 1: rest on the snapshot, then glide
 const GLIDE = 0.5; // share of the period spent gliding
 const SPEEDS = [0.5, 1, 2, 4];
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+// Megabytes at the start of a large run: the browser's own decoder where there is one, else a plain loop (a mapping
+// function is called once a byte and takes ten times as long).
+function bytes(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const raw = atob(text), out = new Uint8Array(raw.length);
+  for (let i = 0; i < out.length; i++) out[i] = raw.charCodeAt(i);
+  return out;
+}
 const decode = (text, Type) => (text ? new Type(bytes(text).buffer) : null);
 const ease = (x) => (x < 0.5 ? 4 * x * x * x : 1 - (-2 * x + 2) ** 3 / 2);
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
@@ -111,9 +118,12 @@ class Player {
     if (!data.guest) document.addEventListener("keydown", this.onDocumentKey); // a guest is one of many on its page
     this.themeTimer = setInterval(() => this.readTheme() && this.draw(), 700);
     this.update(data, true);
+    // A page may wait with what is heavy (charts) until the map is on screen: a frame, and then the next free moment.
+    if (data.tellReady) requestAnimationFrame(() => setTimeout(() => this.gone || this.send("ready", true)));
   }
 
   destroy() {
+    this.gone = true;
     cancelAnimationFrame(this.request);
     clearInterval(this.themeTimer);
     clearTimeout(this.sendTimer);
@@ -152,6 +162,7 @@ class Player {
     if (this.focus.length) this.focusTask = null;
     this.legendBox.replaceChildren(...this.legendItems());
     this.hueChips();
+    this.told = null; // the chips are new
     this.tellCount();
     this.draw();
   }
@@ -200,7 +211,7 @@ class Player {
     for (const stage of this.stages) this.resizes.observe(stage.canvas);
     this.resizes.observe(this.track);
     this.setTool(this.data.select ? this.tool : "look");
-    this.theme = null; // the chips are new: give them their hues again
+    this.theme = this.told = null; // the chips are new: give them their hues again
     this.readTheme();
     this.resize();
   }
@@ -335,10 +346,15 @@ class Player {
     return this.theme.colours[task % this.theme.colours.length];
   }
 
+  // Sizes are read here and nowhere else: asking the browser in every frame makes it lay out the whole page each time,
+  // charts and all, which takes longer than everything that is drawn.
   resize() {
     const ratio = window.devicePixelRatio || 1;
+    this.sizes = new Map();
     for (const canvas of [...this.stages.map((stage) => stage.canvas), this.track]) {
-      const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+      const size = { width: canvas.clientWidth, height: canvas.clientHeight };
+      this.sizes.set(canvas, size);
+      const width = Math.round(size.width * ratio), height = Math.round(size.height * ratio);
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     }
     this.draw();
@@ -394,11 +410,16 @@ class Player {
     if (tell) this.say();
   }
 
+  // A single key press is told at once; of several in a row the first, and then the last.
   say() {
-    clearTimeout(this.sendTimer); // several key presses in a row are one message
-    this.sendTimer = setTimeout(() => {
-      if (!this.playing && this.said !== this.step) this.send("step", (this.said = this.step));
-    }, 60);
+    clearTimeout(this.sendTimer);
+    const tell = () => {
+      if (this.playing || this.said === this.step) return;
+      this.saidAt = performance.now();
+      this.send("step", (this.said = this.step));
+    };
+    const rest = 400 - (performance.now() - (this.saidAt ?? -Infinity));
+    if (rest <= 0) tell(); else this.sendTimer = setTimeout(tell, Math.max(60, rest));
   }
 
   frame(now) {
@@ -586,7 +607,7 @@ class Player {
   }
 
   geometry({ canvas, run }) {
-    const width = canvas.clientWidth, height = canvas.clientHeight, frame = run.frame;
+    const { width, height } = this.sizes.get(canvas), frame = run.frame;
     const scale = Math.min((width - 44) / frame.width, (height - 40) / frame.height) * this.view.zoom; // one for x and y
     return { width, height, scale, x: width / 2 + this.view.x - frame.x * scale, y: height / 2 + this.view.y + frame.y * scale };
   }
@@ -653,24 +674,26 @@ class Player {
   // ---- drawing ---------------------------------------------------------------------------------------------------
 
   draw() {
-    if (!this.stages || !this.theme) return;
+    if (!this.stages || !this.theme || !this.sizes) return;
     for (const stage of this.stages) this.drawStage(stage);
     this.drawTrack();
-    const shown = clamp(Math.floor(this.t + 1e-6), 0, this.count - 1);
-    if (this.shell.dataset.step !== String(shown) || this.labelled !== this.t % 1 > 0) {
-      this.labelled = this.t % 1 > 0;
+    const shown = clamp(Math.floor(this.t + 1e-6), 0, this.count - 1), between = this.t % 1 > 0;
+    if (this.shell.dataset.step !== String(shown) || this.labelled !== between) {
+      this.labelled = between;
       this.shell.dataset.step = String(shown);
       this.range.value = String(Math.round(this.t));
       const text = this.longest().steps[shown].label;
       this.range.setAttribute("aria-valuetext", text);
       this.label.replaceChildren(element("b", {}, text), element("span", {}, this.labelled ? "on the way to the next" : this.longest().steps[shown].note));
       for (const stage of this.stages) stage.number.textContent = stage.run.accuracy ? percent(stage.run.accuracy[shown]) : "";
-      if (!this.hover) return;
-      this.fillCard();
+      if (this.hover) this.fillCard();
     }
+    const task = this.longest().steps[shown].task, told = `${task}:${this.focusTask}`;
+    if (this.told === told) return;
+    this.told = told;
     for (const [index, chip] of this.focus.length ? [] : this.chips.entries()) {
       chip.setAttribute("aria-pressed", String(this.focusTask === index));
-      chip.classList.toggle("future", index > this.longest().steps[shown].task);
+      chip.classList.toggle("future", index > task);
     }
   }
 
@@ -762,39 +785,69 @@ class Player {
   }
 
   // Class means are diamonds, head rows thin crosses, ETF vertices open squares: the marks of the package's figures.
+  // Up to 40 classes each mark is a drawing of its own, so that neighbours stay apart; of more, those of a task are one.
   drawMarks(c, run, from, X, px, py, kind, left) {
-    const k = run.meanTask.length, now = run.steps[left].task, size = k > 40 ? 0.75 : 1; // many marks, small marks
+    const k = run.meanTask.length, now = run.steps[left].task, many = k > 40, size = many ? 0.75 : 1;
+    let path = null, drawn = -1;
+    const finish = () => { if (path) this.paintMark(c, path, kind, drawn); path = null; };
     for (let i = 0; i < k; i++) {
       const [a, b0] = X(k, i), task = run.meanTask[i], hue = this.markHue(run, i);
       if (from[a] === ABSENT || task > now || hue < 0) continue;
       const b = from[b0] === ABSENT ? a : b0, x = px(a, b, from), y = py(a, b, from), r = size * (task === now ? 8 : 6.5);
-      const path = new Path2D();
+      if (!many || hue !== drawn) finish();
+      path ??= new Path2D();
+      drawn = hue;
       if (kind === "diamond") { path.moveTo(x, y - r); path.lineTo(x + r, y); path.lineTo(x, y + r); path.lineTo(x - r, y); path.closePath(); }
       else if (kind === "square") path.rect(x - r * 0.7, y - r * 0.7, r * 1.4, r * 1.4);
       else { path.moveTo(x - r * 0.7, y - r * 0.7); path.lineTo(x + r * 0.7, y + r * 0.7); path.moveTo(x + r * 0.7, y - r * 0.7); path.lineTo(x - r * 0.7, y + r * 0.7); }
-      if (kind === "diamond") { c.fillStyle = this.colour(hue); c.fill(path); }
-      c.lineWidth = 4; c.strokeStyle = this.theme.page; // a halo keeps a mark apart from the points under it
-      if (kind !== "diamond") c.stroke(path);
-      c.lineWidth = kind === "diamond" ? 1.5 : 2.2;
-      c.strokeStyle = kind === "diamond" ? this.theme.ink : this.colour(hue);
-      c.stroke(path);
     }
+    finish();
   }
 
+  paintMark(c, path, kind, hue) {
+    if (kind === "diamond") { c.fillStyle = this.colour(hue); c.fill(path); }
+    c.lineWidth = 4; c.strokeStyle = this.theme.page; // a halo keeps a mark apart from the points under it
+    if (kind !== "diamond") c.stroke(path);
+    c.lineWidth = kind === "diamond" ? 1.5 : 2.2;
+    c.strokeStyle = kind === "diamond" ? this.theme.ink : this.colour(hue);
+    c.stroke(path);
+  }
+
+  // Trails change with the step, the view and the choice of classes, not with the frame: they are kept as a picture.
   drawTrails(c, g, run, left) {
-    const k = run.meanTask.length;
-    c.lineWidth = 1.3;
+    const ratio = window.devicePixelRatio || 1;
+    const key = [run.title, left, g.x, g.y, g.scale, g.width, g.height, ratio, this.theme.page, this.focus, this.focusTask].join("|");
+    this.trails ??= new Map();
+    let kept = this.trails.get(run);
+    if (kept?.key !== key) {
+      const canvas = kept?.canvas ?? document.createElement("canvas");
+      Object.assign(canvas, { width: c.canvas.width, height: c.canvas.height }); // this also wipes it
+      const to = canvas.getContext("2d");
+      to.setTransform(ratio, 0, 0, ratio, 0, 0);
+      this.paintTrails(to, g, run, left);
+      this.trails.set(run, (kept = { key, canvas }));
+    }
+    c.drawImage(kept.canvas, 0, 0, kept.canvas.width / ratio, kept.canvas.height / ratio);
+  }
+
+  paintTrails(c, g, run, left) {
+    const k = run.meanTask.length, hues = new Map();
     for (let i = 0; i < k; i++) {
-      const hue = this.markHue(run, i);
-      if (hue < 0) continue;
-      c.strokeStyle = this.colour(hue);
-      for (let s = 1; s <= left; s++) {
-        const a = 2 * ((s - 1) * k + i), b = 2 * (s * k + i);
-        if (run.means[a] === ABSENT || run.means[b] === ABSENT) continue;
-        c.globalAlpha = 0.15 + (0.6 * s) / Math.max(left, 1);
+      const hue = this.markHue(run, i) % this.theme.colours.length; // -1 stays -1
+      if (hue >= 0) hues.has(hue) ? hues.get(hue).push(i) : hues.set(hue, [i]);
+    }
+    c.lineWidth = 1.3;
+    for (let s = 1; s <= left; s++) {
+      c.globalAlpha = 0.15 + (0.6 * s) / Math.max(left, 1);
+      for (const [hue, classes] of hues) {
         c.beginPath();
-        c.moveTo(g.x + run.means[a] * g.scale, g.y - run.means[a + 1] * g.scale);
-        c.lineTo(g.x + run.means[b] * g.scale, g.y - run.means[b + 1] * g.scale);
+        for (const i of classes) {
+          const a = 2 * ((s - 1) * k + i), b = 2 * (s * k + i);
+          if (run.means[a] === ABSENT || run.means[b] === ABSENT) continue;
+          c.moveTo(g.x + run.means[a] * g.scale, g.y - run.means[a + 1] * g.scale);
+          c.lineTo(g.x + run.means[b] * g.scale, g.y - run.means[b + 1] * g.scale);
+        }
+        c.strokeStyle = this.colour(hue);
         c.stroke();
       }
     }
@@ -830,7 +883,7 @@ class Player {
 
   drawTrack() {
     const c = this.track.getContext("2d"), ratio = window.devicePixelRatio || 1;
-    const width = this.track.clientWidth, height = this.track.clientHeight, inset = 9;
+    const { width, height } = this.sizes.get(this.track), inset = 9;
     const x = (s) => inset + ((width - 2 * inset) * s) / Math.max(this.count - 1, 1);
     const y = (value) => height - 9 - (height - 16) * clamp(value, 0, 1);
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -844,9 +897,10 @@ class Player {
       run.accuracy.forEach((value, s) => value != null && c.lineTo(x(s), y(value)));
       c.stroke(); c.setLineDash([]);
     });
-    this.longest().steps.forEach((step, s) => {
+    const steps = this.longest().steps, radius = this.count > 40 ? 2 : 4;
+    steps.forEach((step, s) => {
       c.globalAlpha = s <= this.t + 0.01 ? 1 : 0.35; c.fillStyle = this.colour(step.task);
-      c.beginPath(); c.arc(x(s), height - 8.5, this.count > 40 ? 2 : 4, 0, 6.2832); c.fill();
+      c.beginPath(); c.arc(x(s), height - 8.5, radius, 0, 6.2832); c.fill();
     });
     c.globalAlpha = 1; c.strokeStyle = this.theme.ink; c.lineWidth = 1.6;
     c.beginPath(); c.moveTo(x(this.t), 2); c.lineTo(x(this.t), height - 1); c.stroke();

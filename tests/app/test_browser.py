@@ -265,3 +265,42 @@ def test_a_glossary_link_opens_the_part_that_shows_the_quantity(page, address) -
     page.get_by_role("link", name="Drift and forgetting: Change or rotation").click()
     page.locator("h1", has_text="Drift and forgetting").wait_for(timeout=_WAIT_MS)
     page.get_by_role("heading", name="Features of the probe images").wait_for(timeout=_WAIT_MS)
+
+
+_CURSORS = """() => Object.fromEntries([...document.querySelectorAll(".js-plotly-plot")].map(plot => [
+  plot.layout.meta.figure,
+  [...plot.querySelectorAll(".shapelayer path")].map((path, at) => {
+    const shape = plot.layout.shapes[at], { xref } = plot._fullLayout.shapes[at];
+    const axis = plot._fullLayout[xref.split(" ")[0].replace("x", "xaxis")];
+    if (shape.name !== "cursor") return null;
+    const box = path.getBBox(), to = box.x + box.width - axis._offset;
+    return { drawn: axis.p2r(to), kept: shape.x1, said: plot.closest(".stPlotlyChart").getAttribute("aria-label") };
+  }).filter(Boolean),
+]))"""
+
+
+def test_cursors_follow_the_step_where_the_chart_is_not_drawn_anew(page, address) -> None:
+    ready(page, f"{address}/step_through?run=first&step=1")
+    page.locator(".js-plotly-plot").nth(3).wait_for(timeout=_WAIT_MS)
+    page.evaluate("() => document.querySelectorAll('.js-plotly-plot').forEach(plot => { plot.here = true; })")
+    page.locator(".pane canvas").focus()
+    page.keyboard.press("End")
+    page.get_by_role("heading", name="Task 5 of 5").wait_for(timeout=_WAIT_MS)
+    page.wait_for_function("() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p.here).length === 3")
+    page.wait_for_timeout(500)
+    for step in (5, 4):
+        found = page.evaluate(_CURSORS)
+        assert {name: len(cursors) for name, cursors in found.items()} == {
+            "collapse": 4, "accuracy_matrix": 1, "angles": 0, "drift": 1
+        }  # fmt: skip
+        for name, cursors in found.items():
+            where = step - 0.5 if name == "accuracy_matrix" else step  # the end of the frame around a row
+            for cursor in cursors:
+                assert cursor["drawn"] == pytest.approx(where, abs=0.05)
+                assert cursor["kept"] == pytest.approx(where)
+                assert f"ask {step}" in cursor["said"]
+        page.keyboard.press("ArrowLeft")
+        page.get_by_role("heading", name="Task 4 of 5").wait_for(timeout=_WAIT_MS)
+        page.wait_for_timeout(1000)
+        page.set_viewport_size({"width": 1180, "height": 900})  # plotly draws all of it anew: the cursor stays
+        page.wait_for_timeout(1500)
