@@ -12,6 +12,7 @@ from cillab.core.errors import IncompatibleError
 from cillab.core.state import pack, restore, snapshot, unpack
 from cillab.lab.prepare import prepare
 from cillab.lab.spec import RunSpec
+from cillab.lab.sweep import read_plan
 from cillab.learners import checks, make_learner
 from cillab.learners.checks import RelabelledTask, learn
 from cillab.learners.cpt import CPT, CPTParams
@@ -193,9 +194,11 @@ def test_base_to_new_is_refused_to_learners_that_need_images() -> None:
         prepare(request)
 
 
-def test_defaults_are_the_weights_of_the_paper() -> None:
-    p = CPTParams()
-    assert (p.etf_weight, p.convergence_weight, p.rotation_weight, p.per_cluster) == (0.25, 0.15, 0.10, 16)
+def test_the_preset_of_the_paper_has_its_weights() -> None:
+    for spec in read_plan("preset:cpt-paper").specs:
+        p = CPTParams.model_validate(spec.params)
+        assert (p.etf_weight, p.convergence_weight, p.rotation_weight, p.per_cluster) == (0.25, 0.15, 0.10, 16)
+        assert not p.etf_per_pair and p.convergence_over == "task"
 
 
 # A CLIP of random weights knows no names, so nothing can be right before training: `learns` needs the bundled one.
