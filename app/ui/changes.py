@@ -36,6 +36,31 @@ def counts(before: Answer, after: Answer) -> tuple[int, int, int]:
     return int(changed.sum()), int(fixed.sum()), int(lost.sum())
 
 
+def facts(before: Answer, after: Answer, new: np.ndarray, sure: float) -> list[tuple[str, str, str]]:
+    """Accuracy on all images, on those of earlier tasks and on the `new` ones, and how it changed; mean confidence."""
+
+    def share(name: str, mine: np.ndarray) -> tuple[str, str, str]:
+        if not mine.any():
+            return name, html.percent(None), ""
+        now, then = float(after.right[mine].mean()), float(before.right[mine].mean())
+        return name, html.percent(now), html.signed(now, then)
+
+    changed, fixed, lost = counts(before, after)
+    return [
+        share("Accuracy, all", np.ones(len(new), dtype=bool)), share("Earlier tasks", ~new), share("This task", new),
+        ("Mean confidence", html.percent(sure), ""),
+        ("Answers changed", str(changed), f"of {len(new)}"), ("Now right / now wrong", f"{fixed} / {lost}", ""),
+    ]  # fmt: skip
+
+
+def on_what(count: int) -> str:
+    """Which images were asked."""
+    return (
+        f"Asked on the {count} probe images of seen classes, all from the test set; one image is "
+        f"{100 / max(count, 1):.1f} points."
+    )
+
+
 def pictures(run: Opened, before: Answer, after: Answer, same: str = "No answer differs.") -> None:
     """The images whose answer changed, with the answer before and now."""
     changed = np.flatnonzero(before.predicted != after.predicted)

@@ -1,6 +1,7 @@
 """Figures of the package on a page: theme, alternative text and the sentence under each, and honest gaps."""
 
 import inspect
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -48,12 +49,12 @@ def _remembered(name: str, key: str, args: tuple, options: tuple, changed: tuple
 
 def _made(name: str, key: str, *args: Any, **options: Any) -> Any:
     try:
-        return _dressed(getattr(import_module("cillab.figures"), name)(*args, **options), key)
+        return dressed(getattr(import_module("cillab.figures"), name)(*args, **options), key)
     except (CillabError, AttributeError, KeyError, ValueError, ImportError) as error:
         return one_line(error)
 
 
-def _dressed(picture: Any, key: str) -> Any:
+def dressed(picture: Any, key: str) -> Any:
     """On the ground of the page, in its font; its zoom outlives a change of step."""
     picture.figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
@@ -67,7 +68,7 @@ def _dressed(picture: Any, key: str) -> Any:
 
 def panel(picture: Any, key: str, title: str) -> None:
     """A figure with its finding, how to read it, and a way to take it along."""
-    _put(_dressed(picture, key), key, title)
+    _put(dressed(picture, key), key, title)
 
 
 def show(picture: Any, key: str) -> None:
@@ -78,6 +79,11 @@ def show(picture: Any, key: str) -> None:
 
 def _put(picture: Any, key: str, title: str) -> None:
     show(picture, key)
+    under(key, title, lambda: picture, picture.sentence, *picture.notes)
+
+
+def under(key: str, title: str, picture: Callable[[], Any], sentence: str, *notes: str) -> None:
+    """What stands below a chart: its finding, how to read it, and a way to take it along, made when asked for."""
     with st.container(horizontal=True, gap="small", vertical_alignment="top", key=f"under-{key}"):
-        html.note(picture.sentence, *picture.notes)
-        export.offer(lambda: picture, key, title)
+        html.note(sentence, *notes)
+        export.offer(picture, key, title)

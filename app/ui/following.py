@@ -9,12 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from app.ui import charts, export, html, terms, theme
-from app.ui.component import component
+from app.ui import charts, export, html, moves, terms, theme
 from app.ui.store import Opened, signature
 from cillab.runs import Run
 
-_HTML = '<div class="cursors"></div>'
 PANELS = {
     "collapse": "Neural collapse over steps",
     "accuracy_matrix": "Accuracy by task",
@@ -57,7 +55,7 @@ def due(player: str) -> bool:
     The player says when (`ready`). A page that nobody's browser has asked for has no player that could.
     """
     told = st.session_state.get(player) or {}
-    return bool(told.get("ready")) or not st.context.headers or component("cursors", _HTML) is None
+    return bool(told.get("ready")) or not st.context.headers or not moves.possible()
 
 
 def lay_out(runs: Sequence[Opened]) -> Board:
@@ -97,19 +95,17 @@ def start(board: Board, step: int, mode: theme.Mode) -> None:
 
 def follow(board: Board, step: int) -> None:
     """Show a step."""
-    board.step, moves = step, []
+    board.step, changed = step, []
     for panel in board.panels:
         if panel.moves:
             said = _moment(panel, step)
-            figure = f"st-key-{export.css_key(panel.key)}"
-            moves.append({"figure": figure, "cursor": dict(said.cursor), "sentence": said.sentence})
+            changed.append(moves.figure(panel.key, said.sentence, cursor=dict(said.cursor)))
         elif (said := _draw(board, panel, step)) is None:
             continue
         with panel.words:
             html.note(said.sentence, *said.notes)
-    mount = component("cursors", _HTML)
-    if moves and mount is not None:
-        mount(key="cursors", data={"moves": moves})
+    if changed:
+        moves.tell(changed)
 
 
 def _draw(board: Board, panel: Panel, step: int) -> Any:

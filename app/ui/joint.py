@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.ui import changes, html, parts, state
+from app.ui import benches, changes, html, parts, state
 from app.ui.live import Answer
 from app.ui.store import Opened
 from cillab.geometry.heads import confidence, unit
@@ -31,18 +31,14 @@ _NEEDS = {
         "They are measured on features drawn from remembered Gaussians, from the second task on, by dmc and dmc-ot.",
     ),
 }
-_CLOSE = 0.02  # scores in half precision, relative to their spread, that still count as the same
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """One step, ready to be asked: unit features of the probe images whose classes are seen, and names."""
+    """One step, ready to be asked: its probe images, and names."""
 
-    classes: np.ndarray  # class ids, in order of first appearance
-    task_of: np.ndarray  # task of each class
-    positions: np.ndarray  # of the images in the probe
-    labels: np.ndarray
-    features: np.ndarray
+    images: benches.Images
+    features: np.ndarray  # of length 1
     learnt: np.ndarray
     frozen: np.ndarray
     scale: float  # of the learner's cosines
@@ -51,22 +47,12 @@ class Bench:
     @property
     def new(self) -> np.ndarray:
         """Which columns are of the newest task."""
-        return self.task_of == self.task_of.max()
-
-    @property
-    def tasks(self) -> np.ndarray:
-        """Task of each image."""
-        of = dict(zip(self.classes.tolist(), self.task_of.tolist(), strict=True))
-        return np.array([of[c] for c in self.labels.tolist()], dtype=np.int64)
+        return self.images.task_of == self.images.task_of.max()
 
     def scores(self, share: float = 0.0, closed: float = 0.0, handicap: float = 0.0) -> np.ndarray:
         """S cos(v - closed * gap, (1 - share) learnt + share * frozen), less `handicap` for the newest classes."""
         names = unit((1 - share) * self.learnt + share * self.frozen)
         return self.scale * unit(self.features - closed * self.gap) @ names.T - handicap * self.new
-
-    def answer(self, scores: np.ndarray) -> Answer:
-        """Scores as answers."""
-        return Answer(self.positions, self.labels, self.classes[scores.argmax(axis=1)], 0.0)
 
 
 def recorded(run: Opened, step: int) -> bool:
@@ -93,27 +79,23 @@ def missing(run: Opened, part: str) -> bool:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _bench(path: str, step: str, changed: float, _view: Opened, _at: int) -> Bench | None:
-    shot, labels = _view.snapshots[_at], np.asarray(_view.run.probe.labels)
-    classes, learnt, frozen = np.asarray(shot["seen"]), *(np.asarray(shot[n], np.float64) for n in (_LEARNT, _FROZEN))
-    positions = np.flatnonzero(np.isin(labels, classes))
-    features = np.asarray(shot["features"], np.float64)[positions]
-    if not len(positions) or features.shape[1] != learnt.shape[1]:
+def _bench(key: tuple[str, str, float], _view: Opened, _at: int) -> Bench | None:
+    shot, images = _view.snapshots[_at], benches.read(_view, _at)
+    learnt, frozen = (unit(np.asarray(shot[name], np.float64)) for name in (_LEARNT, _FROZEN))
+    if not len(images.positions) or images.features.shape[1] != learnt.shape[1]:
         return None
-    features, learnt, frozen = unit(features), unit(learnt), unit(frozen)
-    cosines, scores = features @ learnt.T, np.asarray(shot["logits"], np.float64)[positions]
-    scale = float((cosines * scores).sum() / max((cosines**2).sum(), 1e-12))
-    if np.abs(scale * cosines - scores).max() > _CLOSE * max(np.ptp(scores), 1e-9):
+    features = unit(images.features)
+    cosines = features @ learnt.T
+    scale = float((cosines * images.scores).sum() / max((cosines**2).sum(), 1e-12))
+    if not images.reproduced(scale * cosines):
         return None  # the learner scores in another way: what follows would not be about it
     gap = unit(np.asarray(shot["means/now"], np.float64)).mean(axis=0) - learnt.mean(axis=0)
-    task_of = np.asarray(shot["task_of_class"])
-    return Bench(classes, task_of, positions, labels[positions], features, learnt, frozen, scale, gap)
+    return Bench(images, features, learnt, frozen, scale, gap)
 
 
 def bench(run: Opened, step: int) -> Bench | None:
     """The step as a bench, read once; None where its scores are not cosines of features and names."""
-    file = run.run.path / "steps" / f"{run.steps[step]}.safetensors"
-    return _bench(str(run.run.path), run.steps[step], file.stat().st_mtime, run, step)
+    return _bench(benches.key(run, step), run, step)
 
 
 def controls() -> dict[str, float]:
@@ -144,7 +126,7 @@ def controls() -> dict[str, float]:
 def what_if(run: Opened, step: int) -> None:
     """Sliders over names, gap, handicap and temperature; accuracy and changed answers, answered at once."""
     found = bench(run, step)
-    if found is None or len(found.classes) < 2:
+    if found is None or len(found.images.classes) < 2:
         html.empty(
             "No what-if at this step",
             "It takes two classes with probe images, and scores that are cosines of features and learnt names.",
@@ -154,9 +136,9 @@ def what_if(run: Opened, step: int) -> None:
     with left:
         asked = controls()
         html.note(f"The learner multiplies its cosines by {html.number(found.scale)}: read from its own scores.")
-    before = found.answer(found.scores())
+    before = found.images.answer(found.scores())
     scores = found.scores(asked["share"], asked["closed"], asked["handicap"])
-    after = found.answer(scores)
+    after = found.images.answer(scores)
     with right:
         _numbers(run, found, before, after, scores, asked)
     changes.pictures(run, before, after, "No answer differs from those with the learnt names.")
@@ -165,24 +147,8 @@ def what_if(run: Opened, step: int) -> None:
 def _numbers(
     run: Opened, found: Bench, before: Answer, after: Answer, scores: np.ndarray, asked: dict[str, Any]
 ) -> None:
-    changed, fixed, lost = changes.counts(before, after)
-    new = found.tasks == found.task_of.max()
-
-    def share(name: str, mine: np.ndarray) -> tuple[str, str, str]:
-        if not mine.any():
-            return name, html.percent(None), ""
-        now, then = float(after.right[mine].mean()), float(before.right[mine].mean())
-        return name, html.percent(now), html.signed(now, then)
-
-    rows = [
-        share("Accuracy, all", np.ones(len(new), dtype=bool)), share("Earlier tasks", ~new), share("This task", new),
-        ("Mean confidence", html.percent(confidence(scores, asked["warmth"])), ""),
-        ("Answers changed", str(changed), f"of {len(new)}"), ("Now right / now wrong", f"{fixed} / {lost}", ""),
-    ]  # fmt: skip
+    images, sure = found.images, confidence(scores, asked["warmth"])
     with st.container(border=True, key="names-numbers"):
-        html.show(html.facts(rows))
-        html.show(changes.by_task(before, after, found.tasks, run.tasks_total, "with the learnt names"))
-        html.note(
-            f"Asked on the {len(new)} probe images of seen classes, all from the test set; one image is "
-            f"{100 / len(new):.1f} points."
-        )
+        html.show(html.facts(changes.facts(before, after, images.new, sure)))
+        html.show(changes.by_task(before, after, images.tasks, run.tasks_total, "with the learnt names"))
+        html.note(changes.on_what(len(images.positions)))

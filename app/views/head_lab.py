@@ -1,8 +1,6 @@
 """Head lab: another head on the same features, answered at once and without training anything."""
 
-import streamlit as st
-
-from app.ui import changes, heads, html, mixing, picker, state
+from app.ui import heads, html, mixing, picker, state
 
 html.heading(
     "Head lab",
@@ -14,16 +12,4 @@ if run:
     step = mixing.step_control(run, columns[0])
     state.mirror("run", "step")
     picker.badge(run)
-    found = heads.bench(run, step)
-    if len(found.classes) < 2 or not len(found.rows):
-        html.empty("Too few classes yet", "A head needs two classes, and probe images of them. Choose a later step.")
-    else:
-        left, right = st.columns([1, 1.75], gap="large")
-        with left:
-            asked = heads.controls(found)
-            heads.made_of(found, asked)
-        with right:
-            before, after = heads.numbers(run, found, asked)
-        changes.pictures(run, before, after, "No answer differs from the learner's own head.")
-        st.divider()
-        heads.journey(run, found, asked)
+    heads.lab(run, step)

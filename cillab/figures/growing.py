@@ -10,6 +10,11 @@ from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import MINUS, empty, percent, plural
 
+NOTES = (
+    "Turn: cos(angle) = sqrt(K2 (K1 - 1) / (K1 (K2 - 1))) from K1 to K2 classes; it depends on their numbers only.",
+)
+TRACES = {"recorded": 0, "here": 2}  # where `draw_growing` with both of them has their accuracy
+
 
 @dataclass(frozen=True, eq=False)
 class Path:
@@ -46,6 +51,11 @@ def draw_growing(here: Path, recorded: Path | None, theme: Theme = "light") -> P
     figure.update_yaxes(range=reach(*turns, low=0.0), row=1, col=2)
     figure.update_xaxes(title_text="classes seen", range=[0, 1.04 * float(here.classes[-1])])
     finished(figure, theme, "growing", 1, height=300)
+    return Picture(figure, growing_sentence(here, recorded), NOTES)
+
+
+def growing_sentence(here: Path, recorded: Path | None) -> str:
+    """How accurate the head is on the way, and how far a frame turns."""
     text = (
         f"On the way to {plural(int(here.classes[-1]), 'class')} the accuracy averages {percent(here.accuracy.mean())}"
     )
@@ -61,7 +71,4 @@ def draw_growing(here: Path, recorded: Path | None, theme: Theme = "light") -> P
     if len(turned):
         text += f"; an ETF that grows along turns its old vertices by {turned[0]:.1f} degrees at first"
         text += f" and {turned[-1]:.1f} at the end" if len(turned) > 1 else ""
-    notes = (
-        "Turn: cos(angle) = sqrt(K2 (K1 - 1) / (K1 (K2 - 1))) from K1 to K2 classes; it depends on their numbers only.",
-    )
-    return Picture(figure, text + ".", notes)
+    return text + "."

@@ -304,3 +304,45 @@ def test_cursors_follow_the_step_where_the_chart_is_not_drawn_anew(page, address
         page.wait_for_timeout(1000)
         page.set_viewport_size({"width": 1180, "height": 900})  # plotly draws all of it anew: the cursor stays
         page.wait_for_timeout(1500)
+
+
+# For every line with points: its values, and where they are drawn, in the units of the axis.
+_LINES = r"""() => {
+  const plot = document.querySelector(".st-key-growing .js-plotly-plot");
+  const says = plot.closest(".stPlotlyChart").getAttribute("aria-label");
+  const lines = plot._fullData.map((trace) => {
+    const axis = plot._fullLayout[(trace.yaxis || "y").replace("y", "yaxis")];
+    const drawn = plot.querySelector(`.scatterlayer .trace${trace.uid}`);
+    const path = drawn.querySelector(".js-line").getAttribute("d").slice(1).split("L");
+    const marks = [...drawn.querySelectorAll(".points .point")].map((mark) => mark.getAttribute("transform"));
+    const height = (text) => axis.p2r(Number(text.match(/,\s*([-\d.e]+)/)[1]));
+    return { name: trace.name, kept: [...trace.y], path: path.map(height), marks: marks.map(height) };
+  });
+  return { here: Boolean(plot.here), says, lines };
+}"""
+
+
+def test_the_way_to_all_classes_moves_with_the_head(page, address) -> None:
+    ready(page, f"{address}/head_lab?run=first&head=Ridge")
+    page.locator(".st-key-growing .js-plotly-plot").wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(1000)
+    page.evaluate("() => { document.querySelector('.st-key-growing .js-plotly-plot').here = true; }")
+    before = page.evaluate(_LINES)
+    slider = page.get_by_role("slider", name="Ridge penalty gamma")
+    slider.press("End")
+    page.wait_for_function(
+        "said => document.querySelector('.st-key-growing .stPlotlyChart').getAttribute('aria-label') !== said",
+        arg=before["says"], timeout=_WAIT_MS,
+    )  # fmt: skip
+    after = page.evaluate(_LINES)
+    assert after["here"]
+    assert before["lines"][2]["kept"] != after["lines"][2]["kept"]
+    assert before["lines"][1]["kept"][1:] == after["lines"][1]["kept"][1:]  # how a frame turns knows no gamma
+    for line in (after["lines"][0], after["lines"][2]):
+        assert len(line["kept"]) == 5
+        assert line["path"] == pytest.approx(line["kept"], abs=0.01)
+        assert line["marks"] == pytest.approx(line["kept"], abs=0.01)
+    page.set_viewport_size({"width": 1180, "height": 900})  # plotly draws all of it anew
+    page.wait_for_timeout(1500)
+    again = page.evaluate(_LINES)
+    assert again["lines"][2]["path"] == pytest.approx(after["lines"][2]["kept"], abs=0.01)

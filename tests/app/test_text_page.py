@@ -50,7 +50,7 @@ def test_bench_gives_the_scores_of_the_learner_and_each_control_does_what_it_say
     found = joint.bench(view, 4)
     assert found is not None
     assert found.scale == pytest.approx(SCALE, rel=1e-3)
-    np.testing.assert_allclose(found.scores(), view.snapshots[4]["logits"][found.positions], atol=0.05)
+    np.testing.assert_allclose(found.scores(), view.snapshots[4]["logits"][found.images.positions], atol=0.05)
     lowered = found.scores() - found.scores(handicap=3.0)
     np.testing.assert_allclose(lowered, np.tile(np.where(found.new, 3.0, 0.0), (len(lowered), 1)))
     assert not found.new[found.scores(handicap=1e3).argmax(axis=1)].any()

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,17 +61,19 @@ def test_every_head_is_answered_and_the_means_are_the_recorded_oracle(roomy) -> 
     run = shown(roomy / "first")
     found = heads.bench(run, 4)
     asked = {"kind": "euclidean", "which": "now", "gamma": 0.01, "share": 0.0, "temperature": 1.0}
-    distance = ((found.features[:, None] - found.known["now"].means) ** 2).sum(axis=2)
-    chosen = found.classes[distance.argmin(axis=1)]
-    assert (found.answer(heads.made(found, asked)[1]).predicted == chosen).all()
+    distance = ((found.images.features[:, None] - found.known["now"].means) ** 2).sum(axis=2)
+    chosen = found.images.classes[distance.argmin(axis=1)]
+    assert (found.images.answer(heads.made(found, asked)[1]).predicted == chosen).all()
     stored = heads.made(found, {**asked, "kind": "stored"})[1]
-    np.testing.assert_array_equal(found.answer(stored).predicted, run.snapshots[4]["predictions"][found.positions])
+    np.testing.assert_array_equal(
+        found.images.answer(stored).predicted, run.snapshots[4]["predictions"][found.images.positions]
+    )
     assert found.own is not None  # the synthetic head is linear and in the space of the features
     assert heads.kinds(found) == list(heads.KINDS)
     for kind in heads.KINDS:
         for share in (0.0, 0.5):
             head, scores = heads.made(found, {**asked, "kind": kind, "share": share})
-            assert scores.shape == (len(found.rows), len(found.classes))
+            assert scores.shape == (len(found.images.rows), len(found.images.classes))
             assert head is not None
             assert np.isfinite(scores).all()
 
@@ -79,7 +82,7 @@ def test_every_order_ends_where_the_order_of_the_run_ends(folders) -> None:
     run = shown(folders["plain"] / "first")
     found = heads.bench(run, 4)
     asked = {"kind": "ridge", "which": "now", "gamma": 0.01, "share": 0.0, "temperature": 1.0}
-    count = len(found.classes)
+    count = len(found.images.classes)
     ends = {
         heads.path(found, asked, heads.ordered(count, kind, 3), size).accuracy[-1]
         for kind in heads.ORDERS
@@ -90,6 +93,30 @@ def test_every_order_ends_where_the_order_of_the_run_ends(folders) -> None:
     assert first.classes.tolist() == [4, 8, 12, 16, 20]
     assert np.isnan(first.turn[0])
     assert first.turn[1:].tolist() == sorted(first.turn[1:], reverse=True)
+
+
+def test_ridge_with_more_classes_than_features_is_the_ridge_of_the_library(folders) -> None:
+    known = heads.bench(shown(folders["plain"] / "first"), 4).known["now"]  # 20 classes, 16 dimensions
+    assert known.axes is not None
+    axes = np.linalg.qr(known.axes.T.astype(float))[0].T  # recorded ones are orthonormal up to their precision
+    known = replace(known, axes=axes)
+    for gamma in (1e-3, 1.0, 30.0):
+        ours, theirs = heads.ridge(known, gamma), known.head("ridge", gamma)
+        np.testing.assert_allclose(ours.weight, theirs.weight, atol=1e-9 * np.abs(theirs.weight).max())
+        np.testing.assert_allclose(ours.bias, theirs.bias, atol=1e-9 * np.abs(theirs.bias).max())
+    few = known.of(range(10))
+    assert (heads.ridge(few, 0.1).weight == few.head("ridge", 0.1).weight).all()
+
+
+@pytest.mark.parametrize("kind", list(heads.KINDS))
+def test_the_way_to_all_classes_is_made_of_the_heads_that_the_lab_shows(kind, roomy) -> None:
+    found = heads.bench(shown(roomy / "first"), 4)
+    asked = {"kind": kind, "which": "now", "gamma": 0.1, "share": 0.25, "temperature": 1.0}
+    order = heads.ordered(len(found.images.classes), "shuffled", 1)
+    for end, accuracy in zip((8, 16, 20), heads.path(found, asked, order, 8).accuracy, strict=True):
+        rows = np.sort(order[:end])
+        own = found.images.rows[np.isin(found.images.rows, rows)]
+        assert accuracy == (rows[heads.made(found, asked, rows)[1].argmax(axis=1)] == own).mean()
 
 
 def test_without_room_no_frame_is_offered(folders) -> None:
