@@ -9,11 +9,12 @@ from app.ui.store import Opened
 from app.ui.theme import task_colour
 
 _MOST = 12  # images shown
+_NUMBERED = 20  # tasks whose number stands under their bar; of more, every second, third ... one
 
 
 def by_task(before: Answer, after: Answer, tasks: np.ndarray, count: int, reference: str = "as learnt") -> str:
     """Accuracy per task: a bar now, a line before."""
-    cells = []
+    cells, every = [], -(-count // _NUMBERED)
     for task in range(count):
         mine = tasks == task
         if not mine.any():
@@ -23,10 +24,10 @@ def by_task(before: Answer, after: Answer, tasks: np.ndarray, count: int, refere
             f'<span title="Task {task + 1}: {html.percent(now)}, {html.safe(reference)} {html.percent(then)}">'
             f'<i style="height:{100 * now:.1f}%;background:{task_colour(task)}"></i>'
             f'<u style="bottom:{100 * then:.1f}%"></u>'
-            f"<small>{task + 1}</small></span>"
+            f"<small>{task + 1 if task % every == 0 else ''}</small></span>"
         )
     what = f"Accuracy by task; the line is “{html.safe(reference)}”"
-    return f'<p class="ci-what">{what}</p><div class="ci-pairs">{"".join(cells)}</div>'
+    return f'<p class="ci-what">{what}</p><div class="ci-pairs{" many" if count > 30 else ""}">{"".join(cells)}</div>'
 
 
 def counts(before: Answer, after: Answer) -> tuple[int, int, int]:

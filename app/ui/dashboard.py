@@ -17,11 +17,12 @@ def page(runs: Sequence[Opened], kind: str) -> None:
     """The player with the numbers of the step, and the charts under it as soon as the map is on screen."""
     step = state.step(max(len(run.steps) for run in runs))
     state.mirror("run", "versus", "step", "point")
-    if len(runs) == 1:
-        left, right = st.columns([2.35, 1], gap="large")
-        beside = [right]
-    else:
-        left, beside = st.container(), st.columns(2, gap="small")
+    with st.container(key="stage"):  # not dimmed while the first charts are made: it is in use already
+        if len(runs) == 1:
+            left, right = st.columns([2.35, 1], gap="large")
+            beside = [right]
+        else:
+            left, beside = st.container(), st.columns(2, gap="small")
     st.divider()
     board = following.lay_out(runs)
     if following.due(PLAYER) or not all(flat(run, kind) for run in runs):  # without a player nobody would say so

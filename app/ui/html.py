@@ -85,4 +85,5 @@ def bars(values: Sequence[float | None], colours: Sequence[str], label: str) -> 
     cells = "".join(
         f'<i style="height:{100 * v:.1f}%;background:{c}"></i>' for v, c in zip(shown, colours, strict=True)
     )
-    return f'<div class="ci-bars" role="img" aria-label="{safe(label)}">{cells}</div>' if shown else ""
+    many = " many" if len(shown) > 30 else ""
+    return f'<div class="ci-bars{many}" role="img" aria-label="{safe(label)}">{cells}</div>' if shown else ""

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
 from cillab.figures.measure import centred, class_quotient, cosines
-from cillab.figures.palette import CURSOR, Theme, see_through, task_colour, task_mark
+from cillab.figures.palette import CURSOR, NAMED_UP_TO, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
@@ -74,7 +74,7 @@ def draw_class_collapse(data: ClassCollapse, theme: Theme = "light") -> Picture:
                 task,
                 theme,
                 form=f"{hint}<br><b>{form}</b>",
-                legend=index == 0,
+                legend=index == 0 and len(np.unique(data.tasks)) <= NAMED_UP_TO,
                 cell=cell,
             )
         if np.isfinite(values).any():

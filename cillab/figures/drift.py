@@ -8,14 +8,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 
 from cillab.figures.numbers import EACH_TASK
-from cillab.figures.palette import HUES, Theme, cursor, see_through, style, task_colour, task_mark
+from cillab.figures.palette import HUES, NAMED_UP_TO, Theme, cursor, see_through, style, task_colour, task_mark
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.words import empty, number, place, places, task_axis
 from cillab.runs import Run
 
-EACH_UP_TO = 20  # tasks with a trace and a name in the legend of their own
-MANY_TASKS = (f"Of more than {EACH_UP_TO} tasks, every {HUES}th has the same hue: point at a line to see whose it is.",)
+MANY_TASKS = (
+    f"Of more than {NAMED_UP_TO} tasks, every {HUES}th has the same hue: point at a line to see whose it is.",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,12 @@ def draw_drift(data: Drift, step: str | None = None, theme: Theme = "light") -> 
 
 def _sets(tasks: int) -> list[list[int]]:
     """Which tasks share a pair of traces: none, or, where they are many, those of one hue. 200 traces draw slowly."""
-    return [[t] for t in range(tasks)] if tasks <= EACH_UP_TO else [list(range(h, tasks, HUES)) for h in range(HUES)]
+    return [[t] for t in range(tasks)] if tasks <= NAMED_UP_TO else [list(range(h, tasks, HUES)) for h in range(HUES)]
 
 
 def _add(figure: go.Figure, data: Drift, tasks: Sequence[int], theme: Theme) -> None:
     """Bands and lines of some tasks, with a gap between two of them."""
-    x, alone = places(data.steps).astype(np.float32), data.tasks <= EACH_UP_TO
+    x, alone = places(data.steps).astype(np.float32), data.tasks <= NAMED_UP_TO
     bands, lines = [], []
     for task in tasks:
         there = np.isfinite(data.mean[:, task])
@@ -128,7 +129,7 @@ def drift_notes(data: Drift) -> tuple[str, ...]:
     return (
         f"Cosine of the training mean stored when the class was learnt and of the same images measured now, {how}.",
         "Line: mean over the classes of a task; band: lowest to highest class. This gap is drift, not collapse.",
-        *(MANY_TASKS if data.tasks > EACH_UP_TO else ()),
+        *(MANY_TASKS if data.tasks > NAMED_UP_TO else ()),
     )
 
 

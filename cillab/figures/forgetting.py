@@ -9,6 +9,8 @@ from cillab.figures.picture import Picture
 from cillab.figures.words import MINUS, empty, percent
 from cillab.runs import Run, parse_step
 
+_TEXT_UP_TO = 30  # tasks; above, the numbers over the bars print into each other
+
 
 def forgetting_per_task(matrix: Float64[np.ndarray, "task task"], at: int) -> Float64[np.ndarray, " old"]:
     """f_j = max_{l = j..t-1} R[l, j] - R[t, j] for the tasks j before t = `at`; negative = improved since.
@@ -34,7 +36,7 @@ def draw_forgetting(
             customdata=np.stack([[np.nanmax(matrix[j:row, j]), matrix[row, j]] for j in range(row)]).astype(np.float32),
             marker={"color": [task_colour(t, theme) for t in range(row)], "cornerradius": 4},
             width=0.72,
-            text=[f"{100 * value:.0f}".replace("-", MINUS) for value in values],
+            text=[f"{100 * value:.0f}".replace("-", MINUS) for value in values] if tasks <= _TEXT_UP_TO else None,
             textposition="outside",
             cliponaxis=False,
             hovertemplate="task %{x}<br>best %{customdata[0]:.1%}, now %{customdata[1]:.1%}<br>"

@@ -24,6 +24,7 @@ _HUES = {
         *("#F07A3C", "#C8628F", "#BDBD55", "#9587F0", "#A2ABB8"),
     ),
 }
+NAMED_UP_TO = 20  # tasks in a legend: of more it would take the room of the figure
 HUES = len(_HUES["light"])  # before they repeat
 MARKS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star")
 

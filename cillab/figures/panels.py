@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 from plotly.subplots import make_subplots
 
-from cillab.figures.palette import MUTED, TEXT, Theme, style, task_colour, task_mark
+from cillab.figures.palette import MUTED, NAMED_UP_TO, TEXT, Theme, style, task_colour, task_mark
 from cillab.figures.picture import Picture
 from cillab.figures.words import places
 from cillab.runs import Run
@@ -70,7 +70,7 @@ def task_lines(
                 y=values[there, task].astype(np.float32),
                 name=f"task {task + 1}",
                 legendgroup=str(task),
-                showlegend=legend,
+                showlegend=legend and values.shape[1] <= NAMED_UP_TO,
                 mode="lines+markers",
                 line={"color": colour, "width": 1.8},
                 marker={"color": colour, "symbol": task_mark(task), "size": 6},

@@ -29,6 +29,7 @@ from cillab.runs import Run, Snapshot
 
 _MEAN, _FACTOR = "internals/gaussian/mean", "internals/gaussian/factor"
 _BEFORE, _AFTER = "gaussian/w2/memory_before", "gaussian/w2/memory"
+_LETTER, _LINE = 0.0125, 0.065  # of a label, as shares of the plane where it is narrowest: 450 pixels
 _DRAWN = 5  # classes drawn in the plane: more outlines would hide each other
 # Kind of Gaussian, name on screen, colours, dash, mark of its mean.
 _KINDS = (
@@ -203,8 +204,7 @@ def _draw_plane(figure: go.Figure, data: Transport, theme: Theme) -> None:
                 hovertemplate=f"%{{customdata}}<br>{shown}<extra></extra>", row=1, col=1,
             )  # fmt: skip
     for cloud in _apart(data):
-        top = max((cloud.shapes.values()), key=lambda shape: float(shape[:, 1].max()), default=None)
-        x, y = cloud.centres["now"] if top is None else top[top[:, 1].argmax()]
+        x, y = _top(cloud)
         figure.add_annotation(
             x=float(x), y=float(y), text=cloud.label, yanchor="bottom", yshift=2, font={"size": 11},
             bgcolor=see_through(GROUND[theme], 0.75), borderpad=1, row=1, col=1,
@@ -213,18 +213,24 @@ def _draw_plane(figure: go.Figure, data: Transport, theme: Theme) -> None:
     figure.update_yaxes(range=data.reach[1], showticklabels=False, scaleanchor="x", row=1, col=1)
 
 
+def _top(cloud: Cloud) -> Float64[np.ndarray, "2"]:
+    """The highest point of its outlines, where its label stands."""
+    points = [*cloud.shapes.values()] or [cloud.centres["now"][None]]
+    every = np.concatenate(points)
+    return every[every[:, 1].argmax()]
+
+
 def _apart(data: Transport) -> list[Cloud]:
     """Classes whose labels do not print over each other; the others tell their name when pointed at."""
     kept: list[Cloud] = []
     (left, right), (bottom, top) = data.reach
     for cloud in data.clouds:
-        tops = [max([float(s[:, 1].max()) for s in c.shapes.values()] or [0.0]) for c in (cloud, *kept)]
-        sides = [float(c.centres["now"][0]) for c in (cloud, *kept)]
-        near = [
-            abs(x - sides[0]) < 0.3 * (right - left) and abs(y - tops[0]) < 0.045 * (top - bottom)
-            for x, y in zip(sides[1:], tops[1:], strict=True)
-        ]
-        if not any(near):
+        for other in kept:
+            x, y = np.abs(_top(cloud) - _top(other))
+            letters = (len(cloud.label) + len(other.label)) / 2
+            if x < (_LETTER * letters + 0.02) * (right - left) and y < _LINE * (top - bottom):
+                break
+        else:
             kept.append(cloud)
     return kept
 
