@@ -16,7 +16,7 @@ window.clocks = (() => {
     await new Promise((done) => setTimeout(done, wait));
     return Math.max(first, ...window.frames_ms);
   };
-  const step = (name) => { const canvas = inside("canvas"); canvas.focus(); return work(() => key(canvas, name), 700); };
+  const step = (name) => { const canvas = inside(".pane canvas"); canvas.focus(); return work(() => key(canvas, name), 700); };
   // The last of all drawings that follow, when nothing is drawn any more for `quiet` ms.
   const settled = async (act, quiet = 700, limit = 20000) => {
     let last = null;
@@ -32,9 +32,9 @@ window.clocks = (() => {
     if (last === null) throw new Error("nothing changed");
     return last - from;
   };
-  const charts = (name) => settled(async () => { const c = inside("canvas"); c.focus(); key(c, name); });
+  const charts = (name) => settled(async () => { const c = inside(".pane canvas"); c.focus(); key(c, name); });
   const hover = async (x, y) => {
-    const canvas = inside("canvas"), card = inside(".card"), box = canvas.getBoundingClientRect();
+    const canvas = inside(".pane canvas"), card = inside(".card"), box = canvas.getBoundingClientRect();
     const took = await work(() => canvas.dispatchEvent(new PointerEvent("pointermove", {
       clientX: box.left + x * box.width, clientY: box.top + y * box.height, bubbles: true, pointerType: "mouse" })), 60);
     return card.hidden ? null : took;
