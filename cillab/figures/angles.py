@@ -50,22 +50,26 @@ def read_angles(run: Run, step: str | int | None = None) -> Angles:
     low, high = max(-1.0, low - margin), min(1.0, high + margin)
     shares = {s: run.snapshot(s).once(_shares, low, high, bins) for s in run.steps}
     shot = run.snapshot(chosen)
-    now, count = split_pairs(shot["cosine"], shot["task_of_class"]), len(shot["cosine"])
+    *_, pairs, means = shot.once(_extent)
+    count = len(shot["cosine"])
     return Angles(
         chosen,
         np.linspace(low, high, bins + 1),
         shares[chosen],
-        (len(now[0]), len(now[1]), len(now[2])),
-        tuple(float(values.mean()) if len(values) else float("nan") for values in now),  # pyright: ignore
+        pairs,
+        means,
         -1 / (count - 1) if count > 1 else float("nan"),
         max(float(share.max()) for share in shares.values()),
     )
 
 
-def _extent(shot: Snapshot) -> tuple[float, float, int]:
-    """Smallest and largest cosine of one step, and how many pairs there are."""
-    values = np.concatenate(split_pairs(shot["cosine"], shot["task_of_class"]))
-    return (float(values.min()), float(values.max()), len(values)) if len(values) else (np.inf, -np.inf, 0)
+def _extent(shot: Snapshot) -> tuple[float, float, int, tuple[int, int, int], tuple[float, float, float]]:
+    """Smallest and largest cosine of one step, how many pairs there are, and by age how many and their mean."""
+    groups = split_pairs(shot["cosine"], shot["task_of_class"])
+    values = np.concatenate(groups)
+    ends = (float(values.min()), float(values.max())) if len(values) else (np.inf, -np.inf)
+    (a, b, c), (x, y, z) = (len(g) for g in groups), (float(g.mean()) if len(g) else np.nan for g in groups)
+    return *ends, len(values), (a, b, c), (x, y, z)
 
 
 def _shares(shot: Snapshot, low: float, high: float, bins: int) -> Float64[np.ndarray, "3 bin"]:
