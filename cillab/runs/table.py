@@ -101,7 +101,10 @@ def ranking(rows: Sequence[dict[str, Any]], by: str = "a_last") -> list[dict[str
         raise unknown_name("ranking", by, RANKED_BY)
     differing = [name for name in PROTOCOL_KEY if len({repr(row[name]) for row in rows}) > 1]
     if differing:
-        detail = "; ".join(f"{name} = {', '.join(sorted({str(row[name]) for row in rows}))}" for name in differing)
+        digits = {name: 8 if name.endswith("_digest") else None for name in differing}  # enough of a digest to tell
+        detail = "; ".join(
+            f"{name} = {', '.join(sorted({str(row[name])[: digits[name]] for row in rows}))}" for name in differing
+        )
         raise InvalidRequestError(f"These runs cannot be ranked together, their protocols differ: {detail}.")
     sign = -1 if RANKED_BY[by] == "DESC" else 1
     return sorted((row for row in rows if row[by] is not None), key=lambda row: sign * row[by])
