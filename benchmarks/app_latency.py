@@ -46,6 +46,7 @@ BUDGETS_MS = {
     "live poll, server": 20,
     "cancel": 2000,
 }
+GROUPS = ("step", "choose", "slide", "paint", "read", "cancel")
 PATIENCE_MS = 120_000
 GAMMA = "Ridge penalty gamma, power of ten"
 FRAMES = """
@@ -203,9 +204,11 @@ def main() -> None:
         default="100x10x2000",
         help="tasks x classes per task x probe points, a folder called large with such a run, or none",
     )
-    parser.add_argument("--only", default="step,choose,slide,paint,read,cancel")
+    parser.add_argument("--only", default=",".join(GROUPS), help="any of the default")
     given = parser.parse_args()
     wanted = set(given.only.split(","))
+    if not wanted <= set(GROUPS):
+        parser.error(f"--only {given.only}: choose among {', '.join(GROUPS)}")
     if CHROMIUM is None:
         sys.exit(MISSING)
     machine = {

@@ -23,6 +23,7 @@ KINDS = {
 }
 MEANS = {"now": "measured now", "stored": "stored when learnt"}
 ORDERS = {"run": "as in the run", "reversed": "reversed", "shuffled": "shuffled"}
+STOPS = 30  # most tasks at which the way of another order is worked out
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,7 @@ def made(found: Bench, asked: dict[str, Any], rows: np.ndarray | None = None) ->
 def _head(found: Bench, asked: dict[str, Any], keep: np.ndarray) -> tuple[Head | None, bool]:
     """The head on some classes, if it is known, and whether its scores are the recorded ones."""
     known = found.known[asked["which"]].of(keep)
-    if asked["kind"] == "ridge":
-        head = ridge(known, asked["gamma"])
-    elif asked["kind"] != "stored":
+    if asked["kind"] != "stored":
         head = known.head(asked["kind"], asked["gamma"])
     elif found.own is None:
         return None, True
@@ -134,22 +133,6 @@ def _head(found: Bench, asked: dict[str, Any], keep: np.ndarray) -> tuple[Head |
         if asked["share"] == 0:
             return head, True
     return blended(head, known.means, asked["share"]), False
-
-
-def ridge(known: Statistics, gamma: float) -> Head:
-    """`known.head("ridge", gamma)`, also with more classes than features.
-
-    That one inverts a matrix of the size of the classes; here it is then the one of the size of the features that
-    stands in the definition: a hundredth of the time for 1,000 classes.
-    """
-    count, dim = known.means.shape
-    if count <= dim:
-        return known.head("ridge", gamma)
-    mean = known.means.mean(axis=0)
-    centred, (axes, values, rest) = known.means - mean, known.scatter
-    total = (axes.T * (values - rest)) @ axes + centred.T @ centred / count + (rest + gamma * known.scale) * np.eye(dim)
-    weight = np.linalg.solve(total, centred.T).T / count
-    return Head(weight, 1 / count - weight @ mean)
 
 
 def numbers(run: Opened, found: Bench, asked: dict[str, Any]) -> tuple[Answer, Answer]:
@@ -198,25 +181,30 @@ def _collapse(found: Bench, asked: dict[str, Any], head: Head | None, after: Ans
 
 
 def path(found: Bench, asked: dict[str, Any], order: np.ndarray, size: int) -> Any:
-    """The head made anew after every `size` classes of an order: accuracy on the classes seen, turn of an ETF."""
+    """The head made anew after every `size` classes of an order: accuracy on the classes seen, turn of an ETF.
+
+    Of more than `STOPS` tasks as many are asked, evenly spread, the first and the last among them.
+    """
     from cillab.figures.growing import Path  # noqa: PLC0415 (plotly comes with it)
 
     images, ends = found.images, [*range(size, len(order), size), len(order)]
     ends = [end for end in ends if end >= 2]
+    before = dict(zip(ends[1:], ends, strict=False))
+    ends = [ends[at] for at in np.unique(np.linspace(0, len(ends) - 1, min(STOPS, len(ends))).round().astype(int))]
     accuracy, turns = [], []
-    for at, end in enumerate(ends):
+    for end in ends:
         rows = np.sort(order[:end])
         own = images.rows[np.isin(images.rows, rows)]
         answers = rows[_answers(found, asked, rows)] if len(own) else own
         accuracy.append(float((answers == own).mean()) if len(own) else np.nan)
-        turns.append(np.degrees(plain.growth_angle(ends[at - 1], end)) if at else np.nan)
+        turns.append(np.degrees(plain.growth_angle(before[end], end)) if end in before else np.nan)
     return Path(np.array(ends, dtype=np.float64), np.array(accuracy), np.array(turns))
 
 
 def _answers(found: Bench, asked: dict[str, Any], rows: np.ndarray) -> np.ndarray:
     """Which of `rows` scores highest, for the images of these classes.
 
-    In single precision: with 1,000 classes in 100 tasks 70 million scores are moved through memory.
+    In single precision: with 1,000 classes millions of scores are moved through memory.
     """
     head, recorded = _head(found, asked, rows)
     if recorded or head is None:
@@ -260,6 +248,8 @@ def journey(run: Opened, found: Bench, asked: dict[str, Any]) -> None:
     same = each == size and (order == np.arange(count)).all()
     recorded = here if same else path(found, asked, np.arange(count), size)
     _way(here, recorded, (str(run.run.path), found.images.classes.tobytes(), kind, seed, each, theme.mode()))
+    if count > STOPS * min(each, size):
+        html.note(f"Of so many tasks {STOPS} are worked out, evenly spread.")
     html.note(
         "The features stay those of this step. Class means, ridge and LDA do not depend on the order: every order ends "
         "at the same accuracy, only the way there differs. With a frozen backbone this is what a run in that order "

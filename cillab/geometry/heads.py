@@ -110,9 +110,14 @@ class Statistics:
         return (rows - (rows @ axes.T * keep) @ axes) / (rest + ridge)
 
     def _ridge(self, means: Rows, gamma: float) -> Head:
-        """By the push-through identity: an inverse of size K instead of d."""
-        m, count = means.mean(axis=0), len(means)
+        """As it is defined, or with fewer classes than features by push-through: a system of size K instead of d."""
+        m, (count, dim) = means.mean(axis=0), means.shape
         centred = means - m
+        if count > dim:
+            axes, values, rest = self.scatter
+            within = (axes.T * (values - rest)) @ axes + (rest + gamma * self.scale) * np.eye(dim)
+            weight = np.linalg.solve(within + centred.T @ centred / count, centred.T).T / count
+            return Head(weight, 1 / count - weight @ m)
         half = self._whitened(centred, gamma * self.scale)  # (M - m) A, A = (Sigma_W + gamma s I)^{-1}
         core = np.eye(count) + centred @ half.T / count
         weight = np.linalg.solve(core, half) / count
