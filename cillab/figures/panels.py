@@ -60,7 +60,7 @@ def task_lines(
     legend: bool = True,
 ) -> None:
     """One line per task over the steps, in the colour and with the mark of the task."""
-    x = places(steps).astype(np.float32)
+    x, many = places(steps).astype(np.float32), values.shape[1] > NAMED_UP_TO  # marks of so many hide each other
     for task in range(values.shape[1]):
         there = np.isfinite(values[:, task])
         if there.any():
@@ -70,9 +70,9 @@ def task_lines(
                 y=values[there, task].astype(np.float32),
                 name=f"task {task + 1}",
                 legendgroup=str(task),
-                showlegend=legend and values.shape[1] <= NAMED_UP_TO,
-                mode="lines+markers",
-                line={"color": colour, "width": 1.8},
+                showlegend=legend and not many,
+                mode="lines" if many else "lines+markers",
+                line={"color": colour, "width": 1 if many else 1.8},
                 marker={"color": colour, "symbol": task_mark(task), "size": 6},
                 hovertemplate=f"task {task + 1}, at task %{{x}}<br>{hover}<extra></extra>",
                 row=cell[0],
