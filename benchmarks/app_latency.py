@@ -223,6 +223,7 @@ def main() -> None:
         store = folder / "runs"
         store.mkdir()
         if Path(given.large).is_dir():
+            Run(given.large)  # another folder would show, and measure, the recorded run
             runs["large"], store = Path(given.large), Path(given.large).parent
         elif given.large != "none":
             tasks, each, points = map(int, given.large.split("x"))
