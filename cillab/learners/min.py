@@ -25,8 +25,10 @@ from cillab.parts.losses import cross_entropy
 
 _MAPS = {"mean": "mu", "sigma": "sigma"}  # what the linear maps of a generator are called
 
-# Where the paper (arXiv:2509.16738 v3) and the released code (commit 292d883) disagree, each says what it does.
+# Where the paper (arXiv:2509.16738 v3) and the released code (commit 292d883) disagree, each says what it does. The
+# third is ours: the paper's word, and what made noise pay on held-out training images (docs/results/cifar100.md).
 VARIANTS: dict[str, dict[str, Any]] = {
+    "recentred": {"recentre": True, "lr": 0.05},
     "paper": {
         "mixture": "learned",
         "similarity_to": "current",
@@ -35,6 +37,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "tau": 2.0,
         "schedule": "cosine",
         "fit_before": "always",
+        "recentre": False,
+        "lr": 0.01,
     },
     "released": {
         "mixture": "fixed",
@@ -44,6 +48,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "tau": 1.0,
         "schedule": "constant",
         "fit_before": "later",
+        "recentre": False,
+        "lr": 0.01,
     },
 }
 
@@ -51,9 +57,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class MiNParams(FitParams):
     """Hyper-parameters of MiN. `variant` fills every disagreement that is not set by name."""
 
-    variant: Literal["paper", "released"] = "paper"
+    variant: Literal["recentred", "paper", "released"] = "recentred"
     """Whose word counts where paper and released code differ: mixture, similarity_to, silent_start, first_session,
-    tau, schedule, fit_before. A field given by name wins over its variant."""
+    tau, schedule, fit_before, recentre, lr. "recentred" is the paper's word with `recentre`, at the larger rate that
+    it makes harmless: 70.5 against 68.7 % on held-out training images of CIFAR-100, 84.8 against 84.0 % on those of
+    shields. A field given by name wins over its variant."""
     noise_dim: PositiveInt = 192
     """d2, the width that noise is generated in."""
     expansion: PositiveInt = 2048
@@ -70,11 +78,11 @@ class MiNParams(FitParams):
     Food-101 and OmniBenchmark)."""
     batch_size: PositiveInt = 128
     """Images per step of noise learning."""
-    lr: PositiveFloat = 0.01
+    lr: PositiveFloat = 0.05
     """Learning rate of generators, auxiliary head and, if learned, mixture weights; the paper has 1e-3 for 5,000 images
     and ten epochs. A first task alone cannot choose it, since the harm of a large rate is to older tasks (their
-    statistics go stale): there 0.01 to 0.1 look alike or better. On held-out training images of all ten tasks of
-    shields 0.05 lost 1.6 points against noise that never learns, 0.01 (first session trained) gained 0.4."""
+    statistics go stale). On held-out training images of all tasks, without `recentre`, 0.05 lost 1.6 points on shields
+    against noise that never learns and 0.01 gained 0.4; with `recentre` 0.05 is best on both data sets."""
     tau: PositiveFloat = 2.0
     """Temperature of the softmax over task similarities, equation (12)."""
     epsilon: Literal["one", "sampled"] = "one"
@@ -93,7 +101,7 @@ class MiNParams(FitParams):
     """Also train a d x d branch per layer and all LayerNorms in the first task, as in the code (not in the paper)."""
     fit_before: Literal["always", "later"] = "always"
     """Fit the analytic head before noise learning in every task, or (as in the code) not in the first one."""
-    recentre: bool = False
+    recentre: bool = True
     """Ours, in neither paper nor code: take off every feature what later noise adds to all images alike, the sum over
     tasks of p_t after minus p_t before its noise was learnt. The sums of old tasks then fit today's features better."""
     init: Literal["uniform", "normal"] = "uniform"
@@ -103,7 +111,7 @@ class MiNParams(FitParams):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_variant(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return VARIANTS.get(values.get("variant", "paper"), {}) | values
+        return VARIANTS.get(values.get("variant", "recentred"), {}) | values
 
 
 @learners.register("min")
@@ -129,7 +137,7 @@ class MiN(Learner[MiNParams]):
     capabilities: ClassVar[Capabilities] = Capabilities(
         summary="mixture of noise: task-wise feature perturbations under an analytic classifier",
         paper="MiN, NeurIPS 2025, arXiv:2509.16738",
-        evidence="reproduction (variant paper or released)",
+        evidence="reproduction (variant paper or released; the default adds recentring, ours)",
         needs=frozenset({"vit"}),
         shows=frozenset({"noise"}),
     )
@@ -172,10 +180,11 @@ class MiN(Learner[MiNParams]):
             for slot in self.noise:
                 slot.grow(weights)
             yield from self._learn_noise(task, first)
-            before = self.record.tensors["prototypes"][-1]
+            before = self.record.tensors["prototypes"][-1].clone()
             yield from self._measure_prototype(task, again=True)
             if how.recentre and not first:
                 self.record.tensors["shift"] = self._shift() + self.record.tensors["prototypes"][-1] - before
+                self.record.tensors["prototypes"][-1] = before  # where the mean is, once the shift is taken off
             if how.fit_before == "later" and first:
                 yield from self._fit_augmented(task)
             yield from sweep(self._clean(task), self._add, len(task), "analytic fit")
@@ -266,7 +275,7 @@ class MiN(Learner[MiNParams]):
         self.record.tensors["ratio"] = meter.ratios().float().to(self.backbone.device)
 
     def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
-        """z, the feature of the backbone with the mixture of noise in it (less the common shift, if asked for)."""
+        """z, the feature of the backbone with the mixture of noise in it (less the common shift, with `recentre`)."""
         with self.backbone.wearing(self.slots, self.norms):
             return self.backbone(images) - self._shift()
 

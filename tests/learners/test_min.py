@@ -133,7 +133,9 @@ def test_recentring_takes_off_what_noise_adds_to_all_images_alike() -> None:
         with torch.no_grad():
             before = learner.features(images).mean(dim=0)
             learn(learner, task)
-            found[recentre] = float((learner.features(images).mean(dim=0) - before).norm())
+            now = learner.features(images).mean(dim=0)
+        found[recentre] = float((now - before).norm())
+        torch.testing.assert_close(learner.record.tensors["prototypes"][-1], now)  # recorded where it is
     assert found[False] > 1e-3, found
     assert found[True] < 1e-4, found
 
@@ -156,9 +158,14 @@ def test_predictions_do_not_depend_on_how_classes_are_numbered() -> None:
 
 def test_variants_name_every_field_and_a_given_value_wins() -> None:
     assert set(VARIANTS["paper"]) == set(VARIANTS["released"])
-    assert all(VARIANTS["paper"][name] != VARIANTS["released"][name] for name in VARIANTS["paper"])
-    assert MiNParams().tau == 2.0 and MiNParams(variant="released").tau == 1.0
-    assert MiNParams(variant="released", tau=3.0).tau == 3.0
+    ours, paper, released = (MiNParams(variant=name).model_dump() for name in ("recentred", "paper", "released"))
+    assert MiNParams().model_dump() == ours  # what the fields say and what the default variant says
+    assert {name for name in ours if ours[name] != paper[name]} == {"variant", *VARIANTS["recentred"]}
+    assert {name for name in paper if paper[name] != released[name]} == {"variant", *VARIANTS["paper"]} - {
+        "recentre",
+        "lr",
+    }
+    assert MiNParams(variant="released", tau=3.0).tau == 3.0 and MiNParams(variant="paper", lr=0.3).lr == 0.3
 
 
 def test_sampled_noise_is_drawn_from_a_named_stream() -> None:
