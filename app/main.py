@@ -13,11 +13,12 @@ _ROOT = Path(__file__).resolve().parents[1]
 if str(_ROOT) not in sys.path:  # Streamlit puts the folder of this file on the path, not the one above it
     sys.path.insert(0, str(_ROOT))
 
-from app.ui import memory, safety, theme, tour  # noqa: E402
+from app.ui import safety, server, theme, tour  # noqa: E402
 
 st.set_page_config(page_title="cillab", page_icon=theme.icon(), layout="wide")
 theme.apply()
 safety.limit_uploads()
+server.one_thread_each()
 page = st.navigation(
     {
         "": [st.Page("views/start.py", title="Start", icon=":material/home:", default=True)],
@@ -48,4 +49,4 @@ page = st.navigation(
 )
 tour.bar(page.url_path or "start")
 page.run()
-memory.settle(page.url_path)
+server.settle(page.url_path)
