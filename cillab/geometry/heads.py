@@ -34,7 +34,7 @@ class Head:
     unit: bool = False
 
     def scores(self, features: Features) -> Float[np.ndarray, "image cls"]:
-        """One score per class, in single precision: with 1,000 classes they are millions, and moving them is the work."""
+        """One score per class, in single precision: with 1,000 classes they are millions to move."""
         h = (unit(features) if self.unit else np.asarray(features)).astype(np.float32)
         scores = h @ self.weight.astype(np.float32).T
         scores += self.bias.astype(np.float32)
