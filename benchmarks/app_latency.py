@@ -90,8 +90,8 @@ def opened(page: Page, url: str, ready: str) -> None:
     page.wait_for_timeout(2500)  # first drawings are not what is measured
 
 
-def stepping(page: Page, url: str, run: str, repeats: int) -> None:
-    """Repaint in the player, hover card, and the charts that follow."""
+def stepping(page: Page, url: str, run: str, steps: int, repeats: int) -> None:
+    """Repaint in the player, hover card, and the charts that follow, at the first tasks and late in a long run."""
     opened(page, f"{url}/step_through?run={run}&step=0", "[data-step]")
     keys = ["ArrowRight", "ArrowLeft"]
     report("step in the player", run, [page.evaluate("k => clocks.step(k)", keys[i % 2]) for i in range(repeats)])
@@ -104,7 +104,11 @@ def stepping(page: Page, url: str, run: str, repeats: int) -> None:
         report("hover card", run, hits[:repeats], asked=len(spots))
     page.wait_for_timeout(1500)
     walk = [keys[(i // 8) % 2] for i in range(repeats)]  # eight steps forth, eight back: first visits count as well
-    report("charts follow the step", run, [page.evaluate("k => clocks.charts(k)", key) for key in walk])
+    for first in (0, steps - 14)[: 1 + (steps > 28)]:
+        if first:
+            opened(page, f"{url}/step_through?run={run}&step={first}", "[data-step]")
+        times = [page.evaluate("k => clocks.charts(k)", key) for key in walk]
+        report("charts follow the step", run, times, from_step=first)
 
 
 def choosing(page: Page, url: str, run: str, repeats: int) -> None:
@@ -254,7 +258,7 @@ def measurements(
         page.add_init_script(FRAMES)
         for run, path in runs.items():
             if "step" in wanted:
-                yield "step", lambda run=run: stepping(page, url, run, repeats)
+                yield "step", lambda run=run, path=path: stepping(page, url, run, len(Run(path).steps), repeats)
             if "choose" in wanted:
                 yield "choose", lambda run=run: choosing(page, url, run, repeats)
             if "slide" in wanted:

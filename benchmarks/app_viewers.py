@@ -1,11 +1,13 @@
 """Many viewers at once: sessions that step through the demo run, for minutes. Errors, memory of the server, latency.
 
-    python benchmarks/app_viewers.py [--viewers 20] [--minutes 10] [--pause 2.0] [--browsers 1]
+    python benchmarks/app_viewers.py [--viewers 20] [--minutes 10] [--pause 2.0] [--browsers 1] [--in-step]
 
 Viewers sit at machines of their own, so only few of them (`--browsers`) are real browsers here: they would measure each
 other. The rest are sessions on the wire: each says to the server what a browser says (learnt from one at the start) and
-waits until the server has answered all of it, figures included. JSON lines: memory every ten seconds, then the
-summary. Memory is flat when the slope after the warm-up (the first third) is below 1 MB a minute for twenty viewers.
+waits until the server has answered all of it, figures included. Between two steps they pause half to one and a half
+times `--pause`; with `--in-step` exactly as long, like a class that is told to press the key: those who ask together
+are answered together, and so ask together again, for ever. JSON lines: memory every ten seconds, then the summary.
+Memory is flat when the slope after the warm-up (the first third) is below 1 MB a minute for twenty viewers.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +124,7 @@ async def answer(socket: Any, wanted: str) -> None:
 
 
 async def on_the_wire(
-    url: str, messages: tuple[BackMsg, BackMsg], number: int, until: float, pause: float, tally: Tally
+    url: str, messages: tuple[BackMsg, BackMsg], number: int, until: float, pause: Callable[[], float], tally: Tally
 ) -> None:
     """A session that steps forth and back."""
     opening, step = messages
@@ -130,7 +133,7 @@ async def on_the_wire(
         async with connect(address, subprotocols=["streamlit"], origin=url, max_size=None) as socket:  # pyright: ignore
             await socket.send(opening.SerializeToString())
             await answer(socket, f"Task 1 of {STEPS}")
-            await asyncio.sleep(pause * (number % 7) / 7)  # not all in one beat
+            await asyncio.sleep(pause() * (number % 7) / 7)  # not all in one beat
             at, way = 0, 1
             while time.monotonic() < until:
                 at += way
@@ -139,12 +142,12 @@ async def on_the_wire(
                 await socket.send(said(step, at))
                 await answer(socket, f"Task {at + 1} of {STEPS}")
                 tally.wire_ms.append(1000 * (time.perf_counter() - began))
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause())
     except Exception as error:
         tally.errors.append(" ".join(f"{type(error).__name__} {error}".split())[:200])
 
 
-async def on_screen(browser: Browser, url: str, until: float, pause: float, tally: Tally) -> None:
+async def on_screen(browser: Browser, url: str, until: float, pause: Callable[[], float], tally: Tally) -> None:
     """A real browser that steps forth and back."""
     try:
         page = await opened(browser, url)
@@ -159,7 +162,7 @@ async def on_screen(browser: Browser, url: str, until: float, pause: float, tall
             tally.screen_ms.append(1000 * (time.perf_counter() - began))
             at, _, last = (await page.evaluate(NOW)).removeprefix("Task ").partition(" of ")
             forward = False if at == last else True if at == "1" else forward
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause())
         if await page.locator("[data-testid=stException]").count():
             tally.errors.append("the page shows an exception")
     except Exception as error:
@@ -183,11 +186,15 @@ async def all_of_them(url: str, pid: int, given: argparse.Namespace) -> tuple[Ta
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         messages = await learn(browser, url)
         until, began, used = time.monotonic() + 60 * given.minutes, time.monotonic(), cpu_seconds(pid)
+        draw = np.random.default_rng(0)
+
+        def pause() -> float:
+            return given.pause * (1 if given.in_step else draw.uniform(0.5, 1.5))
+
         people = [
-            on_the_wire(url, messages, number, until, given.pause, tally)
-            for number in range(given.viewers - given.browsers)
+            on_the_wire(url, messages, number, until, pause, tally) for number in range(given.viewers - given.browsers)
         ]
-        screens = [on_screen(browser, url, until, given.pause, tally) for _ in range(given.browsers)]
+        screens = [on_screen(browser, url, until, pause, tally) for _ in range(given.browsers)]
         await asyncio.gather(watch(pid, until, tally), *people, *screens)
         share = (cpu_seconds(pid) - used) / (time.monotonic() - began)
         await browser.close()
@@ -213,7 +220,7 @@ def summary(tally: Tally, share: float, given: argparse.Namespace) -> dict:
     slowest = max((value for name, value in times.items() if "p95" in name), default=float("inf"))
     return {
         "viewers": given.viewers, "browsers": given.browsers, "minutes": given.minutes, "pause_s": given.pause,
-        "steps": len(tally.wire_ms) + len(tally.screen_ms), "errors": len(tally.errors),
+        "in_step": given.in_step, "steps": len(tally.wire_ms) + len(tally.screen_ms), "errors": len(tally.errors),
         "first_errors": tally.errors[:3], **times, "budget_ms": BUDGET_MS, "within": slowest <= BUDGET_MS,
         "first_mb": round(megabytes[0]), "last_mb": round(megabytes[-1]), "mb_per_minute": round(slope, 2),
         "flat": slope < SLOPE_MB, "server_cores": round(share, 2), "load": os.getloadavg()[0],
@@ -228,6 +235,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between two steps of one viewer")
     parser.add_argument("--browsers", type=int, default=1, help="how many of the viewers are real browsers")
+    parser.add_argument("--in-step", action="store_true", help="pauses of one length: all viewers end up in one beat")
     given = parser.parse_args()
     if CHROMIUM is None:
         sys.exit(MISSING)

@@ -183,7 +183,7 @@ class Run:
         Raises:
             RunError: no such step (the message names those there are), or its file is damaged.
         """
-        path = self.path / "steps" / f"{self.resolve(step)}.safetensors"
+        path = self._file(self.resolve(step))
         try:
             stat = path.stat()
         except FileNotFoundError as error:
@@ -194,8 +194,13 @@ class Run:
             known = self._snapshots[path.stem] = (key, Snapshot(path))
         return known[1]
 
+    def _file(self, step: str) -> Path:
+        return self.path / "steps" / f"{step}.safetensors"
+
     def resolve(self, step: str | int | None) -> str:
         """The id of a step given by id or position; None = the last."""
+        if isinstance(step, str) and parse_step(step) and self._file(step).is_file():
+            return step  # no list of all steps: a figure asks for each of a hundred
         steps = self.steps
         if not steps:
             raise RunError(f"{self.path} has no step yet.")
@@ -221,7 +226,7 @@ class Run:
         matrix = np.full((len(rows), len(rows)), np.nan)
         for index, (step, row) in enumerate(zip(steps, rows, strict=True)):
             if len(row) != index + 1:
-                raise damaged(self.path / "steps" / f"{step}.safetensors", f"accuracy/row has {len(row)} entries")
+                raise damaged(self._file(step), f"accuracy/row has {len(row)} entries")
             matrix[index, : index + 1] = row
         return matrix
 
