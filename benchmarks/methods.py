@@ -1,12 +1,14 @@
 r"""A training step of each method against the bare forward/backward pass of the parts that it trains.
 
-    python benchmarks/methods.py [--classes 20] [--per-class 40] [LEARNER ...]
+    python benchmarks/methods.py [--classes 20] [--per-class 40] [--full-size] [LEARNER ...]
 
-Every method learns two tasks of shields on the bundled model; the second is measured. "bare" wears the same deltas on
-the same backbone, trains the same parameters with the same optimiser, and its loss is the mean square of the features
-(and of the class texts, where a prompt is trained): no augmentation, no memory, no progress, no statistics. `step` is
-the ratio of the two times per step, `beside` the share of the task's time that is spent outside gradient steps and
-outside passes of images through the backbone: statistics, simplex, transport, sampling, encoding of class names.
+Every method learns two tasks of shields on the bundled model, or (`--full-size`) on a ViT-B/16, for CLIP with its text
+tower, with random weights, where a step costs what it costs in the papers; the second task is measured. "bare" wears
+the same deltas on the same backbone, trains the same parameters with the same optimiser, and its loss is the mean
+square of the features (and of the class texts, where a prompt is trained): no augmentation, no memory, no progress, no
+statistics. `step` is the ratio of the two times per step, `beside` the share of the task's time that is spent outside
+gradient steps and outside passes of images through the backbone: statistics, simplex, transport, sampling, encoding of
+class names.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import parts_full_size
 import torch
 from torch import Tensor, nn
 
@@ -112,10 +115,10 @@ def bare_step(watch: Watch, stage: str, pixels: Tensor, names: list[str], steps:
     return sorted(times[2:])[len(times[2:]) // 2]
 
 
-def measure(name: str, classes: int, per_class: int) -> Iterator[dict[str, Any]]:
+def measure(name: str, classes: int, per_class: int, full_size: bool) -> Iterator[dict[str, Any]]:
     """One record per stage with gradient steps."""
-    needs = learners[name].capabilities.needs
-    backbone = cillab.backbone("bundled:clip" if "clip" in needs else "bundled:vit")
+    kind = "clip" if "clip" in learners[name].capabilities.needs else "vit"
+    backbone = getattr(parts_full_size, kind)() if full_size else cillab.backbone(f"bundled:{kind}")
     stream = cillab.stream("shields", split=f"B0-Inc{classes // 2}", train_per_class=per_class)[:2].on(backbone)
     learner = cillab.learner(name, backbone)
     if name != "ncptm":  # its adapters train in the first task alone
@@ -141,7 +144,8 @@ if __name__ == "__main__":
     parser.add_argument("learners", nargs="*", default=list(DEFAULT))
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--per-class", type=int, default=40)
+    parser.add_argument("--full-size", action="store_true", help="ViT-B/16 with random weights")
     options = parser.parse_args()
     for chosen in options.learners:
-        for record in measure(chosen, options.classes, options.per_class):
+        for record in measure(chosen, options.classes, options.per_class, options.full_size):
             print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in record.items()}), flush=True)
