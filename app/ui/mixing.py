@@ -84,7 +84,7 @@ def what_if(run: Opened, step: int) -> None:
     count = len(found.learnt[0])
     left, right = st.columns([1.25, 1], gap="large")
     with left:
-        factors, equal = _controls(count)
+        factors, equal = _controls(count, bool(getattr(found.reopened.learner.params, "recentre", False)))
     before = live.ask(found, [1.0] * count, equal=False)
     after = live.ask(found, factors, equal)
     with right:
@@ -105,7 +105,7 @@ def _set(factors: list[float]) -> None:
         st.session_state[f"w{index + 1}"] = factor
 
 
-def _controls(count: int) -> tuple[list[float], bool]:
+def _controls(count: int, recentred: bool) -> tuple[list[float], bool]:
     """One factor per generator, shared by all layers, and presets for the usual ablations."""
     with st.container(horizontal=True, gap="small"):
         st.button("As learnt", key="mix-learnt", on_click=_set, args=([1.0] * count,))
@@ -136,6 +136,11 @@ def _controls(count: int) -> tuple[list[float], bool]:
             )
             factors.append(float(value))
     html.note("A factor multiplies the weight of a generator in every layer: 1 leaves it, 0 turns it off.")
+    if recentred:
+        html.note(
+            "This learner takes off its features what noise has added to all images alike. That vector stays as it was "
+            "learnt while factors move, so a part of what you see is a shift that the learner would have taken off."
+        )
     return factors, bool(equal)
 
 

@@ -48,6 +48,7 @@ def test_turning_noise_down_changes_predictions(page, address) -> None:  # noqa:
     numbers = page.locator(".st-key-what-if-numbers")
     numbers.wait_for(timeout=_PATIENT_MS)
     assert changed(page) == 0
+    assert "has added to all images alike" in page.locator(".stMain").inner_text()  # this learner recentres: it says so
     slider = page.get_by_role("slider", name="Generator of task 1")
     slider.press("Home")
     page.wait_for_url("**w1=0*", timeout=_WAIT_MS)
