@@ -1,6 +1,8 @@
 """The learner itself, rebuilt from a checkpoint, for what no recorded array answers. Only here is torch loaded."""
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -115,44 +117,71 @@ class Answer:
         return self.predicted == self.labels
 
 
-def ask(live: Live, factors: list[float], equal: bool) -> Answer:
-    """Classify with mixing weights that are the learnt ones (or 1/t each) times a factor per generator.
+@contextmanager
+def mixed(live: Live, factors: Sequence[float] | None, equal: bool = False) -> Iterator[None]:
+    """Mixing weights that are the learnt ones (or 1/t each) times a factor per generator, shared by all layers.
 
-    The factors are shared by all layers. The learner is as it was afterwards, whatever happens.
+    The learner is nobody else's meanwhile, and as it was afterwards, whatever happens.
     """
+    import torch  # noqa: PLC0415
+
+    with live.lock:
+        try:
+            for slot, learnt in zip(slots(live), live.learnt, strict=True):
+                base = torch.full_like(learnt, 1 / max(len(learnt), 1)) if equal else learnt
+                slot.mix(base if factors is None else base * torch.as_tensor(factors[: len(learnt)]).to(learnt))
+            yield
+        finally:
+            for slot, learnt in zip(slots(live), live.learnt, strict=True):
+                slot.mix(learnt)
+
+
+def ask(live: Live, factors: Sequence[float], equal: bool) -> Answer:
+    """Classify under a mixture."""
     import torch  # noqa: PLC0415
 
     reopened = live.reopened
     positions = live.order[: live.asked]
     index = torch.as_tensor(positions, device=reopened.probe_images.images.device)
     images, labels = reopened.probe_images.images[index], reopened.probe_images.labels[index]
-    with live.lock, torch.no_grad():
+    with mixed(live, factors, equal), torch.no_grad():
         started = time.perf_counter()
-        try:
-            for slot, learnt in zip(slots(live), live.learnt, strict=True):
-                base = torch.full_like(learnt, 1 / max(len(learnt), 1)) if equal else learnt
-                slot.mix(base * torch.as_tensor(factors[: len(learnt)]).to(learnt))
-            columns = reopened.learner.logits(images).argmax(dim=1).cpu().numpy()
-        finally:
-            for slot, learnt in zip(slots(live), live.learnt, strict=True):
-                slot.mix(learnt)
+        columns = reopened.learner.logits(images).argmax(dim=1).cpu().numpy()
         took = 1000 * (time.perf_counter() - started)
     seen = np.array(reopened.learner.seen)
     return Answer(positions, labels.cpu().numpy(), seen[columns], took)
 
 
-def cams(live: Live, index: int) -> dict[str, np.ndarray]:
-    """Grad-CAM of one probe image for the three targets, in the unit of the learner's scores."""
+def cams(live: Live, index: int, factors: Sequence[float] | None = None, equal: bool = False) -> dict[str, np.ndarray]:
+    """Grad-CAM of one probe image for the targets it has, in the unit of the learner's scores, under a mixture."""
     from cillab.explain.gradcam import gradcam  # noqa: PLC0415
 
     images = live.reopened.probe_images
     label = int(images.labels[index])
     targets = ("true", "predicted", "difference") if label in set(live.reopened.learner.seen) else ("predicted",)
-    with live.lock:
+    with mixed(live, factors, equal):
         found = gradcam(
             live.reopened.learner, images.images[index : index + 1], targets, labels=images.labels[index : index + 1]
         )
-    return {name: maps[0].float().cpu().numpy() for name, maps in found.items()}
+    return _finite(found)
+
+
+def attention(live: Live, index: int) -> dict[str, np.ndarray]:
+    """Maps of one probe image from attention: with its gradient for "true" and "predicted", and "rollout"."""
+    from cillab.explain.attention import attention_rollout, attention_times_gradient  # noqa: PLC0415
+
+    images, learner = live.reopened.probe_images, live.reopened.learner
+    one, labels = images.images[index : index + 1], images.labels[index : index + 1]
+    targets = ("true", "predicted") if int(labels[0]) in set(learner.seen) else ("predicted",)
+    with live.lock:
+        found = attention_times_gradient(learner, one, targets, labels=labels)
+        return _finite({**found, "rollout": attention_rollout(learner, one)})
+
+
+def _finite(found: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Maps of the first image; those that are not defined are left out."""
+    arrays = {name: maps[0].detach().float().cpu().numpy() for name, maps in found.items()}
+    return {name: np.nan_to_num(values) for name, values in arrays.items() if np.isfinite(values).any()}
 
 
 def floor(live: Live) -> float | None:

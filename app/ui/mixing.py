@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.ui import changes, html, live, state
+from app.ui import changes, html, images, live, saliency, state
 from app.ui.store import Opened
+from cillab.core.errors import CillabError, one_line
+
+_FIRST = "changed"  # of the images to look at: the first whose answer changed
 
 
 def step_control(run: Opened, column: Any) -> int:
@@ -90,6 +93,7 @@ def what_if(run: Opened, step: int) -> None:
     with right:
         _numbers(run, before, after, task)
     changes.pictures(run, before, after, "No answer differs from the learnt mixture.")
+    _looks(run, found, task, (before, after), mixture=(factors, equal))
 
 
 def _jump(run: Opened) -> None:
@@ -142,6 +146,39 @@ def _controls(count: int, recentred: bool) -> tuple[list[float], bool]:
             "learnt while factors move, so a part of what you see is a shift that the learner would have taken off."
         )
     return factors, bool(equal)
+
+
+def _looks(
+    run: Opened,
+    found: live.Live,
+    task: int,
+    answers: tuple[live.Answer, live.Answer],
+    mixture: tuple[list[float], bool],
+) -> None:
+    """Where the evidence for an answer stands: Grad-CAM of one image under the learnt mixture and under this one."""
+    st.subheader("What it looks at", anchor=False)
+    if not images.has_sprites(run):
+        html.empty("No picture", "This run was written without thumbnails.")
+        return
+    before, after = answers
+    info, ids = run.run.info, [str(i) for i in run.run.probe.ids]
+    asked = {ids[position]: at for at, position in enumerate(after.positions)}
+    names = {key: f"{info.name_of(int(after.labels[at]))} ({key})" for key, at in asked.items()}
+    names = {_FIRST: "the first whose answer changed", **dict(sorted(names.items(), key=lambda item: item[1]))}
+    chosen = st.selectbox("Image", list(names), key="look", format_func=names.__getitem__, **state.bound())
+    changed = np.flatnonzero(before.predicted != after.predicted)
+    at = asked.get(chosen or _FIRST, int(changed[0]) if len(changed) else 0)
+    index = int(after.positions[at])
+    try:
+        maps = {0: live.cams(found, index), 1: live.cams(found, index, *mixture)}
+    except CillabError as error:
+        html.empty("No map to show", one_line(error))
+        return
+    words = [
+        (title, f"answers “{info.name_of(int(one.predicted[at]))}” {'✓' if one.right[at] else '✗'}")
+        for title, one in (("As learnt", before), ("With this mixture", after))
+    ]
+    saliency.compared(run, index, saliency.Maps(maps, saliency.floor(run, task, found)), words)
 
 
 def _numbers(run: Opened, before: live.Answer, after: live.Answer, task: int) -> None:

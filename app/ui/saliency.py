@@ -1,5 +1,6 @@
 """Saliency maps of one probe image: as recorded in the run, or computed from a checkpoint where there is none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,11 @@ TARGETS = {
     "true": ("Its own class", "what speaks for the true class"),
     "predicted": ("The answer", "what speaks for the class answered"),
     "difference": ("One against the other", "true class against its strongest rival"),
+}
+_ATTENTION = {
+    "true": ("Attention x gradient", "what speaks for the true class, through all blocks"),
+    "predicted": ("Attention x gradient", "what speaks for the class answered, through all blocks"),
+    "rollout": ("Attention rollout", "where the features come from; of no class"),
 }
 _MOST_STEPS = 12  # in the strip
 
@@ -29,6 +35,10 @@ class Maps:
     def top(self) -> float:
         """The largest value of all maps: the end of the shared scale."""
         return max((float(m.max()) for maps in self.found.values() for m in maps.values()), default=0.0)
+
+    def weak(self, values: np.ndarray) -> bool:
+        """Does a map stay below what a random head shows?"""
+        return self.floor is not None and float(values.max()) < self.floor
 
 
 def _recorded(view: Opened, step: int, index: int) -> dict[str, np.ndarray]:
@@ -55,6 +65,12 @@ def _floor(path: str, task: int, changed: float, _found: live.Live) -> float | N
     return live.floor(_found)
 
 
+def floor(view: Opened, task: int, found: live.Live) -> float | None:
+    """The noise floor of the learner after `task`, measured once."""
+    with st.spinner("Measuring the noise floor …"):
+        return _floor(str(view.run.path), task, view.run.checkpoints[task].stat().st_mtime, found)
+
+
 def collect(view: Opened, index: int) -> Maps:
     """The maps that the probe stored, without torch."""
     maps = Maps({i: m for i in range(len(view.steps)) if (m := _recorded(view, i, index))})
@@ -69,9 +85,11 @@ def collect(view: Opened, index: int) -> Maps:
 
 def wanted(view: Opened, maps: Maps) -> bool:
     """Offer the learner itself where a checkpoint was kept; True when it is asked for."""
-    label = "Rebuild the learner for the noise floor" if maps.found else "Rebuild the learner and compute the maps"
+    what = "noise floor and attention" if maps.found else "maps"
     words = "Loads torch and the checkpoint; takes a few seconds the first time."
-    return bool(live.available(view)) and st.toggle(label, key="live", help=words, **state.bound())
+    return bool(live.available(view)) and st.toggle(
+        f"Rebuild the learner for the {what}", key="live", help=words, **state.bound()
+    )
 
 
 def ask(view: Opened, index: int, maps: Maps) -> Maps:
@@ -92,10 +110,9 @@ def ask(view: Opened, index: int, maps: Maps) -> Maps:
                 computed = _live_maps(str(view.run.path), task, changed, index, found)
             if isinstance(computed, str):
                 return replace(maps, why_not=computed)
-            maps.found[i] = {name: np.nan_to_num(m) for name, m in computed.items() if np.isfinite(m).any()}
+            maps.found[i] = computed
         if i == newest:
-            with st.spinner("Measuring the noise floor …"):
-                maps.floor = _floor(str(view.run.path), task, changed, found)
+            maps.floor = floor(view, task, found)
     return maps
 
 
@@ -111,45 +128,86 @@ def primary(view: Opened, step: int, index: int, maps: Maps) -> None:
     if not images.has_sprites(view):
         html.empty("No picture", "This run was written without thumbnails.")
         return
-    sprite = np.ascontiguousarray(probe.sprite(index))
-    name = info.name_of(label)
-    cells = [_figure(images.data_url(images.plain(sprite, 256)), name, "The image", f"as stored, {probe.tile} px")]
-    here = maps.found.get(step, {})
-    for target, (title, words) in TARGETS.items():
-        cells.append(_large(sprite, here.get(target), maps.top, (title, words, name)))
-    html.show(f'<div class="ci-big">{"".join(cells)}</div>', "ci-cams")
-    if here:
-        _scale(maps)
+    html.show(_row(view, step, index, maps, ("The image", f"as stored, {probe.tile} px")), "ci-cams")
+    if step in maps.found:
+        _scale(maps, "the largest value over all tasks and targets")
     elif not maps.found:
         html.empty("No map to show", maps.why_not)
     else:
         html.note("No map at this step: none was stored, and the learner of this step was not kept or not asked.")
 
 
-def _figure(url: str, alt: str, title: str, *small: str) -> str:
+def compared(view: Opened, index: int, maps: Maps, words: Sequence[tuple[str, str]]) -> None:
+    """One image under several mixtures, a row each on one scale, with `words` beneath the image of a row."""
+    rows = [_row(view, at, index, maps, texts) for at, texts in enumerate(words)]
+    html.show("".join(rows), "ci-cams")
+    _scale(maps, "the largest value of these maps")
+
+
+def attention(view: Opened, step: int, index: int) -> None:
+    """Two other methods beside Grad-CAM, asked of the learner of this step."""
+    if not images.has_sprites(view):
+        return
+    st.subheader("From attention", anchor=False)
+    found = live.load(view, view.snapshots[step].task)
+    try:
+        maps = live.attention(found, index) if isinstance(found, live.Live) else found
+    except CillabError as error:
+        maps = one_line(error)
+    if isinstance(maps, str):
+        html.empty("No attention to show", maps)
+        return
+    probe = view.run.probe
+    sprite, name = np.ascontiguousarray(probe.sprite(index)), view.run.info.name_of(int(probe.labels[index]))
+    rollout = {"rollout": maps.pop("rollout")} if "rollout" in maps else {}
+    cells = [_figure(images.data_url(images.plain(sprite, 256)), name, view.label(step))]
+    for key, (title, words) in _ATTENTION.items():
+        scale = Maps({0: rollout if key == "rollout" else maps})  # each method has a unit of its own
+        cells.append(_large(sprite, scale, scale.found[0].get(key), (title, words, name)))
+    html.show(f'<div class="ci-big">{"".join(cells)}</div>', "ci-cams")
+    html.note(
+        "Another question than Grad-CAM's, which looks at the last block alone. Rollout knows no class: its map is the "
+        "same for every answer.",
+        "Attention x gradient weights the attention of every block by its gradient for a class (Chefer et al. 2021); "
+        "rollout multiplies the attention of all blocks (Abnar and Zuidema 2020). Each has its own scale.",
+    )
+
+
+def _row(view: Opened, at: int, index: int, maps: Maps, texts: tuple[str, str]) -> str:
+    """The image with a title and a line beneath it, and its three maps."""
+    probe = view.run.probe
+    sprite, name = np.ascontiguousarray(probe.sprite(index)), view.run.info.name_of(int(probe.labels[index]))
+    cells = [_figure(images.data_url(images.plain(sprite, 256)), name, *texts)]
+    for target, (title, words) in TARGETS.items():
+        cells.append(_large(sprite, maps, maps.found.get(at, {}).get(target), (title, words, name)))
+    return f'<div class="ci-big">{"".join(cells)}</div>'
+
+
+def _figure(url: str, alt: str, title: str, *small: str, kind: str = "") -> str:
     lines = "".join(f"<small>{html.safe(line)}</small>" for line in small)
     image = f'<img src="{url}" alt="{html.safe(alt)}">'
-    return f"<figure>{image}<figcaption>{html.safe(title)}{lines}</figcaption></figure>"
+    return f'<figure class="{kind}">{image}<figcaption>{html.safe(title)}{lines}</figcaption></figure>'
 
 
-def _large(sprite: np.ndarray, values: np.ndarray | None, top: float, texts: tuple[str, str, str]) -> str:
+def _large(sprite: np.ndarray, maps: Maps, values: np.ndarray | None, texts: tuple[str, str, str]) -> str:
     title, words, name = texts
     if values is None:
         gap = '<div class="void">none at this step</div>'
         return f"<figure>{gap}<figcaption>{title}<small>{words}</small></figcaption></figure>"
     most = f"max {html.number(float(values.max()))}"
-    url = images.overlay_url(sprite, values / max(top, 1e-12), 256)
-    return _figure(url, f"{title}: {words}, for {name}; {most}", title, words, most)
+    url = images.overlay_url(sprite, values / max(maps.top, 1e-12), 256)
+    kind = "weak" if maps.weak(values) else ""
+    return _figure(url, f"{title}: {words}, for {name}; {most}", title, words, most, kind=kind)
 
 
-def _scale(maps: Maps) -> None:
+def _scale(maps: Maps, end: str) -> None:
     bar = f'<i style="background:{images.heat_css()}"></i>'
-    top = f"{html.number(maps.top)}, the largest value over all tasks and targets"
+    top = f"{html.number(maps.top)}, {end}"
     html.show(f"<span>0</span>{bar}<span>{top}</span>", "ci-scale")
     if maps.floor is not None:
         html.note(
             f"Noise floor {html.number(maps.floor)}, measured on the newest learner kept: what 95 % of the maps of a "
-            "random head stay below. Maps under it are drawn pale: they say nothing."
+            "random head stay below. Maps under it are drawn faint: they say nothing."
         )
     else:
         html.note(
@@ -195,6 +253,6 @@ def _small(sprite: np.ndarray, maps: Maps, values: np.ndarray | None, now: bool)
         return '<div class="void">none</div>'
     most = float(values.max())
     url = images.overlay_url(sprite, values / max(maps.top, 1e-12), 96)
-    kinds = " ".join(kind for kind, on in (("now", now), ("weak", maps.floor is not None and most < maps.floor)) if on)
+    kinds = " ".join(kind for kind, on in (("now", now), ("weak", maps.weak(values))) if on)
     caption = f"<figcaption><small>{html.number(most, 2)}</small></figcaption>"
     return f'<figure class="{kinds}"><img src="{url}" alt="">{caption}</figure>'

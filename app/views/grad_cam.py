@@ -32,3 +32,5 @@ if run:
                 saliency.primary(run, step, index, maps)
             with strip.container():
                 saliency.strip(run, step, index, maps)
+        if live:
+            saliency.attention(run, step, index)

@@ -49,6 +49,10 @@ def test_turning_noise_down_changes_predictions(page, address) -> None:  # noqa:
     numbers.wait_for(timeout=_PATIENT_MS)
     assert changed(page) == 0
     assert "has added to all images alike" in page.locator(".stMain").inner_text()  # this learner recentres: it says so
+    maps = page.locator(".ci-cams .ci-big")
+    playwright.expect(maps).to_have_count(2, timeout=_PATIENT_MS)  # as learnt, and with this mixture
+    learnt, mixed = (maps.nth(row).locator("img").nth(2) for row in (0, 1))
+    assert learnt.get_attribute("src") == mixed.get_attribute("src")
     slider = page.get_by_role("slider", name="Generator of task 1")
     slider.press("Home")
     page.wait_for_url("**w1=0*", timeout=_WAIT_MS)
@@ -59,10 +63,19 @@ def test_turning_noise_down_changes_predictions(page, address) -> None:  # noqa:
     )
     assert changed(page) > 0
     page.locator(".ci-changes div").first.wait_for(timeout=_WAIT_MS)
+    playwright.expect(maps.nth(1)).to_contain_text("With this mixture", timeout=_WAIT_MS)
+    assert learnt.get_attribute("src") != mixed.get_attribute("src"), "Grad-CAM does not respond"
     page.get_by_role("button", name="As learnt").click()
     playwright.expect(numbers.locator("dl div", has_text="Answers changed").locator("dd")).to_have_text(
         re.compile(r"^0"), timeout=_WAIT_MS
     )
+
+
+def test_maps_from_attention_stand_beside_gradcam(page, address) -> None:  # noqa: F811
+    ready(page, f"{address}/grad_cam?run=strong&step=1&live=true")
+    page.get_by_text("From attention").wait_for(timeout=_PATIENT_MS)
+    named = page.locator(".ci-cams .ci-big").last.locator("figcaption")
+    playwright.expect(named).to_contain_text(["Task 2", "gradient", "gradient", "rollout"], timeout=_WAIT_MS)
 
 
 def test_two_runs_move_in_step(page, address) -> None:  # noqa: F811
