@@ -23,7 +23,8 @@ KINDS = {
 }
 MEANS = {"now": "measured now", "stored": "stored when learnt"}
 ORDERS = {"run": "as in the run", "reversed": "reversed", "shuffled": "shuffled"}
-STOPS = 20  # most tasks at which the way of another order is worked out
+STOPS = 20  # most tasks at which the way of another order is worked out, and
+_ROOM = 4e6  # numbers that the heads of all of them may have: a head of 1,000 x 768 takes 50 ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,17 +181,23 @@ def _collapse(found: Bench, asked: dict[str, Any], head: Head | None, after: Ans
         html.note("Rows centred on their average. Distances go to 0 and cosines to 1 under collapse.")
 
 
+def stops(found: Bench) -> int:
+    """At how many tasks the way of another order is worked out."""
+    return int(np.clip(_ROOM / found.known["now"].means.size, 6, STOPS))
+
+
 def path(found: Bench, asked: dict[str, Any], order: np.ndarray, size: int) -> Any:
     """The head made anew after every `size` classes of an order: accuracy on the classes seen, turn of an ETF.
 
-    Of more than `STOPS` tasks as many are asked, evenly spread, the first and the last among them.
+    Of more than `stops` tasks as many are asked, evenly spread, the first and the last among them.
     """
     from cillab.figures.growing import Path  # noqa: PLC0415 (plotly comes with it)
 
     images, ends = found.images, [*range(size, len(order), size), len(order)]
     ends = [end for end in ends if end >= 2]
     before = dict(zip(ends[1:], ends, strict=False))
-    ends = [ends[at] for at in np.unique(np.linspace(0, len(ends) - 1, min(STOPS, len(ends))).round().astype(int))]
+    chosen = np.linspace(0, len(ends) - 1, min(stops(found), len(ends))).round().astype(int)
+    ends = [ends[at] for at in np.unique(chosen)]
     accuracy, turns = [], []
     for end in ends:
         rows = np.sort(order[:end])
@@ -234,8 +241,8 @@ def journey(run: Opened, found: Bench, asked: dict[str, Any]) -> None:
     same = each == size and (order == np.arange(count)).all()
     recorded = here if same else path(found, asked, np.arange(count), size)
     _way(here, recorded, (str(run.run.path), found.images.classes.tobytes(), kind, seed, each, theme.mode()))
-    if count > STOPS * min(each, size):
-        html.note(f"Of so many tasks {STOPS} are worked out, evenly spread.")
+    if count > stops(found) * min(each, size):
+        html.note(f"Of so many tasks {stops(found)} are worked out, evenly spread.")
     html.note(
         "The features stay those of this step. Class means, ridge and LDA do not depend on the order: every order ends "
         "at the same accuracy, only the way there differs. With a frozen backbone this is what a run in that order "
