@@ -39,9 +39,9 @@ SPECS = {
 }
 
 
-def record(name: str, console: Console) -> None:
-    """Make one run beside its place, then put it there."""
-    aside, place = HERE / f".{name}.new", HERE / name
+def record(name: str, console: Console) -> Path:
+    """Make one run beside its place."""
+    aside = HERE / f".{name}.new"
     shutil.rmtree(aside, ignore_errors=True)
     began = time.perf_counter()
     lab = Lab.from_spec(SPECS[name].with_(out=str(aside)))
@@ -55,8 +55,7 @@ def record(name: str, console: Console) -> None:
     if size > LIMIT_BYTES:
         sys.exit(f"{name} has {size} bytes, the limit is {LIMIT_BYTES}: it stays in {aside}.")
     portable(aside, name)
-    shutil.rmtree(place, ignore_errors=True)
-    aside.rename(place)
+    return aside
 
 
 def portable(folder: Path, name: str) -> None:
@@ -74,8 +73,10 @@ def main() -> None:
     """Record what is named, or everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=sorted(SPECS), action="append")
-    for name in parser.parse_args().only or SPECS:
-        record(name, Console())
+    made = {name: record(name, Console()) for name in parser.parse_args().only or SPECS}
+    for name, aside in made.items():  # at the end: a changed file would make the commit of the next run "dirty"
+        shutil.rmtree(HERE / name, ignore_errors=True)
+        aside.rename(HERE / name)
 
 
 if __name__ == "__main__":
