@@ -43,14 +43,14 @@ def main() -> None:
 
         options.runs = [HERE / "min", HERE / "finetune"]
     try:
-        runs = [Run(path) for path in options.runs]
+        one, other = runs = [Run(path) for path in options.runs]
         read = [read_on_object(run, target=options.target) for run in runs]
     except CillabError as error:
         sys.exit(str(error))
     if None in read:
         sys.exit("Both runs need Grad-CAM maps of images whose object is known: record them anew with cams on shields.")
     said = {
-        step: [{**vars(c), "sentence": c.sentence} for c in compare(*runs, step=step, target=options.target)]
+        step: [{**vars(c), "sentence": c.sentence} for c in compare(one, other, step, target=options.target)]
         for step in runs[0].steps
         if step in runs[1].steps
     }
@@ -58,7 +58,7 @@ def main() -> None:
         "target": options.target,
         "runs": [numbers(data) for data in read if data is not None],
         "paired_difference_by_step": said,
-        "statement": [c.sentence for c in compare(*runs, target=options.target)],
+        "statement": [c.sentence for c in compare(one, other, target=options.target)],
     }
     print(json.dumps(result, indent=2))
     if options.page:

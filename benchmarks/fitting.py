@@ -93,7 +93,8 @@ def measure(
 
     base, other = (fused, chosen) if compare_attention else (bare, ours)
     seconds: dict[str, list[float]] = {base.__name__: [], other.__name__: []}
-    base(), other()  # warm up
+    for way in (base, other):  # warm up
+        way()
     for turn in range(rounds):
         for way in (base, other) if turn % 2 else (other, base):
             seconds[way.__name__].append(timed(way, backbone.device))

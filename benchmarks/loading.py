@@ -60,7 +60,8 @@ def pil_loader(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
         ]
     )
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
-    return torch.stack([steps(Image.fromarray(array)) for array in arrays]).to(images.device)
+    views = [torch.as_tensor(steps(Image.fromarray(array))) for array in arrays]
+    return torch.stack(views).to(images.device)
 
 
 def seconds(way: Callable[..., Tensor], images: Tensor, size: int) -> float:

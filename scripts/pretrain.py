@@ -244,7 +244,7 @@ def export(args: argparse.Namespace) -> None:
     clip, vit = load_clip(args.out), load_vit(args.out)
     images = normalised(torch.from_numpy(pool(-1, 1, list(CLASSES[:32]))))
     with torch.no_grad():
-        clip.visual.proj = None
+        clip.visual.proj = None  # pyright: ignore[reportArgumentType]
         gap = (clip.visual(images) - vit(images)).abs().max().item()
     log.info(
         "step %d: %d of %d token rows used, timm and open_clip features differ by at most %.1e",
