@@ -62,12 +62,13 @@ lock: $(VENV)/.app $(VENV)/.test $(VENV)/.notebooks $(VENV)/.browser $(VENV)/.li
 clean:  ## remove .venv
 	rm -rf $(VENV)
 
-# One stamp per group of extras: a second `make` installs nothing. Pages and notebooks are tested, hence the app there.
+# One stamp per group of extras: a second `make` installs nothing. Pages and notebooks are tested, hence the app there;
+# types are checked everywhere, hence all of it for lint.
 $(VENV)/.app: EXTRAS := app
 $(VENV)/.test: EXTRAS := app,test,oracle
 $(VENV)/.notebooks: EXTRAS := app,test,notebooks
 $(VENV)/.browser: EXTRAS := app,test,browser
-$(VENV)/.lint: EXTRAS := app,test,lint
+$(VENV)/.lint: EXTRAS := app,test,notebooks,browser,lint
 
 $(VENV)/.app $(VENV)/.test $(VENV)/.notebooks $(VENV)/.browser $(VENV)/.lint: constraints.txt pyproject.toml $(BIN)/python
 	@echo "installing cillab[$(EXTRAS)] into $(VENV); the first time this brings PyTorch, about 7 GB on disk"
