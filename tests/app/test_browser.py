@@ -160,8 +160,8 @@ def test_the_toy_plays_and_steps_without_the_server(page, address) -> None:
     page.wait_for_selector(f".toy[data-frame='{last - 1}']", timeout=_WAIT_MS)
 
 
-def test_a_frame_of_two_thousand_points_takes_less_than_a_frame(page, address) -> None:
-    """The player's own draw with 2,000 points and 20 steps; twice a frame as slack for slow machines."""
+def test_a_frame_of_two_thousand_points_is_little_more_than_its_dots(page, address) -> None:
+    """The player's own draw with 2,000 points and 20 steps against bare dots; `benchmarks/app_latency.py` has the time."""
     page.goto("about:blank")
     source = (
         (ROOT / "cillab" / "player" / "player.js")
@@ -170,8 +170,8 @@ def test_a_frame_of_two_thousand_points_takes_less_than_a_frame(page, address) -
         .replace("export default function", "window.other = function")
     )
     page.add_script_tag(content=source, type="module")
-    milliseconds = page.evaluate((ROOT / "tests" / "app" / "frame.js").read_text())
-    assert milliseconds < 33
+    ratio = page.evaluate((ROOT / "tests" / "app" / "frame.js").read_text())
+    assert ratio < 10  # 3 where this was written
 
 
 def ring(page, share: float = 0.42, points: int = 30) -> None:
