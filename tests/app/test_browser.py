@@ -161,7 +161,7 @@ def test_the_toy_plays_and_steps_without_the_server(page, address) -> None:
 
 
 def test_a_frame_of_two_thousand_points_is_little_more_than_its_dots(page, address) -> None:
-    """The player's own draw with 2,000 points and 20 steps against bare dots; `benchmarks/app_latency.py` has the time."""
+    """The player's own draw with 2,000 points and 20 steps against bare dots; the time is in `benchmarks/`."""
     page.goto("about:blank")
     source = (
         (ROOT / "cillab" / "player" / "player.js")
