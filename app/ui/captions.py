@@ -4,6 +4,7 @@ import numpy as np
 
 from app.ui.html import number, percent, signed
 from app.ui.store import Opened
+from cillab.runs import Snapshot
 
 Fact = tuple[str, str, str]
 
@@ -44,12 +45,13 @@ def facts(run: Opened, step: int) -> list[Fact]:
 def sentence(run: Opened, step: int) -> str:
     """What happened at this step: how old tasks fared, and which class lost most, to which."""
     parts = []
-    matrix = [np.asarray(s["accuracy/row"], dtype=float) for s in run.snapshots[: step + 1]]
+    now = np.asarray(run.snapshots[step]["accuracy/row"], dtype=float)
     if step == 0:
-        parts.append(f"{run.label(0)} is learnt at {percent(float(matrix[0][-1]))}.")
+        parts.append(f"{run.label(0)} is learnt at {percent(float(now[-1]))}.")
     else:
-        shared = min(len(matrix[step - 1]), len(matrix[step]))
-        change = 100 * float(np.mean(matrix[step][:shared] - matrix[step - 1][:shared]))
+        before = np.asarray(run.snapshots[step - 1]["accuracy/row"], dtype=float)
+        shared = min(len(before), len(now))
+        change = 100 * float(np.mean(now[:shared] - before[:shared]))
         verb = "gained" if change > 0.05 else "lost" if change < -0.05 else "kept their accuracy"
         amount = f" {abs(change):.1f} points on average" if verb != "kept their accuracy" else ""
         parts.append(f"The {shared} earlier task{'s' if shared > 1 else ''} {verb}{amount}.")
@@ -63,15 +65,19 @@ def _largest_loss(run: Opened, step: int) -> str:
     now, before = run.snapshots[step], run.snapshots[step - 1]
     if "confusion" not in now or "confusion" not in before:
         return ""
-    a, b = np.asarray(before["confusion"], float), np.asarray(now["confusion"], float)
-    at = {int(c): i for i, c in enumerate(now["seen"])}
-    common = [(i, at[int(c)]) for i, c in enumerate(before["seen"]) if int(c) in at]
-    falls = [(a[i, i] / max(a[i].sum(), 1) - b[j, j] / max(b[j].sum(), 1), j) for i, j in common]
-    fall, row = max(falls)
+    _, i, j = np.intersect1d(before["seen"], now["seen"], return_indices=True)
+    falls = before.once(_recall)[i] - now.once(_recall)[j]
+    fall, row = float(falls.max(initial=0)), int(j[falls.argmax()]) if len(j) else 0
     if fall <= 0:
         return ""
-    wrong = b[row].copy()
+    wrong = np.array(now["confusion"][row])
     wrong[row] = 0
-    names = [run.run.info.name_of(int(c)) for c in now["seen"]]
-    target = f"; most of its errors go to “{names[int(wrong.argmax())]}”" if wrong.any() else ""
-    return f"“{names[row]}” lost most, {100 * fall:.0f} points{target}."
+    name = [run.run.info.name_of(int(now["seen"][at])) for at in (row, int(wrong.argmax()))]
+    target = f"; most of its errors go to “{name[1]}”" if wrong.any() else ""
+    return f"“{name[0]}” lost most, {100 * fall:.0f} points{target}."
+
+
+def _recall(snapshot: Snapshot) -> np.ndarray:
+    """Share of every class's images that were found."""
+    confusion = snapshot["confusion"]
+    return np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)

@@ -1,7 +1,4 @@
-"""The charts under the player: drawn anew at a step only where more than their cursor changes.
-
-Three of four are the same at every step but for a cursor: they are drawn once, and the browser moves it.
-"""
+"""The charts under the player: drawn once, and what a step changes in them is moved by the browser."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,12 +74,12 @@ def lay_out(runs: Sequence[Opened]) -> Board:
 
 def start(board: Board, step: int, mode: theme.Mode) -> None:
     """Draw what is the same at every step, and offer every chart for taking along."""
-    from cillab.figures.following import FOLLOWING  # noqa: PLC0415 (plotly: not before the map is on screen)
+    from cillab.figures.following import BENT, FOLLOWING  # noqa: PLC0415 (plotly: not before the map is on screen)
 
     board.step, board.mode, board.started = step, mode, True
     for panel in board.panels:
         same = panel.name in FOLLOWING
-        picture = _picture(board, panel, len(panel.run.steps) - 1 if same else step)
+        picture = _picture(board, panel, len(panel.run.steps) - 1 if same and panel.name not in BENT else step)
         if isinstance(picture, str):
             continue
         panel.moves = same and any(shape.name == "cursor" for shape in picture.figure.layout.shapes)
@@ -99,7 +96,7 @@ def follow(board: Board, step: int) -> None:
     for panel in board.panels:
         if panel.moves:
             said = _moment(panel, step)
-            changed.append(moves.figure(panel.key, said.sentence, cursor=dict(said.cursor)))
+            changed.append(moves.figure(panel.key, said.sentence, cursor=dict(said.cursor), lines=said.lines))
         elif (said := _draw(board, panel, step)) is None:
             continue
         with panel.words:

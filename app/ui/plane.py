@@ -9,9 +9,7 @@ __all__ = ["PLANES", "Flat", "flat", "nearest_simplex"]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _flat(
-    key: str, kind: str, corners: tuple[int, ...], steps: tuple[str, ...], signature: float, _view: Opened
-) -> Flat | None:
+def _flat(token: str, kind: str, corners: tuple[int, ...], _view: Opened) -> Flat | None:
     return flatten(_view.run, _view.snapshots, kind, corners)
 
 
@@ -22,5 +20,4 @@ def flat(view: Opened, kind: str = "classes", corners: tuple[int, ...] = ()) -> 
     """
     if not view.steps:
         return None
-    changed = max((view.run.path / "steps" / f"{step}.safetensors").stat().st_mtime for step in view.steps)
-    return _flat(str(view.run.path), kind, corners, view.steps, changed, view)
+    return _flat(view.token, kind, corners, view)

@@ -1,5 +1,6 @@
 """Which runs there are, and one open run as the pages need it. Read-only; a broken folder is no exception."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,6 +88,13 @@ class Opened:
     def status(self) -> Status:
         """status.json as it is now."""
         return self.run.status
+
+    @cached_property
+    def token(self) -> str:
+        """Name of exactly these snapshots: what is kept under it needs no second look at a hundred files."""
+        files = [self.run.path / "steps" / f"{step}.safetensors" for step in self.steps]
+        times = [(file.stem, file.stat().st_mtime_ns) for file in files]
+        return hashlib.blake2b(repr((str(self.run.path), times)).encode(), digest_size=8).hexdigest()
 
     @cached_property
     def liveness(self) -> str:

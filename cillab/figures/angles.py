@@ -13,20 +13,28 @@ from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, n
 from cillab.runs import Run, Snapshot
 
 _BINS = (12, 50)  # fewest and most
+_NOWHERE = -2.0  # a cosine outside of every axis: one class has no simplex
+_TOO_FEW = "Angles need at least two classes."
 _AGES = ("old with old", "old with new", "new with new")
 
 
 @dataclass(frozen=True, eq=False)
-class Angles:
-    """Histogram of cosines by the age of the two classes, in bins that are the same at every step."""
+class OfStep:
+    """Cosines of the pairs of classes at one step, by the age of the two; zeros and NaN where an age has no pair."""
 
-    step: str
-    edges: Float64[np.ndarray, " edge"]
-    shares: Float64[np.ndarray, "3 bin"]  # of the pairs of each age; a row of zeros where there is no pair
+    shares: Float64[np.ndarray, "3 bin"]  # of the pairs of each age
     pairs: tuple[int, int, int]
     means: tuple[float, float, float]
     target: float
-    highest: float  # over all steps of the run: one axis for all of them
+
+
+@dataclass(frozen=True, eq=False)
+class Angles:
+    """Histograms of cosines at every step of a run, in the same bins."""
+
+    edges: Float64[np.ndarray, " edge"]
+    highest: float  # over all steps: one axis for all of them
+    steps: dict[str, OfStep]
 
 
 def split_pairs(cosine: np.ndarray, task_of_class: np.ndarray) -> list[Float64[np.ndarray, " pair"]]:
@@ -38,29 +46,24 @@ def split_pairs(cosine: np.ndarray, task_of_class: np.ndarray) -> list[Float64[n
     return [values[(age == n) & np.isfinite(values)] for n in range(3)]
 
 
-def read_angles(run: Run, step: str | int | None = None) -> Angles:
-    """Histograms of one step, with bins and height from all steps there are."""
-    chosen = run.resolve(step)
-    found = [run.snapshot(s).once(_extent) for s in run.steps]
-    low, high = (min(one[0] for one in found), max(one[1] for one in found))
+def read_angles(run: Run) -> Angles:
+    """Histograms of every step."""
+    shots = {step: run.snapshot(step) for step in run.steps}
+    found = {step: shot.once(_extent) for step, shot in shots.items()}
+    low, high = min(one[0] for one in found.values()), max(one[1] for one in found.values())
     low, high = (low, high) if low <= high else (-1.0, 1.0)
     margin = max(0.02, 0.03 * (high - low))
-    most = max(one[2] for one in found)
+    most = max(one[2] for one in found.values())
     bins = int(np.clip(2.5 * most ** (1 / 3), *_BINS))  # Rice's rule, a little finer
     low, high = max(-1.0, low - margin), min(1.0, high + margin)
-    shares = {s: run.snapshot(s).once(_shares, low, high, bins) for s in run.steps}
-    shot = run.snapshot(chosen)
-    *_, pairs, means = shot.once(_extent)
-    count = len(shot["cosine"])
-    return Angles(
-        chosen,
-        np.linspace(low, high, bins + 1),
-        shares[chosen],
-        pairs,
-        means,
-        -1 / (count - 1) if count > 1 else float("nan"),
-        max(float(share.max()) for share in shares.values()),
-    )
+    steps = {}
+    for step, shot in shots.items():
+        *_, pairs, means = found[step]
+        count = len(shot["cosine"])
+        target = -1 / (count - 1) if count > 1 else _NOWHERE
+        steps[step] = OfStep(shot.once(_shares, low, high, bins), pairs, means, target)
+    highest = max(float(one.shares.max()) for one in steps.values())
+    return Angles(np.linspace(low, high, bins + 1), highest, steps)
 
 
 def _extent(shot: Snapshot) -> tuple[float, float, int, tuple[int, int, int], tuple[float, float, float]]:
@@ -78,22 +81,41 @@ def _shares(shot: Snapshot, low: float, high: float, bins: int) -> Float64[np.nd
     return np.stack([np.histogram(values, bins, (low, high))[0] / max(len(values), 1) for values in groups])
 
 
-def draw_angles(data: Angles, theme: Theme = "light") -> Picture:
+def angle_lines(data: Angles, step: str) -> list[list[float]]:
+    """Heights of the three outlines at a step."""
+    return data.steps[step].shares.astype(np.float32).tolist()
+
+
+def angles_sentence(data: Angles, step: str) -> str:
+    """The mean cosines of a step, against a simplex."""
+    one = data.steps[step]
+    if not sum(one.pairs):
+        return _TOO_FEW
+    parts = [f"{age} {number(mean)}" for age, mean, n in zip(_AGES, one.means, one.pairs, strict=True) if n]
+    return f"{after(step).capitalize()}, the mean cosine is {', '.join(parts)}; a simplex has {number(one.target)}."
+
+
+def angles_notes(data: Angles, step: str) -> tuple[str, ...]:
+    """How to read a step, and how many pairs there are."""
+    counts = (f"{n:,} {age}" for age, n in zip(_AGES, data.steps[step].pairs, strict=True))
+    return ORACLE, MOVING_TARGET, f"Pairs of classes: {', '.join(counts)}."
+
+
+def draw_angles(data: Angles, step: str, theme: Theme = "light") -> Picture:
     """Three outlines over one axis of cosines and a line at -1/(K-1)."""
-    if not sum(data.pairs):
-        return empty("angles", "Angles need at least two classes.", theme)
-    figure = go.Figure()
+    if not any(sum(one.pairs) for one in data.steps.values()):
+        return empty("angles", _TOO_FEW, theme)
+    figure, target = go.Figure(), data.steps[step].target
     middles = (data.edges[:-1] + data.edges[1:]) / 2
     degrees = np.degrees(np.arccos(np.clip(middles, -1, 1))).astype(np.float32)
-    for age, colours, dash, share, pairs in zip(
-        _AGES, (ACCENT, SECOND, THIRD), ("solid", "dash", "dot"), data.shares, data.pairs, strict=True
+    for age, colours, dash, share in zip(
+        _AGES, (ACCENT, SECOND, THIRD), ("solid", "dash", "dot"), data.steps[step].shares, strict=True
     ):
         figure.add_scatter(
             x=middles.astype(np.float32),
             y=share.astype(np.float32),
             customdata=degrees,
-            name=f"{age} ({pairs:,})",
-            visible=True if pairs else "legendonly",
+            name=age,
             mode="lines",
             line={"color": colours[theme], "width": 1.8, "shape": "hvh", "dash": dash},
             fill="tozeroy",
@@ -104,24 +126,15 @@ def draw_angles(data: Angles, theme: Theme = "light") -> Picture:
     style(figure, theme, name="angles", height=340)
     figure.update_xaxes(title_text="cosine of two class means", range=[float(data.edges[0]), float(data.edges[-1])])
     figure.update_yaxes(title_text="share of its pairs", range=[0, 1.1 * data.highest], tickformat=".0%")
-    figure.add_vline(x=data.target, line={"color": CURSOR[theme], "width": 1.5, "dash": "dash"}, name="target")
+    figure.add_vline(x=target, line={"color": CURSOR[theme], "width": 1.5, "dash": "dash"}, name="cursor")
     figure.add_annotation(
-        x=data.target,
-        y=1,
-        yref="paper",
-        yanchor="top",
-        xanchor="left",
-        xshift=6,
-        text=f"{SIMPLEX} = {number(data.target)}",
+        x=target, y=1, yref="paper", yanchor="top", xanchor="left", xshift=6, text=SIMPLEX, name="cursor"
     )
-    parts = [f"{age} {number(mean)}" for age, mean, n in zip(_AGES, data.means, data.pairs, strict=True) if n]
-    sentence = (
-        f"{after(data.step).capitalize()}, the mean cosine is {', '.join(parts)}; a simplex has {number(data.target)}."
-    )
-    return Picture(figure, sentence, (ORACLE, MOVING_TARGET))
+    return Picture(figure, angles_sentence(data, step), angles_notes(data, step))
 
 
 def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Spread of the angles between class means of a run at `step` (default: the last)."""
-    picture = draw_angles(read_angles(run, step), theme) if run.steps else empty("angles", "No step yet.", theme)
-    return with_notes(picture, run, step)
+    if not run.steps:
+        return empty("angles", "No step yet.", theme)
+    return with_notes(draw_angles(read_angles(run), run.resolve(step), theme), run, step)

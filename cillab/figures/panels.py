@@ -114,7 +114,7 @@ def log_reach(values: np.ndarray) -> dict[str, Any]:
 
 def notes_of(run: Run, step: str | None, *own: str, side: str = "train") -> tuple[str, ...]:
     """A figure's own notes, then those that the run carries for this step: how to read the numbers of its collapse."""
-    given = run.snapshot(run.resolve(step)).notes(side) if run.steps else ()
+    given = run.snapshot(run.resolve(step)).notes(side) if step or run.steps else ()
     return tuple(dict.fromkeys((*own, *given)))
 
 

@@ -4,12 +4,13 @@
 """
 
 from cillab.player.flat import PLANES, Flat, flatten, nearest_simplex
-from cillab.player.packing import CSS, JS, Named, encode, margins, name, pack, pack_run, positions
+from cillab.player.packing import CSS, JS, Blob, Named, encode, margins, name, pack, pack_run, positions
 
 __all__ = [
     "CSS",
     "JS",
     "PLANES",
+    "Blob",
     "Flat",
     "Named",
     "encode",

@@ -1,4 +1,4 @@
-"""What `player.js` takes: runs as small typed arrays in base64, a few hundred kilobytes whatever the backbone."""
+"""What `player.js` takes: runs as small typed arrays, from some hundred kilobytes up to two megabytes at 100 tasks."""
 
 import base64
 import hashlib
@@ -40,7 +40,30 @@ def name(run: Run, title: str = "") -> Named:
 
 def encode(array: np.ndarray, dtype: type) -> str:
     """An array as base64 of its little-endian bytes."""
-    return base64.b64encode(np.ascontiguousarray(array.astype(dtype)).tobytes()).decode()
+    return base64.b64encode(_plain(array, dtype)).decode()
+
+
+def _plain(array: np.ndarray, dtype: type) -> bytes:
+    return array.astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+
+
+class Blob:
+    """Arrays and pictures end to end in one piece of bytes: JSON is slow, and hosts read it more often than one thinks.
+
+    What is put in is found again by its place: offset and length.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def put(self, array: np.ndarray | None, dtype: type) -> list[int] | None:
+        """Little-endian numbers; nothing for nothing."""
+        return None if array is None else self.add(_plain(array, dtype))
+
+    def add(self, piece: bytes) -> list[int]:
+        """A piece of bytes."""
+        self.data += piece
+        return [len(self.data) - len(piece), len(piece)]
 
 
 def positions(run: Run) -> dict[int, int]:
@@ -66,19 +89,25 @@ def margins(run: Run, snapshots: Sequence[Snapshot]) -> tuple[np.ndarray, float]
 
 def pack(
     named: Sequence[Named], planes: Sequence[Flat], token: str, colours: Mapping[Any, Sequence[str]]
-) -> dict[str, Any]:
-    """The data of the player for one or two runs; a new `token` tells it to start anew, `colours` are hues by theme."""
+) -> tuple[dict[str, Any], bytes]:
+    """The data of the player for one or two runs, and the piece of bytes that holds their arrays.
+
+    The player takes both together, the second as `blob`: base64, or the one cell of an Arrow table. A new `token` tells
+    it to start anew, `colours` are hues by theme.
+    """
     longest = max(named, key=lambda one: len(one.run.info.tasks))
-    return {
+    blob = Blob()
+    facts = {
         "token": token,
-        "runs": [pack_run(one, flat) for one, flat in zip(named, planes, strict=True)],
+        "runs": [pack_run(one, flat, blob) for one, flat in zip(named, planes, strict=True)],
         "tasks": _tasks(longest.run),
         "colours": {mode: list(hues) for mode, hues in colours.items()},
     }
+    return facts, bytes(blob.data)
 
 
-def pack_run(named: Named, flat: Flat) -> dict[str, Any]:
-    """One run of `pack`."""
+def pack_run(named: Named, flat: Flat, blob: Blob) -> dict[str, Any]:
+    """One run of `pack`, its arrays put into `blob`."""
     run, snapshots = named.run, named.snapshots
     probe, place = run.probe, positions(run)
     position = np.vectorize(lambda c: place.get(int(c), _NONE), otypes=[np.uint16])
@@ -95,30 +124,34 @@ def pack_run(named: Named, flat: Flat) -> dict[str, Any]:
         ],
         "ids": [str(i) for i in probe.ids],
         "names": [run.info.name_of(class_id) for class_id in run.order],
-        "cls": encode(position(probe.labels), np.uint16),
-        "task": encode(probe.tasks, np.uint16),
+        "cls": blob.put(position(probe.labels), np.uint16),
+        "task": blob.put(probe.tasks, np.uint16),
         "frame": _frame(flat.points),
-        "xy": encode(flat.points, np.int16),
-        "predicted": encode(np.stack([position(s["predictions"]) for s in snapshots]), np.uint16),
-        "margin": encode(np.nan_to_num(margin / scale), np.int16),
+        "xy": blob.put(flat.points, np.int16),
+        "predicted": blob.put(np.stack([position(s["predictions"]) for s in snapshots]), np.uint16),
+        "margin": blob.put(np.nan_to_num(margin / scale), np.int16),
         "marginScale": scale,
-        "means": None if flat.means is None else encode(flat.means, np.int16),
-        "meanTask": encode(np.array([run.info.task_of_class[c] for c in run.order]), np.uint16),
-        "head": None if flat.head is None else encode(flat.head, np.int16),
-        "etf": None if flat.etf is None else encode(flat.etf, np.int16),
+        "means": blob.put(flat.means, np.int16),
+        "meanTask": blob.put(np.array([run.info.task_of_class[c] for c in run.order]), np.uint16),
+        "head": blob.put(flat.head, np.int16),
+        "etf": blob.put(flat.etf, np.int16),
         "accuracy": None if all(a is None for a in accuracy) else accuracy,
-        "sprites": _sprites(run),
+        "sprites": _sprites(run, blob),
     }
 
 
-def _sprites(run: Run) -> dict[str, Any] | None:
+def _sprites(run: Run, blob: Blob) -> dict[str, Any] | None:
     """The atlas of probe images inside the data, or nothing where it is not there."""
     path = run.probe.sprites
     if path is None or not path.is_file():
         return None
     kind = {".webp": "webp", ".png": "png", ".jpg": "jpeg"}[path.suffix]
-    url = f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return {"url": url, "tile": run.probe.tile, "columns": run.probe.columns}
+    return {
+        "at": blob.add(path.read_bytes()),
+        "kind": f"image/{kind}",
+        "tile": run.probe.tile,
+        "columns": run.probe.columns,
+    }
 
 
 def _frame(points: np.ndarray) -> dict[str, float]:

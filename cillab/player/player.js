@@ -15,6 +15,7 @@ const NONE_U16 = 65535; // "no prediction" in `predicted`
 const ABSENT = -32768; // "this class has no mean yet" in `means` and `head`
 const PERIOD_MS = 1500; // one step at speed 1: rest on the snapshot, then glide to the next
 const GLIDE = 0.5; // share of the period spent gliding
+const MANY = 1000; // points and marks; of more, a step by hand glides at half the frames: without a GPU charts wait for them
 const SPEEDS = [0.5, 1, 2, 4];
 
 // Megabytes at the start of a large run: the browser's own decoder where there is one, else a plain loop (a mapping
@@ -25,7 +26,8 @@ function bytes(text) {
   for (let i = 0; i < out.length; i++) out[i] = raw.charCodeAt(i);
   return out;
 }
-const decode = (text, Type) => (text ? new Type(bytes(text).buffer) : null);
+// All arrays of all runs stand in one piece, as base64 or in the one cell of an Arrow table (`getChildAt`).
+const pieceOf = (blob) => (typeof blob === "string" ? bytes(blob) : blob.getChildAt(0).get(0));
 const ease = (x) => (x < 0.5 ? 4 * x * x * x : 1 - (-2 * x + 2) ** 3 / 2);
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const percent = (x) => (x == null ? "–" : `${(100 * x).toFixed(1)} %`);
@@ -72,12 +74,12 @@ function icon(name) {
   return svg;
 }
 
-function unpack(run) {
-  const image = run.sprites ? new Image() : null;
-  if (image) image.src = run.sprites.url;
+function unpack(run, piece) {
+  const cut = ([offset, length]) => piece.slice(offset, offset + length);
+  const decode = (place, Type) => (place ? new Type(cut(place).buffer) : null);
   return {
     ...run,
-    image,
+    image: run.sprites ? picture(cut(run.sprites.at), run.sprites.kind) : null,
     xy: decode(run.xy, Int16Array),
     cls: decode(run.cls, Uint16Array),
     task: decode(run.task, Uint16Array),
@@ -88,6 +90,13 @@ function unpack(run) {
     head: decode(run.head, Int16Array),
     etf: decode(run.etf, Int16Array),
   };
+}
+
+function picture(content, type) {
+  const image = new Image(), url = URL.createObjectURL(new Blob([content], { type }));
+  image.addEventListener("load", () => URL.revokeObjectURL(url));
+  image.src = url;
+  return image;
 }
 
 class Player {
@@ -139,8 +148,10 @@ class Player {
     const moved = first || data.step !== this.data.step;
     this.data = data;
     if (!first) this.show = { ...this.show, ...data.show };
-    this.runs = data.runs.map(unpack);
+    const piece = pieceOf(data.blob);
+    this.runs = data.runs.map((run) => unpack(run, piece));
     this.count = Math.max(...this.runs.map((run) => run.steps.length));
+    this.crowded = this.runs.some((run) => run.cls.length + run.meanTask.length > MANY);
     if (moved) this.t = this.step = clamp(data.step || 0, 0, this.count - 1);
     this.hover = this.picked = this.focusTask = null;
     this.overlayToken = null;
@@ -440,7 +451,8 @@ class Player {
       this.t = this.glide.from + (this.glide.to - this.glide.from) * ease(share);
       if (share === 1) { this.t = this.glide.to; this.glide = null; }
     }
-    this.draw();
+    this.odd = Boolean(this.glide) && this.crowded && !this.odd;
+    if (!this.odd) this.draw();
     if (this.playing || this.glide) this.request = requestAnimationFrame(this.frame);
   }
 

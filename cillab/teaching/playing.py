@@ -1,6 +1,6 @@
 """The player of the app in a notebook: the same JavaScript, wrapped by anywidget."""
 
-from typing import Any
+import base64
 
 import anywidget
 import traitlets
@@ -54,5 +54,6 @@ def player(*runs: Run, step: int | None = None, plane: str = "classes", **show: 
         raise InvalidRequestError("The features of this run have no common plane: no step yet, or their width changes.")
     last = max(len(one.snapshots) for one in named) - 1
     token = "|".join([plane, *(f"{run.name} {run.steps[-1]}" for run in runs)])
-    data: dict[str, Any] = pack(named, ready, token, _HUES)
-    return Player(data={**data, "show": show}, step=last if step is None else step)
+    facts, blob = pack(named, ready, token, _HUES)
+    data = {**facts, "blob": base64.b64encode(blob).decode(), "show": show}
+    return Player(data=data, step=last if step is None else step)

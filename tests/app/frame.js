@@ -1,7 +1,8 @@
 // One draw of the player with 2,000 points and 20 steps over 2,000 bare dots on a canvas of the same size, drawn in turn.
   () => {
   const N = 2000, T = 20, K = 100;
-  const big = (a) => { const u = new Uint8Array(a.buffer); let s = ""; for (let i = 0; i < u.length; i += 8192) s += String.fromCharCode(...u.subarray(i, i + 8192)); return btoa(s); };
+  const piece = new Uint8Array(2 ** 20); let end = 0;
+  const big = (a) => { piece.set(new Uint8Array(a.buffer), end); end += a.byteLength; return [end - a.byteLength, a.byteLength]; };
   let x = 7; const r = () => (x = (x * 16807) % 2147483647) / 2147483647;
   const xy = Int16Array.from({length: N * T * 2}, () => (r() - 0.5) * 60000);
   const run = { title: "t", alt: "a", probe: "p", ids: [...Array(N).keys()].map(String), names: [...Array(K).keys()].map(String),
@@ -11,7 +12,7 @@
     meanTask: big(Uint16Array.from({length: K}, (_, i) => Math.floor(i / 5))), head: null, accuracy: null, sprites: null };
   const root = document.createElement("div"); root.style.width = "900px"; document.body.append(root);
   const style = document.createElement("style"); style.textContent = ".pane canvas { width: 850px; height: 500px; display: block; }"; document.head.append(style);
-  const player = window.mount(root, {token: "t", step: T - 1, runs: [run], tasks: run.steps.map((_, i) => ({label: String(i), title: ""})), colours: {light: ["#0072B2", "#E08E00"], dark: ["#0072B2", "#E08E00"]}}, () => {});
+  const player = window.mount(root, {token: "t", step: T - 1, blob: {getChildAt: () => ({get: () => piece})}, runs: [run], tasks: run.steps.map((_, i) => ({label: String(i), title: ""})), colours: {light: ["#0072B2", "#E08E00"], dark: ["#0072B2", "#E08E00"]}}, () => {});
   const bare = document.createElement("canvas"), pen = bare.getContext("2d");
   bare.width = 850; bare.height = 500; document.body.append(bare);
   const dots = () => {

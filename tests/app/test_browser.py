@@ -286,15 +286,16 @@ def test_cursors_follow_the_step_where_the_chart_is_not_drawn_anew(page, address
     page.locator(".pane canvas").focus()
     page.keyboard.press("End")
     page.get_by_role("heading", name="Task 5 of 5").wait_for(timeout=_WAIT_MS)
-    page.wait_for_function("() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p.here).length === 3")
+    page.wait_for_function("() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p.here).length === 4")
     page.wait_for_timeout(500)
     for step in (5, 4):
         found = page.evaluate(_CURSORS)
         assert {name: len(cursors) for name, cursors in found.items()} == {
-            "collapse": 4, "accuracy_matrix": 1, "angles": 0, "drift": 1
+            "collapse": 4, "accuracy_matrix": 1, "angles": 1, "drift": 1
         }  # fmt: skip
         for name, cursors in found.items():
-            where = step - 0.5 if name == "accuracy_matrix" else step  # the end of the frame around a row
+            # the end of the frame around a row; the cosine in a simplex of four classes a task
+            where = {"accuracy_matrix": step - 0.5, "angles": -1 / (4 * step - 1)}.get(name, step)
             for cursor in cursors:
                 assert cursor["drawn"] == pytest.approx(where, abs=0.05)
                 assert cursor["kept"] == pytest.approx(where)
@@ -304,6 +305,37 @@ def test_cursors_follow_the_step_where_the_chart_is_not_drawn_anew(page, address
         page.wait_for_timeout(1000)
         page.set_viewport_size({"width": 1180, "height": 900})  # plotly draws all of it anew: the cursor stays
         page.wait_for_timeout(1500)
+
+
+# Where the outlines of the angles, their fillings, the line of the simplex and its name are drawn.
+_OUTLINES = """() => {
+  const plot = [...document.querySelectorAll(".js-plotly-plot")].find(plot => plot.layout.meta.figure === "angles");
+  const drawn = plot.querySelectorAll(".scatterlayer .js-line, .scatterlayer .js-fill, .shapelayer path");
+  const measures = [...drawn].flatMap(path => {
+    const box = path.getBBox();
+    return [box.x, box.y, box.width, box.height, path.getTotalLength()];
+  });
+  const frame = plot.getBoundingClientRect(), words = plot.querySelector(".annotation-text").getBoundingClientRect();
+  return [...measures, words.x - frame.x, words.y - frame.y];
+}"""
+
+
+def test_outlines_that_were_moved_lie_where_plotly_draws_them(page, address) -> None:
+    ready(page, f"{address}/step_through?run=first&step=0")
+    page.locator(".js-plotly-plot").nth(3).wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(1000)
+    before = page.evaluate(_OUTLINES)
+    page.locator(".pane canvas").focus()
+    page.keyboard.press("End")
+    page.get_by_role("heading", name="Task 5 of 5").wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(1000)
+    moved = page.evaluate(_OUTLINES)
+    ready(page, f"{address}/step_through?run=first&step=4")
+    page.locator(".js-plotly-plot").nth(3).wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(1000)
+    assert len(moved) == 7 * 5 + 2
+    assert moved == pytest.approx(page.evaluate(_OUTLINES), abs=1)  # plotly puts words on whole pixels
+    assert max(abs(a - b) for a, b in zip(before, moved, strict=True)) > 20
 
 
 # For every line with points: its values, and where they are drawn, in the units of the axis.

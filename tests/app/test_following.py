@@ -3,7 +3,7 @@
 import pytest
 
 from cillab import figures
-from cillab.figures.following import FOLLOWING, moment, read
+from cillab.figures.following import BENT, FOLLOWING, moment, read
 from cillab.runs import Run
 from tests.app.conftest import ROOT
 from tests.runs.synthetic import write_synthetic_run
@@ -30,13 +30,22 @@ def test_a_moment_is_the_whole_figure_at_that_step(name, run) -> None:
         assert cursors
         for shape in cursors:
             assert {corner: shape[corner] for corner in found.cursor} == found.cursor
+        for note in whole.figure.layout.annotations:
+            assert note.name != "cursor" or note.x == found.cursor["x0"]
+        assert bool(found.lines) == (name in BENT)
+        for trace, values in found.lines:
+            assert list(whole.figure.data[trace].y) == values
 
 
 @pytest.mark.parametrize("name", FOLLOWING)
-def test_nothing_but_the_cursor_depends_on_the_step(name, run) -> None:
+def test_nothing_but_cursor_and_lines_depends_on_the_step(name, run) -> None:
     first, last = (getattr(figures, name)(run, step).figure.to_dict() for step in (run.steps[0], run.steps[-1]))
     for figure in (first, last):
-        figure["layout"]["shapes"] = [shape for shape in figure["layout"]["shapes"] if shape["name"] != "cursor"]
+        for kind in ("shapes", "annotations"):
+            figure["layout"][kind] = [one for one in figure["layout"].get(kind, []) if one.get("name") != "cursor"]
+        if name in BENT:
+            for trace in figure["data"]:
+                del trace["y"]
     assert repr(first) == repr(last)
 
 

@@ -3,6 +3,7 @@
 import base64
 import shutil
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,13 +22,15 @@ def run(tmp_path_factory) -> Run:
     return Run(write_synthetic_run(tmp_path_factory.mktemp("runs") / "one", probe=90))
 
 
-def decoded(text: str, dtype: type) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), dtype)
+def read(blob: str, place: tuple[int, int], dtype: type) -> np.ndarray:
+    offset, length = place
+    return np.frombuffer(base64.b64decode(blob)[offset : offset + length], dtype)
 
 
 def test_the_state_holds_every_probe_point_at_every_step(run) -> None:
     state = player(run).get_state()
     (packed,) = state["data"]["runs"]
+    decoded = partial(read, state["data"]["blob"])
     steps = len(run.steps)
     assert state["step"] == steps - 1
     flat = flatten(run, name(run).snapshots)
@@ -39,6 +42,8 @@ def test_the_state_holds_every_probe_point_at_every_step(run) -> None:
         np.testing.assert_array_equal(order[answers[at]], run.snapshot(step)["predictions"])
     np.testing.assert_array_equal(order[decoded(packed["cls"], np.uint16)], run.probe.labels)
     np.testing.assert_allclose(packed["accuracy"], run.metrics().over("accuracy/seen", run.steps))
+    assert run.probe.sprites is not None
+    assert decoded(packed["sprites"]["at"], np.uint8).tobytes() == run.probe.sprites.read_bytes()
     assert packed["steps"][0]["label"] == f"Task 1 of {len(run.info.tasks)}"
     assert str(run.path.parent) not in str(state["data"])  # nothing of this machine
 
