@@ -6,15 +6,17 @@ Every method learns two tasks of shields on the bundled model, or (`--full-size`
 tower, with random weights, where a step costs what it costs in the papers; the second task is measured. "bare" wears
 the same deltas on the same backbone, trains the same parameters with the same optimiser, and its loss is the mean
 square of the features (and of the class texts, where a prompt is trained): no augmentation, no memory, no progress, no
-statistics. `step` is the ratio of the two times per step, `beside` the share of the task's time that is spent outside
-gradient steps and outside passes of images through the backbone: statistics, simplex, transport, sampling, encoding of
-class names.
+statistics. The two take turns, step by step, so that whatever else the machine does meets both; `step` is the median
+over steps of the ratio of their times. `beside` is the share of the task's time that is spent outside gradient steps
+and outside passes of images through the backbone: statistics, simplex, transport, sampling, encoding of class names.
 """
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 import parts_full_size
@@ -31,6 +33,7 @@ from cillab.parts.fitting import FitParams, attention_for
 from cillab.parts.text_head import TextHead
 
 DEFAULT = ("finetune", "min", "ncptm", "coop", "dmc", "dmc-ot", "cpt")
+TURNS = 60  # steps of a stage that are compared
 IMAGE_STAGES = ("finetune", "noise", "adapt", "images", "prompts", "joint")
 
 
@@ -42,7 +45,6 @@ class Watch:
         self.trained: dict[str, tuple[list[nn.Parameter], FitParams]] = {}
         self.worn: tuple[Any, ...] = ()
         self.seconds: dict[str, float] = {}
-        self.steps: dict[str, int] = {}
         self.backbone_seconds = 0.0
 
     def __enter__(self) -> "Watch":
@@ -64,55 +66,64 @@ class Watch:
             return self._descend(batches, steps, groups, loss, how, **more)
 
         self.backbone.embed = embed
-        for name in ("fitting", "decoupled", "prompting"):
-            module = __import__(f"cillab.parts.{name}", fromlist=[name])
-            if hasattr(module, "descend"):
-                module.descend = descend
+        self._hosts = [m for m in list(sys.modules.values()) if vars(m).get("descend") is self._descend]
+        for module in self._hosts:
+            module.__dict__["descend"] = descend
         return self
 
     def __exit__(self, *_: object) -> None:
         del self.backbone.embed
-        for name in ("fitting", "decoupled", "prompting"):
-            module = __import__(f"cillab.parts.{name}", fromlist=[name])
-            if hasattr(module, "descend"):
-                module.descend = self._descend
+        for module in self._hosts:
+            module.__dict__["descend"] = self._descend
 
-    def observe(self, task: Task) -> float:
-        """Seconds of the whole task; those of each stage stand in `seconds`."""
-        whole = began = time.perf_counter()
+    def observe(self, task: Task, bare: "Bare") -> float:
+        """Seconds of the whole task without its bare steps; those of each stage stand in `seconds`."""
+        whole = 0.0
+        began = time.perf_counter()
         for progress in self.learner.observe(task):
-            now = time.perf_counter()
-            self.seconds[progress.stage] = self.seconds.get(progress.stage, 0.0) + now - began
-            self.steps[progress.stage] = self.steps.get(progress.stage, 0) + 1
-            began = now
-        return time.perf_counter() - whole
+            stage, took = progress.stage, time.perf_counter() - began
+            whole += took
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + took
+            if stage in self.trained and 1 < progress.step <= TURNS:  # the first step also sets the stage up
+                bare.turn(self, stage, took)
+            began = time.perf_counter()
+        return whole + time.perf_counter() - began
 
 
-def bare_step(watch: Watch, stage: str, pixels: Tensor, names: list[str], steps: int = 12) -> float:
-    """Median seconds of forward, backward and optimiser step of the parameters that `stage` trained."""
-    trained, how = watch.trained[stage]
-    prompt = next((p for p in watch.learner.parts().values() if isinstance(p, TextPrompt)), None)
-    texts = prompt if prompt is not None and any(p is q for p in trained for q in prompt.parameters()) else None
-    optimiser = fitting._optimiser([{"params": trained}], how.model_copy(update={"lr": 1e-12, "weight_decay": 0.0}))
-    fitting._require_grad(trained, True)
-    times = []
-    for _ in range(steps):
+class Bare:
+    """Steps of the parameters that a stage trains, and of nothing else, in turn with those of the stage."""
+
+    def __init__(self, pixels: Callable[[int], Tensor], names: Callable[[], list[str]]) -> None:
+        self.pixels, self.names = pixels, names
+        self.turns: dict[str, list[tuple[float, float]]] = {}
+        self._kept: dict[str, tuple[torch.optim.Optimizer, TextPrompt | None, Tensor]] = {}
+
+    def turn(self, watch: Watch, stage: str, took: float) -> None:
+        """One bare step, beside a step of the stage that took so many seconds."""
+        optimiser, prompt, pixels = self._kept.get(stage) or self._kept.setdefault(stage, self._ready(watch, stage))
+        if stage not in IMAGE_STAGES and prompt is None:
+            return  # a stage on features: there is no backbone in it to compare with
         began = time.perf_counter()
         with torch.enable_grad(), attention_for(watch.backbone):
             terms = []
             if stage in IMAGE_STAGES:
                 with watch.backbone.wearing(*watch.worn):
                     terms.append(watch.backbone.embed(pixels).square().mean())
-            if texts is not None:
+            if prompt is not None:
                 head = watch.learner.parts().get("text")
-                rows = head.encode() if isinstance(head, TextHead) else texts.encode(names)
+                rows = head.encode() if isinstance(head, TextHead) else prompt.encode(self.names())
                 terms.append(rows.square().mean())
             optimiser.zero_grad(set_to_none=True)
             torch.stack(terms).sum().backward()
         optimiser.step()
-        times.append(time.perf_counter() - began)
-    fitting._require_grad(trained, False)
-    return sorted(times[2:])[len(times[2:]) // 2]
+        self.turns.setdefault(stage, []).append((took, time.perf_counter() - began))
+
+    def _ready(self, watch: Watch, stage: str) -> tuple[torch.optim.Optimizer, TextPrompt | None, Tensor]:
+        trained, how = watch.trained[stage]
+        prompts = [part for part in watch.learner.parts().values() if isinstance(part, TextPrompt)]
+        prompt = next((one for one in prompts if any(p is q for p in trained for q in one.parameters())), None)
+        still = how.model_copy(update={"lr": 1e-12, "weight_decay": 0.0})  # nothing is learnt by bare steps
+        return fitting._optimiser([{"params": trained}], still), prompt, self.pixels(how.batch_size)
 
 
 def measure(name: str, classes: int, per_class: int, full_size: bool) -> Iterator[dict[str, Any]]:
@@ -123,20 +134,19 @@ def measure(name: str, classes: int, per_class: int, full_size: bool) -> Iterato
     learner = cillab.learner(name, backbone)
     if name != "ncptm":  # its adapters train in the first task alone
         learn(learner, stream[0])
+    bare = Bare(
+        lambda size: backbone.pixels(next(stream[0].batches(size))[0]),
+        lambda: [stream.class_names[c] for c in learner.seen],
+    )
     with Watch(learner) as watch:
-        whole = watch.observe(stream[0 if name == "ncptm" else 1])
-        names = [stream.class_names[c] for c in learner.seen]
-        gradient = sum(watch.seconds[stage] for stage in watch.trained)
-        beside = max(0.0, whole - gradient - watch.backbone_seconds)
-        for stage, (_, how) in watch.trained.items():
-            pixels = backbone.pixels(stream[0].batches(how.batch_size).__next__()[0])
-            try:
-                bare = bare_step(watch, stage, pixels, names)
-            except (RuntimeError, StopIteration):  # a stage on features: there is no backbone in it to compare with
-                continue
-            own = watch.seconds[stage] / watch.steps[stage]
-            yield {"learner": name, "stage": stage, "step_ms": 1000 * own, "bare_ms": 1000 * bare,
-                   "step": own / bare, "beside": beside / whole, "task_s": whole}  # fmt: skip
+        whole = watch.observe(stream[0 if name == "ncptm" else 1], bare)
+    gradient = sum(watch.seconds[stage] for stage in watch.trained)
+    beside = max(0.0, whole - gradient - watch.backbone_seconds)
+    for stage, turns in bare.turns.items():
+        yield {"learner": name, "stage": stage, "step_ms": 1000 * median(own for own, _ in turns),
+               "bare_ms": 1000 * median(other for _, other in turns),
+               "step": median(own / other for own, other in turns), "n": len(turns),
+               "beside": beside / whole, "task_s": whole}  # fmt: skip
 
 
 if __name__ == "__main__":

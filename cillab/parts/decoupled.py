@@ -131,15 +131,17 @@ def text_stage(
     old = tuple(c for c in memory.classes if c not in task.classes) if how.replay else ()
     count = len(taken[1])
 
+    steps = -(-count // how.text_batch)
+
     def batches(epoch: int) -> Iterator[Taken]:
         draws = rng.stream(seed, "text", task.index, epoch)
-        each = -(-how.text_batch // len(task.classes))
-        for features, labels in shuffled(taken, how.text_batch, draws):
-            parts = [(features, labels)]
-            if how.current == "gaussian":
-                parts = [memory.sample(each, draws, task.classes, how.floor)]
-            if old:
-                parts.append(memory.sample(how.replay, draws, old, how.floor))
+        sides = [shuffled(taken, how.text_batch, draws)]
+        if how.current == "gaussian":
+            each = -(-how.text_batch // len(task.classes))
+            sides = [memory.batches(steps, each, draws, task.classes, how.floor)]
+        if old:
+            sides.append(memory.batches(steps, how.replay, draws, old, how.floor))
+        for parts in zip(*sides, strict=True):
             yield torch.cat([v for v, _ in parts]), torch.cat([y for _, y in parts])
 
     def loss(features: Tensor, labels: Tensor) -> Tensor:
@@ -147,7 +149,6 @@ def text_stage(
         value = balanced_cross_entropy(text(features, rows), labels, text.classes)
         return value if extra is None else value + extra(rows)
 
-    steps = -(-count // how.text_batch)
     per_epoch = count + steps * how.replay * len(old)
     yield from descend(
         batches, steps, trained, loss, text_schedule(how), stage="text", total=how.text_epochs * per_epoch,

@@ -154,8 +154,8 @@ def balanced_cross_entropy(
     """
     columns = columns_of(labels, classes)
     counts = torch.bincount(columns, minlength=len(classes))
-    weights = 1 / (counts[columns] * (counts > 0).sum())
-    return (weights * F.cross_entropy(logits, columns, reduction="none")).sum()
+    weights = (counts > 0) / (counts.clamp(min=1) * (counts > 0).sum())
+    return F.cross_entropy(logits, columns, weight=weights.to(logits.dtype), reduction="sum")
 
 
 def shuffled(taken: Taken, batch: int, draws: torch.Generator) -> Iterator[Taken]:

@@ -6,6 +6,7 @@ import torch
 
 from cillab.core.errors import DataError, NotObservedError
 from cillab.core.state import pack, unpack
+from cillab.parts import gaussian_memory
 from cillab.parts.gaussian_memory import GaussianMemory
 
 DIM = 6
@@ -73,6 +74,23 @@ def test_a_part_of_a_memory_stays_as_it_was() -> None:
     for name, value in part.state().tensors.items():
         assert torch.equal(value, before[name])
     assert not torch.equal(part.means, memory.means)
+
+
+@pytest.mark.parametrize("block", [1, 1 << 22])
+def test_batches_are_one_sample_dealt_out(block, monkeypatch) -> None:
+    """What is drawn for several steps at once, class by class, goes to them in turn."""
+    monkeypatch.setattr(gaussian_memory, "_BLOCK", block)
+    memory = filled()
+    dealt = list(memory.batches(5, 3, rng(2), (33, 401)))
+    assert [len(features) for features, _ in dealt] == [6] * 5
+    assert all(labels.tolist() == [33] * 3 + [401] * 3 for _, labels in dealt)
+    together = torch.stack([features.unflatten(0, (2, 3)) for features, _ in dealt], dim=1).flatten(1, 2)
+    if block > 1:
+        torch.testing.assert_close(together.flatten(0, 1), memory.sample(15, rng(2), (33, 401))[0])
+    else:
+        draws = rng(2)
+        torch.testing.assert_close(dealt[0][0], memory.sample(3, draws, (33, 401))[0])
+        torch.testing.assert_close(dealt[1][0], memory.sample(3, draws, (33, 401))[0])
 
 
 def test_mapped_samples_have_the_mapped_moments() -> None:
