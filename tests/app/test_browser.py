@@ -255,6 +255,8 @@ def test_the_keys_alone_select_and_choose(page, address) -> None:
     page.keyboard.press("Escape")  # the cross goes
     page.keyboard.press("Escape")  # and then the selection
     page.wait_for_selector(".player[data-selected='0']", timeout=_WAIT_MS)
+    page.wait_for_url(lambda url: "sel=" not in url, timeout=_WAIT_MS)
+    page.wait_for_timeout(500)  # the gallery of all images comes with it: a button that has the focus now would go
     page.locator(".gallery button").nth(3).focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**point=*", timeout=_WAIT_MS)
