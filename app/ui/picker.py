@@ -101,7 +101,7 @@ def badge(run: Opened) -> None:
         ("backbone", p.backbone),
         ("transform", p.transform),
         ("data digest", (p.data_digest or "")[:8]),
-        ("commit", info.versions.get("commit", "")[:8]),
+        ("commit", _short(info.versions.get("commit", ""))),
         ("device", info.device),
     ]
     body = "".join(f"<span><b>{html.safe(k)}</b>{html.safe(v)}</span>" for k, v in rows if v not in (None, ""))
@@ -110,6 +110,12 @@ def badge(run: Opened) -> None:
         export.command(run)
     if run.liveness != "finished":
         tell(run)
+
+
+def _short(commit: str) -> str:
+    """Eight digits, and whether files had been changed since."""
+    digits, _, changed = commit.partition("-")
+    return digits[:8] + (", changed" if changed else "")
 
 
 def tell(run: Opened) -> None:
