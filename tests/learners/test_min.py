@@ -114,6 +114,15 @@ def test_ablated_part_stays_zero() -> None:
     assert any(t.any() for slot in sigma_only.noise for t in slot.generators[0].sigma.parameters())
 
 
+def test_the_backbone_has_a_rate_of_its_own_in_the_first_session() -> None:
+    learner = taught(1, first_session=True, first_lr=3e-4)
+    groups = learner.trained(LinearHead(learner.params.expansion), first=True)
+    assert [group.get("lr") for group in groups] == [None, 3e-4]
+    branches = [p for slot in learner.noise for p in slot.branch.parameters()]
+    assert {id(p) for p in groups[1]["params"]} == {id(p) for p in [*learner.norms.parameters(), *branches]}
+    assert len(learner.trained(LinearHead(learner.params.expansion), first=False)) == 1
+
+
 def test_first_session_trains_branches_and_norms_only_there() -> None:
     learner = taught(1, first_session=True)
     branch = [slot.branch.weight.clone() for slot in learner.noise if slot.branch is not None]
