@@ -1,4 +1,4 @@
-"""What `player.js` takes: runs as small typed arrays, from some hundred kilobytes up to three megabytes at 100 tasks."""
+"""What `player.js` takes: runs as small typed arrays, some hundred kilobytes, three megabytes at 100 tasks."""
 
 import base64
 import hashlib
