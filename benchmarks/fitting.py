@@ -22,8 +22,8 @@ from torch import Tensor
 from cillab.backbones import make_backbone
 from cillab.backbones.overlay import Overlay
 from cillab.core.contract import Backbone, Task
-from cillab.parts.fitting import FitParams, attention_for, fit
-from cillab.parts.heads import LinearHead
+from cillab.parts.fitting import Fit, attention_for, fit
+from cillab.parts.heads import Linear
 
 CLASSES = 10
 
@@ -49,10 +49,10 @@ class InMemory(Task):
 
 
 def measure(
-    backbone: Backbone, task: InMemory, how: FitParams, rounds: int, compare_attention: bool
+    backbone: Backbone, task: InMemory, how: Fit, rounds: int, compare_attention: bool
 ) -> dict[str, object]:
     """Images per second of both loops (or of both attention kernels in the bare one), medians over `rounds`."""
-    head = LinearHead(backbone.feature_dim).to(backbone.device)
+    head = Linear(backbone.feature_dim).to(backbone.device)
     head.grow(task.classes)
     theta = Overlay(backbone, "*")
     ready = backbone.pixels(task.images)
@@ -128,7 +128,7 @@ def main() -> None:
     args = parser.parse_args()
     backbone = make_backbone(args.backbone, weights=args.weights, image_size=args.image_size)
     task = InMemory(args.images, args.stored_size, backbone.device)
-    found = measure(backbone, task, FitParams(epochs=1, lr=1e-4), args.rounds, args.compare_attention)
+    found = measure(backbone, task, Fit(epochs=1, lr=1e-4), args.rounds, args.compare_attention)
     about = {
         "benchmark": "fitting",
         "backbone": backbone.tag,

@@ -29,7 +29,7 @@ from cillab.core.contract import Learner, Task
 from cillab.learners import learners
 from cillab.learners.checks import learn
 from cillab.parts import fitting
-from cillab.parts.fitting import FitParams, attention_for
+from cillab.parts.fitting import Fit, attention_for
 from cillab.parts.text_head import TextHead
 
 DEFAULT = ("finetune", "min", "ncptm", "coop", "dmc", "dmc-ot", "cpt")
@@ -42,7 +42,7 @@ class Watch:
 
     def __init__(self, learner: Learner[Any]) -> None:
         self.learner, self.backbone = learner, learner.backbone  # pyright: ignore[reportAttributeAccessIssue]
-        self.trained: dict[str, tuple[list[nn.Parameter], FitParams]] = {}
+        self.trained: dict[str, tuple[list[nn.Parameter], Fit]] = {}
         self.worn: tuple[Any, ...] = ()
         self.seconds: dict[str, float] = {}
         self.backbone_seconds = 0.0
@@ -59,7 +59,7 @@ class Watch:
                 self.backbone_seconds += time.perf_counter() - began
             return out
 
-        def descend(batches: Any, steps: int, parameters: Any, loss: Any, how: FitParams, **more: Any) -> Iterator[Any]:
+        def descend(batches: Any, steps: int, parameters: Any, loss: Any, how: Fit, **more: Any) -> Iterator[Any]:
             groups = [g if isinstance(g, dict) else {"params": [g]} for g in parameters]
             groups = [{**g, "params": list(g["params"])} for g in groups]
             self.trained[more["stage"]] = ([p for g in groups for p in g["params"]], how)
@@ -110,7 +110,7 @@ class Bare:
                 with watch.backbone.wearing(*watch.worn):
                     terms.append(watch.backbone.embed(pixels).square().mean())
             if prompt is not None:
-                head = watch.learner.parts().get("text")
+                head = watch.learner.parts().get("classifier")
                 rows = head.encode() if isinstance(head, TextHead) else prompt.encode(self.names())
                 terms.append(rows.square().mean())
             optimiser.zero_grad(set_to_none=True)

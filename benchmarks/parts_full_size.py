@@ -19,6 +19,7 @@ import open_clip
 import timm
 import torch
 import torch.nn.functional as F
+from cillab.learners.dmc import DMCOTParams
 
 from cillab.backbones.clip import ClipBackbone, clip_anatomy
 from cillab.backbones.lora import LoRA
@@ -28,13 +29,12 @@ from cillab.backbones.vision import TimmBackbone, timm_anatomy
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
 from cillab.geometry.etf import nearest_etf
-from cillab.learners.dmc_ot import DMCOTParams
 from cillab.learners.min import MiNParams
 from cillab.learners.ncptm import NCPTMParams
 from cillab.parts.calibration import Pairs, gaussian
 from cillab.parts.fitting import attention_for
 from cillab.parts.gaussian_memory import GaussianMemory
-from cillab.parts.heads import RidgeHead
+from cillab.parts.heads import Ridge
 
 HALF = (0.5, 0.5, 0.5)
 VIEW = Preprocessing(224, 0.9, "bicubic", HALF, HALF)
@@ -122,17 +122,17 @@ def main(images: int, batch: int, expansion: int) -> None:
     memory, add = statistics(images, DIM)
     simplex = seconds(lambda: nearest_etf(memory.means))
     # a later task of ncptm has no gradient step on images at all; the first one has
-    report("ncptm, first task", images * (NCPTMParams().epochs * step + look), {"statistics": add, "simplex": simplex})
+    report("ncptm, first task", images * (NCPTMParams().fit.epochs * step + look), {"statistics": add, "simplex": simplex})
     report("ncptm, later task", images * look, {"statistics": add, "simplex": simplex})
 
-    ridge = RidgeHead(expansion, 10.0)
+    ridge = Ridge(expansion, 10.0)
     ridge.grow(tuple(range(CLASSES)))
     phi, labels = F.relu(torch.randn(images, expansion)), torch.randint(0, CLASSES, (images,))
     sums = seconds(lambda: ridge.add(phi, labels), repeats=1)
     solve = seconds(ridge.solve, repeats=1)
     how = MiNParams()
     passes = how.augmented_passes + 2  # augmented, clean, prototype
-    report(f"min, D = {expansion}", images * (how.epochs * step + passes * look),
+    report(f"min, D = {expansion}", images * (how.fit.epochs * step + passes * look),
            {"ridge sums": sums * (how.augmented_passes + 1), "ridge solutions": 2 * solve})  # fmt: skip
 
     del backbone, ridge, phi

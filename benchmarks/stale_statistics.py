@@ -16,10 +16,10 @@ import torch
 import cillab
 from cillab.learners.checks import learn
 from cillab.learners.min import MiN, MiNParams
-from cillab.parts.heads import RidgeHead
+from cillab.parts.heads import Ridge
 
 
-def accuracy(learner: MiN, ridge: RidgeHead, images: torch.Tensor, labels: torch.Tensor) -> float:
+def accuracy(learner: MiN, ridge: Ridge, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Share of images whose largest ridge score is that of their class."""
     seen = torch.tensor(ridge.classes)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def measure(data: str, variant: Any, lr: float, seed: int, per_class: int | None
     """Accuracy after the last task with the sums as they are and with fresh ones, and how far features have moved."""
     backbone = cillab.backbone("bundled:vit")
     stream = cillab.stream(data, split="B0-Inc10", seed=seed, train_per_class=per_class).on(backbone)
-    learner = MiN(backbone, MiNParams(variant=variant, lr=lr), seed=seed)
+    learner = MiN(backbone, MiNParams.model_validate({"variant": variant, "fit.lr": lr}), seed=seed)
     first = stream.train(0).images[:256]
     learn(learner, stream[0])
     with torch.no_grad():
@@ -40,7 +40,7 @@ def measure(data: str, variant: Any, lr: float, seed: int, per_class: int | None
         learn(learner, stream[index])
     with torch.no_grad():
         now = learner.features(first)
-    fresh = RidgeHead(learner.params.expansion, learner.params.gamma)
+    fresh = Ridge(learner.params.expansion, learner.params.gamma)
     fresh.grow(learner.seen)
     for index in range(len(stream)):
         for images, labels in stream[index].batches(256):

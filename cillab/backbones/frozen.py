@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
-from cillab.core.contract import Backbone, Delta
+from cillab.core.contract import Backbone, Conditional, Delta
 from cillab.core.errors import InvalidRequestError, nearest
 from cillab.core.pixels import Preprocessing, evaluation_crop, normalise
 
@@ -99,7 +99,8 @@ class FrozenBackbone(Backbone):
             for delta in deltas:
                 if any(delta is other for other in self._worn):
                     raise RuntimeError(f"{type(delta).__name__} is worn already: it would be applied twice.")
-                stack.enter_context(delta.worn_by(self.module))
+                if not isinstance(delta, Conditional):  # those are put on for each forward pass, once they have seen
+                    stack.enter_context(delta.worn_by(self.module))
                 self._worn.append(delta)
                 stack.callback(self._worn.remove, delta)
             yield
@@ -130,6 +131,32 @@ class FrozenBackbone(Backbone):
 
     def embed(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
         """Features of normalised pixels, with gradient, in float32; never remembered."""
+        if not self._conditional():
+            return self._embed(pixels)
+        with torch.no_grad(), self.autocast():
+            query = self._forward(pixels).float()
+        return self._embed_conditional(pixels, query)
+
+    def _conditional(self) -> list[Conditional]:
+        """What is worn and depends on the image."""
+        return [delta for delta in self._worn if isinstance(delta, Conditional)]
+
+    def _embed_conditional(
+        self, pixels: Float[Tensor, "image 3 size size"], query: Float[Tensor, "image feature"]
+    ) -> Float[Tensor, "image feature"]:
+        """One forward pass under deltas that have seen the naked features of these very images."""
+        worn = self._conditional()
+        with ExitStack() as stack:
+            for delta in worn:
+                delta.see(query)
+                stack.enter_context(delta.worn_by(self.module))
+            features = self._embed(pixels)
+            for delta in worn:
+                features = delta.read(features)
+        return features
+
+    def _embed(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+        """One forward pass under what is on the module now."""
         with ExitStack() as stack:
             for tap in self._taps:  # hooked now, not earlier, so that they run after the hooks of what is worn
                 for name in tap.names:
@@ -154,27 +181,50 @@ class FrozenBackbone(Backbone):
         enabled, or under a tap, nothing is remembered or looked up.
         """
         if torch.is_grad_enabled() or self._taps:
-            return self._by_chunks(images)
+            return self._by_chunks(images, self.embed)
+
+        conditional = self._conditional()
+        queries = self._remembered(images, without=conditional) if conditional else None
+        return self._remembered(images, queries=queries)
+
+    def _remembered(
+        self,
+        images: UInt8[Tensor, "image 3 height width"],
+        *,
+        without: Sequence[Conditional] = (),
+        queries: Float[Tensor, "image feature"] | None = None,
+    ) -> Float[Tensor, "image feature"]:
+        """Features from memory, or computed: those `without` some deltas, or those of deltas that get `queries`."""
 
         def compute(missing: Int64[Tensor, " missing"]) -> Float[Tensor, "missing feature"]:
-            all_missing = len(missing) == len(images)  # then the images themselves, without gathering them
-            return self._by_chunks(images if all_missing else images[missing.to(images.device)])
+            whole = len(missing) == len(images)  # then the images themselves, without gathering them
+            some = images if whole else images[missing.to(images.device)]
+            if queries is None:
+                return self._by_chunks(some, self._embed if without else self.embed)
+            theirs = queries if whole else queries[missing.to(queries.device)]
+            return self._by_chunks(some, self._embed_conditional, theirs)
 
-        return self.memory.recall(self.feature_key(), image_digests(images), compute).to(self._device)
+        return self.memory.recall(self.feature_key(without), image_digests(images), compute).to(self._device)
 
-    def _by_chunks(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
+    def _by_chunks(
+        self,
+        images: UInt8[Tensor, "image 3 height width"],
+        forward: Callable[..., Float[Tensor, "image feature"]],
+        *beside: Float[Tensor, "image feature"],
+    ) -> Float[Tensor, "image feature"]:
         """Batches of at most CHUNK images and of nearly equal size; one batch under a tap."""
         count = len(images)
         if count == 0:
             return torch.zeros(0, self.feature_dim, device=self._device)
         if self._taps:
-            return self.embed(self.pixels(images))
+            return forward(self.pixels(images), *beside)
         if self.precision == "bf16" and count < SMALLEST_BF16_BATCH:
             # Padded, so that the features of an image are the same bits alone and in company.
-            padded = images.repeat(-(-SMALLEST_BF16_BATCH // count), 1, 1, 1)[:SMALLEST_BF16_BATCH]
-            return self.embed(self.pixels(padded))[:count]
-        chunks = torch.tensor_split(images, -(-count // CHUNK))
-        return torch.cat([self.embed(self._pixels_of(chunk)) for chunk in chunks])
+            again = torch.arange(SMALLEST_BF16_BATCH, device=images.device) % count
+            return forward(self.pixels(images[again]), *(x[again.to(x.device)] for x in beside))[:count]
+        parts = -(-count // CHUNK)
+        chunks = zip(*(torch.tensor_split(x, parts) for x in (images, *beside)), strict=True)
+        return torch.cat([forward(self._pixels_of(chunk), *own) for chunk, *own in chunks])
 
     def _pixels_of(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 size size"]:
         """As `pixels`, but in the same memory every time: fresh pages made the forward pass 5 % slower on a CPU."""
@@ -186,9 +236,10 @@ class FrozenBackbone(Backbone):
         cropped = evaluation_crop(images.to(self._device), self.preprocessing)
         return normalise(cropped, self.preprocessing.mean, self.preprocessing.std, out=self._scratch[: len(images)])
 
-    def feature_key(self) -> FeatureKey:
-        """All that features depend on, except the image."""
-        worn = tuple(self._tensor_digests.of_mapping(t) for delta in self._worn if (t := delta.tensors()))
+    def feature_key(self, without: Sequence[Delta] = ()) -> FeatureKey:
+        """All that features depend on, except the image; `without` are worn now and do not count."""
+        counted = [delta for delta in self._worn if not any(delta is other for other in without)]
+        worn = tuple(self._tensor_digests.of_mapping(t) for delta in counted if (t := delta.tensors()))
         transform = json.dumps(self.preprocessing.as_json(), sort_keys=True)
         return FeatureKey(self.digest(), worn, transform, self.precision)
 

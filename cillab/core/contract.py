@@ -10,11 +10,23 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from cillab.core.errors import NotObservedError
 from cillab.core.params import HyperParams
 from cillab.core.pixels import Preprocessing
 
 Need = Literal["vit", "clip", "class-names"]
 Show = Literal["noise", "etf", "text", "prompts", "transport"]
+Family = Literal[
+    "closed form",
+    "prompts and adapters",
+    "classifier alignment",
+    "low rank and subspaces",
+    "neural collapse",
+    "images and text",
+    "regularisation",
+    "rehearsal",
+    "bounds",
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,10 @@ class Capabilities:
     learns_names: bool = False  # does a class's name suffice, without a training image?
     exemplars: bool = False  # does it store training images?
     simplex: bool = False  # one vertex of a simplex per class: at most feature_dim + 1 classes
+    family: Family = "prompts and adapters"
+    when: str = ""  # one sentence: when one would choose it
+    known: str = ""  # published numbers with their protocol, for the method's card
+    ours: str = ""  # which choices are ours, for the method's card
 
 
 class Head(NamedTuple):
@@ -101,6 +117,23 @@ class Delta(ABC):
     @abstractmethod
     def tensors(self) -> Mapping[str, Tensor]:
         """Everything that changes what the backbone computes: the key under which features may be remembered."""
+
+
+class Conditional(Delta):
+    """A delta that depends on the image: it sees the naked feature of the very images that it dresses.
+
+    The backbone forwards a batch once without any conditional delta, gives the features to `see`, puts the delta on for
+    this one forward pass, and lets `read` change what comes out. Chunks and the memory of features do not matter,
+    because whatever the delta does is a function of one image's feature and of its own tensors.
+    """
+
+    @abstractmethod
+    def see(self, query: Float[Tensor, "image feature"]) -> None:
+        """The naked features of the images of the next forward pass, without gradient."""
+
+    def read(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
+        """What the backbone returns in place of `features`; mostly themselves."""
+        return features
 
 
 class Backbone(ABC):
@@ -178,13 +211,14 @@ P = TypeVar("P", bound=HyperParams)
 class Learner(ABC, Generic[P]):
     """A method of class-incremental learning. Nine members, no optional ones; leaves are `@final`.
 
-    It never learns the number of tasks or of future classes, never reads a test image, never touches a global random
-    generator, never names a device.
+    `logits` is no tenth one: it is `scores` of `features`. A learner never learns the number of tasks or of future
+    classes, never reads a test image, never touches a global random generator, never names a device.
     """
 
     name: ClassVar[str]
     Params: ClassVar[type[HyperParams]]
     capabilities: ClassVar[Capabilities]
+    former_parts: ClassVar[Mapping[str, str]] = {}  # names of parts in older checkpoints, and today's
     params: P
     seed: int
 
@@ -206,12 +240,18 @@ class Learner(ABC, Generic[P]):
         """What the classifier looks at, under the evaluation transform. Follows the caller's grad mode."""
 
     @abstractmethod
+    def scores(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """The classifier alone, on what `features` returned: one column per class in `seen`."""
+
     def logits(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image cls"]:
         """One column per class in `seen`. Follows the caller's grad mode, so that Grad-CAM sees the real classifier.
 
         Raises:
             NotObservedError: no class seen yet.
         """
+        if not self.seen:
+            raise NotObservedError(f"{type(self).__name__} has seen no class yet: exhaust observe(task) first.")
+        return self.scores(self.features(images))
 
     @abstractmethod
     def head(self) -> Head:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cillab.core.contract import Part, State
 from cillab.core.errors import RunError
@@ -34,13 +34,35 @@ def restore(parts: Mapping[str, Part], states: Mapping[str, State]) -> None:
 
 @contextmanager
 def undone_on_failure(parts: Mapping[str, Part]) -> Iterator[None]:
-    """Whatever ends this block early (an error, a cancel, a closed generator), the parts are as they were before it."""
-    before = snapshot(parts)
+    """Whatever ends this block early (an error, a cancel, a closed generator), the parts are as they were before it.
+
+    Parameters are copied, since optimisers write them in place. All other tensors are only held: a part replaces them
+    (a Gram matrix of 10,000 x 10,000 is 800 MB).
+    """
+    before = {name: _held(part.state()) for name, part in parts.items()}
     try:
         yield
     except BaseException:  # GeneratorExit too: closing `observe` half-way must change nothing
         restore(parts, before)
         raise
+
+
+def _held(state: State) -> State:
+    tensors = {k: t.detach().clone() if isinstance(t, nn.Parameter) else t for k, t in state.tensors.items()}
+    return State(tensors, state.meta, state.learning_only)
+
+
+def upgraded(states: Mapping[str, State], parts: Mapping[str, Part], former: Mapping[str, str]) -> dict[str, State]:
+    """The states of an older checkpoint under today's names.
+
+    `former` says what parts were called. Older checkpoints had their class ids in several parts, and no roster.
+    """
+    found = {former.get(name, name): state for name, state in states.items()}
+    if "roster" in parts and "roster" not in found:
+        metas = [state.meta for state in found.values()]
+        classes = next((m[key] for m in metas for key in ("classes", "seen") if m.get(key)), [])
+        found["roster"] = State({}, {"classes": classes, "tasks": [0] * len(classes)})
+    return found
 
 
 def pack(states: Mapping[str, State], *, slim: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cillab.core.contract import Learner, Part, State
 from cillab.core.errors import RunError, one_line
-from cillab.core.state import pack, restore, unpack
+from cillab.core.state import pack, restore, unpack, upgraded
 from cillab.runs.files import write_atomically
 
 
@@ -58,7 +58,8 @@ def load(path: Path, learner: Learner, *, whole: bool = True) -> None:
     states, slim = read_states(path)
     if slim and whole:
         raise RunError(f"{path} was slimmed: it can be looked at, but learning cannot go on from it.")
-    restore(learner.parts(), states)
+    parts = learner.parts()
+    restore(parts, upgraded(states, parts, learner.former_parts))
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

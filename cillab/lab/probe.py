@@ -238,8 +238,9 @@ class _Eye:
     def over(self, images: Tensor) -> Iterator[Progress]:
         for batch in images.split(BATCH):
             with torch.no_grad():
-                pair = self.learner.features(batch).detach().float(), self.learner.logits(batch).detach().float()
-            self._pairs.append(pair)
+                features = self.learner.features(batch)
+                scores = self.learner.scores(features)
+            self._pairs.append((features.detach().float(), scores.detach().float()))
             self.done += len(batch)
             speed = self.done / max(time.perf_counter() - self._started, 1e-9)
             yield Progress("probe", self.done, self.total, step=len(self._pairs), images_per_second=speed)

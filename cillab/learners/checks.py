@@ -17,18 +17,10 @@ from torch import Tensor
 
 from cillab.core.contract import Backbone, Learner, Task
 from cillab.core.errors import InvalidRequestError, NotObservedError
-from cillab.core.params import build
+from cillab.core.params import HyperParams, build, parameters_of
 from cillab.core.registry import learners
 from cillab.core.state import pack, restore, snapshot, unpack
 
-QUICK: dict[str, Any] = {  # given to every learner that has the field
-    "epochs": 2,
-    "batch_size": 16,
-    "expansion": 128,
-    "noise_dim": 8,
-    "augmented_passes": 1,
-    "gamma": 1.0,
-}
 EXCEPTIONS: dict[tuple[str, str], str] = {}  # (check, learner): reason
 
 
@@ -45,7 +37,7 @@ class Bench:
     def learner(self, **changes: Any) -> Learner[Any]:
         """A fresh learner with quick hyper-parameters."""
         cls = learners[self.name]
-        values = {k: v for k, v in QUICK.items() if k in cls.Params.model_fields} | dict(self.quick) | changes
+        values = quick_values(cls.Params) | dict(self.quick) | changes
         seed = values.pop("seed", 7)
         return cls(self.backbone, build(cls.Params, values, self.name), seed=seed)
 
@@ -65,6 +57,12 @@ class Bench:
     def labels(self) -> Tensor:
         """Their labels."""
         return torch.cat([labels for _, labels in self.test])
+
+
+def quick_values(record: type[HyperParams]) -> dict[str, Any]:
+    """What a method's record, and the records in it, declare to be quick."""
+    inner = {f"{n}.{k}": v for n, own in record.records().items() for k, v in quick_values(type(own)).items()}
+    return inner | dict(record.quick)
 
 
 class RelabelledTask(Task):
@@ -288,13 +286,14 @@ def bounds_are_enforced(bench: Bench) -> None:
     """Every bounded hyper-parameter refuses a value outside, by name; an unknown one is refused too."""
     cls = learners[bench.name]
     wrong: list[tuple[str, Any]] = [("no_such_parameter", 1)]
-    for name, schema in cls.Params.model_json_schema()["properties"].items():
+    for parameter in parameters_of(cls.Params):
+        schema = parameter.owner.model_json_schema()["properties"][parameter.name.rpartition(".")[2]]
         if "exclusiveMinimum" in schema:
-            wrong.append((name, schema["exclusiveMinimum"]))
+            wrong.append((parameter.name, schema["exclusiveMinimum"]))
         elif "minimum" in schema:
-            wrong.append((name, schema["minimum"] - 1))
+            wrong.append((parameter.name, schema["minimum"] - 1))
         elif "enum" in schema:
-            wrong.append((name, "no such choice"))
+            wrong.append((parameter.name, "no such choice"))
     for name, value in wrong:
         try:
             bench.learner(**{name: value})
@@ -302,8 +301,8 @@ def bounds_are_enforced(bench: Bench) -> None:
             assert name in str(error), f"the message does not name {name}: {error}"
         else:
             raise AssertionError(f"{name} = {value!r} was accepted")
-    for name, info in cls.Params.model_fields.items():
-        assert info.description, f"hyper-parameter {name} has no documentation"
+    for parameter in parameters_of(cls.Params):
+        assert parameter.info.description, f"hyper-parameter {parameter.name} has no documentation"
     try:
         setattr(bench.learner().params, next(iter(cls.Params.model_fields)), None)
     except Exception as error:

@@ -1,22 +1,27 @@
-"""CoOp, one task after the other: a shared soft prompt on frozen CLIP. It forgets, and that is what it is here for."""
-
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, final
-
-from jaxtyping import Float, UInt8
-from torch import Tensor
+"""CoOp, task by task: one soft prompt for all classes, trained on the newest task alone. It forgets."""
 
 from cillab.backbones.text import TEMPLATES
-from cillab.core import rng
-from cillab.core.contract import Backbone, Capabilities, Head, Learner, Part, Progress, Task
-from cillab.core.errors import NotObservedError
-from cillab.core.params import HyperParams
-from cillab.core.registry import learners
-from cillab.core.state import undone_on_failure
-from cillab.parts.fitting import attention_for, descend
-from cillab.parts.losses import Competitors, cross_entropy
-from cillab.parts.prompting import PromptParams, collect, make_prompt, shuffled, text_schedule
-from cillab.parts.text_head import TextHead
+from cillab.kit import (
+    Competitors,
+    Fit,
+    Iterator,
+    Method,
+    Progress,
+    PromptParams,
+    Task,
+    Tensor,
+    TextHead,
+    attention_for,
+    cross_entropy,
+    descend,
+    final,
+    gathered,
+    make_prompt,
+    method,
+    shuffled,
+    torch,
+    viewed,
+)  # fmt: skip
 
 
 class CoOpParams(PromptParams):
@@ -26,10 +31,19 @@ class CoOpParams(PromptParams):
     """Classes in the softmax: all seen ones ("seen") or those of the current task ("local")."""
 
 
-@learners.register("coop")
+@method(
+    "coop",
+    paper="CoOp, Zhou et al., IJCV 2022, arXiv:2109.01134",
+    evidence="reproduction, task by task",
+    family="images and text",
+    when="To see a prompt forget: it is cheap, and the newest task rewrites it.",
+    needs={"clip", "class-names"},
+    shows={"text"},
+    learns_names=True,
+)
 @final
-class CoOp(Learner[CoOpParams]):
-    """One soft prompt for all classes, trained on the newest task alone.
+class CoOp(Method[CoOpParams]):
+    """One soft prompt on frozen CLIP, trained on the newest task: it forgets.
 
         prompt_c = [SOS, P, name_c, ".", EOS],    g_c = E_t(prompt_c) / ||.||                               (1)
         P <- descent on CE(s cos(v, g_c), y),     v = E_v(x)                                                (2)
@@ -38,70 +52,39 @@ class CoOp(Learner[CoOpParams]):
     are computed once and (2) trains on them; augmentation is `views`. Keeps P; one forward pass per image.
     """
 
-    name: ClassVar[str] = "coop"
-    Params: ClassVar[type[HyperParams]] = CoOpParams
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        summary="one soft prompt on frozen CLIP, trained on the newest task: it forgets",
-        paper="CoOp, Zhou et al., IJCV 2022, arXiv:2109.01134",
-        evidence="reproduction, task by task",
-        needs=frozenset({"clip", "class-names"}),
-        shows=frozenset({"text"}),
-        learns_names=True,
-    )
+    former_parts = {"text": "classifier"}
 
-    def __init__(self, backbone: Backbone, params: CoOpParams | None = None, *, seed: int = 1993) -> None:
-        self.backbone, self.params, self.seed = backbone, params or CoOpParams(), seed
-        self.prompt = make_prompt(backbone, self.params, seed)
-        self.text = TextHead(backbone, TEMPLATES, self.prompt)
+    def setup(self) -> None:
+        """The prompt, and no name yet."""
+        self.prompt = make_prompt(self.backbone, self.params, self.seed)
+        self.classifier = TextHead(self.backbone, TEMPLATES, self.prompt)
 
-    @property
-    def seen(self) -> tuple[int, ...]:
-        """Class ids in order of first appearance."""
-        return self.text.classes
+    def arrive(self, task: Task) -> None:
+        """Equation (1)."""
+        self.classifier.grow(task.classes, task.class_names)
 
-    def observe(self, task: Task) -> Iterator[Progress]:
-        """Equation (2) on the features of `task`."""
-        how = self.params
-        with undone_on_failure(self.parts()):
-            self.text.grow(task)
-            if not len(task):
-                yield Progress("names", 0, 0)
-                return
-            _, taken = yield from collect(task, self.backbone, self.backbone.embed, how.views, None, self.seed)
+    def learn(self, task: Task) -> Iterator[Progress]:
+        """Equation (2) on the features of `task`; a task of names alone only gets its prototypes."""
+        p, how, text = self.params, self.params.text, self.classifier
+        if not len(task):
+            yield Progress("names", 0, 0)
+            return
+        h, labels = yield from gathered(self, task)
+        more, theirs = yield from viewed(self, task, p.views, Fit())
+        taken = torch.cat([h, more]), torch.cat([labels, theirs])
+        count = len(taken[1])
 
-            def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-                return shuffled(taken, how.text_batch, rng.stream(self.seed, "text", task.index, epoch))
+        def loss(v: Tensor, y: Tensor) -> Tensor:
+            return cross_entropy(text(v, text.encode()), y, self.seen, task.classes, p.competitors)
 
-            def loss(features: Tensor, labels: Tensor) -> Tensor:
-                logits = self.text(features, self.text.encode())
-                return cross_entropy(logits, labels, self.seen, task.classes, how.competitors)
+        yield from descend(
+            lambda epoch: shuffled(taken, how.batch_size, self.draws("text", task.index, epoch)),
+            -(-count // how.batch_size), self.prompt.parameters(), loss, how, stage="text", total=how.epochs * count,
+            under=lambda: attention_for(self.backbone),
+        )  # fmt: skip
+        text.refresh()
 
-            count = len(taken[1])
-            yield from descend(
-                batches, -(-count // how.text_batch), self.prompt.parameters(), loss, text_schedule(how),
-                stage="text", total=how.text_epochs * count, epochs=how.text_epochs,
-                under=lambda: attention_for(self.backbone),
-            )  # fmt: skip
-            self.text.refresh()
-
-    def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
-        """v, frozen."""
-        return self.backbone(images)
-
-    def logits(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image cls"]:
-        """Scaled cosines, s cos(v, g_c)."""
-        if not self.seen:
-            raise NotObservedError("CoOp has seen no class yet: exhaust observe(task) first.")
-        return self.text(self.features(images))
-
-    def head(self) -> Head:
-        """The prototypes g_c."""
-        return self.text.head()
-
-    def internals(self) -> Mapping[str, Tensor]:
+    def internals(self):
         """Prototypes now, and those of the hand template."""
-        return {"text/prototypes": self.text.prototypes, "text/frozen": self.text.frozen} if self.seen else {}
-
-    def parts(self) -> Mapping[str, Part]:
-        """The prompt and the prototypes that it gives."""
-        return {"prompt": self.prompt, "text": self.text}
+        text = self.classifier
+        return {"text/prototypes": text.prototypes, "text/frozen": text.frozen} if self.seen else {}

@@ -1,35 +1,41 @@
 """CPT: prompts for few and unequal images, with the text prototypes kept apart inside their clusters."""
 
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, final
-
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor
-
 from cillab.backbones.clip import ClipBackbone
-from cillab.backbones.prompts import TextPrompt
-from cillab.backbones.slots import PromptSlot, Slots
-from cillab.backbones.text import encode_classes
-from cillab.core import rng
-from cillab.core.contract import Backbone, Capabilities, Head, Learner, Part, Progress, Task
-from cillab.core.errors import IncompatibleError, NotObservedError
-from cillab.core.params import HyperParams
-from cillab.core.registry import learners
-from cillab.core.state import undone_on_failure
+from cillab.kit import (
+    Competitors,
+    F,
+    Fit,
+    Float,
+    HyperParams,
+    IncompatibleError,
+    Int64,
+    Iterator,
+    Literal,
+    Method,
+    NonNegativeFloat,
+    PositiveInt,
+    Progress,
+    PromptSlot,
+    Slots,
+    Table,
+    Task,
+    Tensor,
+    TextHead,
+    columns_of,
+    cross_entropy,
+    deep_prompt,
+    final,
+    fit,
+    method,
+    torch,
+)  # fmt: skip
 from cillab.parts.clusters import clusters_for, spherical_kmeans
-from cillab.parts.fitting import FitParams, fit
-from cillab.parts.heads import Table, columns_of, with_new
-from cillab.parts.losses import Competitors, cross_entropy
 from cillab.parts.prompt_losses import class_convergence, rotation_stabilisation, textual_etf
-from cillab.parts.prompting import deep_prompt
 
 TERMS = ("clip", "etf", "convergence", "rotation")
 
 
-class CPTParams(FitParams):
+class CPTParams(HyperParams):
     """Hyper-parameters of CPT. `preset:cpt-paper` has the paper's weights, which hold back the bundled CLIP's texts.
 
     On held-out training images (tau 0.06) the paper's had H 62.0 and 71.9 % on tail classes where the plain prompt
@@ -66,20 +72,24 @@ class CPTParams(FitParams):
     """Blocks of the image encoder that get tokens; at most as many as there are."""
     competitors: Competitors = "seen"
     """Classes in the softmax of a later task: all seen ones, or those of the task alone."""
-    epochs: PositiveInt = 10
-    """Passes over the task's images; 20 in IVLP."""
-    batch_size: PositiveInt = 16
-    """Images per gradient step; 4 in IVLP."""
-    lr: PositiveFloat = 0.01
-    """Learning rate at the start of the schedule; 0.0025 in IVLP, the same per image."""
-    augment: Literal["rrc-flip", "flip", "none"] = "flip"
-    """Random resized crop and mirroring (IVLP), mirroring alone, or the evaluation crop."""
+    fit: Fit = Fit(epochs=10, batch_size=16, lr=0.01, augment="flip")
+    """All tokens on the task's images; IVLP has 20 epochs of 4 images at 0.0025, and random crops."""
 
 
-@learners.register("cpt")
+@method(
+    "cpt",
+    paper="Guo et al., CPT, CVPR 2026, arXiv:2605.11939",
+    evidence="re-implementation of the published losses",
+    family="images and text",
+    when="Few and unequal images a class, and classes that come by name alone.",
+    ours="weights of the losses by default (preset:cpt-paper has the paper's), what happens beyond one task",
+    needs={"vit", "clip", "class-names"},
+    shows={"text", "prompts"},
+    learns_names=True,
+)
 @final
-class CPT(Learner[CPTParams]):
-    """Train prompts on few images while the class names' prototypes g stay an ETF inside fixed clusters.
+class CPT(Method[CPTParams]):
+    """Prompts for few, unequal images: ETF separation of class texts inside clusters of meaning.
 
         g_c = normalised text embedding of [P, name of c],    f = normalised image embedding with vision tokens
         L = CE(s f . g, y) + w_1 L_TETF + w_2 L_CC + w_3 L_RS                                             (1)
@@ -97,148 +107,80 @@ class CPT(Learner[CPTParams]):
     With all three weights 0 this is the plain prompt. Keeps 2 K D numbers beside the tokens; one pass per image.
     """
 
-    name: ClassVar[str] = "cpt"
-    Params: ClassVar[type[HyperParams]] = CPTParams
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        summary="prompts for few, unequal images: ETF separation of class texts inside clusters of meaning",
-        paper="Guo et al., CPT, CVPR 2026, arXiv:2605.11939",
-        evidence="re-implementation of the published losses",
-        needs=frozenset({"vit", "clip", "class-names"}),
-        shows=frozenset({"text", "prompts"}),
-        learns_names=True,
-    )
-
-    def __init__(self, backbone: Backbone, params: CPTParams | None = None, *, seed: int = 1993) -> None:
+    def setup(self) -> None:
+        """Tokens in both encoders, and no name yet."""
+        p, backbone = self.params, self.backbone
         if not isinstance(backbone, ClipBackbone):
             raise IncompatibleError(f"{backbone.tag} has no text side: use bundled:clip or openclip:MODEL/TAG.")
-        self.backbone, self.params, self.seed = backbone, params or CPTParams(), seed
-        self.text = text_prompt(backbone, self.params, seed)
-        self.vision = vision_prompt(backbone, self.params, seed)
-        self.classes = Table(backbone.device)
-        self.classes.meta = {"seen": [], "names": []}
+        self.clip, silent = backbone, p.text_start == "phrase"
+        layers = p.text_layers if p.prompts == "both" else 1
+        self.text = deep_prompt(backbone, p.context, layers, silent=silent, generator=self.draws("text prompt"))
+        draw, blocks = self.draws("vision prompt"), p.vision_layers if p.prompts == "both" else 0
+        self.worn = Slots.everywhere(
+            backbone, "before", lambda _: PromptSlot(backbone.token_dim, p.vision_tokens, generator=draw), blocks
+        )
+        self.classifier = TextHead(backbone, [f"{p.context} {{}}."], self.text)
+        self.record = Table(backbone.device)  # cluster of each class, raw frozen texts, terms of (1) per task
 
-    @property
-    def seen(self) -> tuple[int, ...]:
-        """Class ids in order of first appearance."""
-        return tuple(self.classes.meta["seen"])
+    def shape(self, h: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
+        """The f of equation (1), of length 1."""
+        return F.normalize(h, dim=-1)
 
-    def observe(self, task: Task) -> Iterator[Progress]:
-        """Equation (1) on the images of `task`; without images, only the names are taken in."""
-        with undone_on_failure(self.parts()):
-            self._arrive(task)
-            if len(task):
-                yield from self._train(task)
-            self._cache()
-
-    def _arrive(self, task: Task) -> None:
+    def arrive(self, task: Task) -> None:
         """Frozen prototypes of the classes that are new, and clusters among them; older clusters stay."""
-        own = self.classes
-        seen = with_new(self.seen, task.classes)
-        names = [task.class_names[c] for c in seen[len(self.seen) :]]
+        known, kept = len(self.classifier.classes), self.record.tensors
+        self.classifier.grow(task.classes, task.class_names)
+        names, frozen = self.classifier.names[known:], self.classifier.frozen[known:]
         if not names:
             return
-        frozen = self._frozen(names)
-        draw = rng.stream(self.seed, "clusters", task.index)
-        groups = spherical_kmeans(frozen, clusters_for(len(names), self.params.per_cluster), draw)
-        if self.seen:
-            frozen = torch.cat([own.tensors["frozen"], frozen])
-            groups = torch.cat([own.tensors["clusters"], groups + own.tensors["clusters"].max() + 1])
-        own.tensors = {**own.tensors, "frozen": frozen, "clusters": groups}
-        own.meta = {"seen": list(seen), "names": [*own.meta["names"], *names]}
+        if not self.params.rotation_normalised:
+            with torch.no_grad():
+                sentences = [f"{self.params.context} {name.replace('_', ' ')}." for name in names]
+                frozen = self.clip.encode_text(sentences)
+            kept["raw"] = torch.cat([*([kept["raw"]] if known else []), frozen])
+        count, draw = clusters_for(len(names), self.params.per_cluster), self.draws("clusters", task.index)
+        groups = spherical_kmeans(frozen, count, draw)
+        kept["clusters"] = torch.cat([kept["clusters"], groups + kept["clusters"].max() + 1]) if known else groups
 
-    def _frozen(self, names: list[str]) -> Float[Tensor, "cls feature"]:
-        """ghat: the sentence that the prompt starts from, without a prompt; of length 1 unless raw texts compare."""
-        sentence = f"{self.params.context} {{}}."
-        if self.params.rotation_normalised:
-            return encode_classes(self.backbone, names, [sentence])
-        with torch.no_grad():
-            return self.backbone.encode_text([sentence.format(name.replace("_", " ")) for name in names])
-
-    def _train(self, task: Task) -> Iterator[Progress]:
-        """Gradient steps on the tokens; afterwards the mean of each term over the last epoch."""
-        p, own = self.params, self.classes
-        steps: list[Tensor] = []
-        here = torch.tensor([self.seen.index(c) for c in task.classes], device=self.backbone.device)
+    def learn(self, task: Task) -> Iterator[Progress]:
+        """Equation (1) on the images of `task`; without images, only the names are taken in."""
+        if not len(task):
+            yield Progress("names", 0, 0)
+            return
+        p, kept, text = self.params, self.record.tensors, self.classifier
+        frozen = text.frozen if p.rotation_normalised else kept["raw"]
+        here, steps = text.columns(task.classes), list[Tensor]()
         counts = images_of_each(task).to(here.device) if p.convergence_over == "task" else None
 
-        def loss(pixels: Tensor, labels: Tensor) -> Tensor:
-            with self.backbone.wearing(*self._worn()):
-                f = F.normalize(self.backbone.embed(pixels), dim=-1)
-            raw = self.text.encode(own.meta["names"])
+        def loss(h: Tensor, labels: Tensor) -> Tensor:
+            f, raw = self.shape(h), self.text.encode(text.names)
             g = F.normalize(raw, dim=-1)
-            logits = self.backbone.logit_scale * f @ g.T
-            clip = cross_entropy(logits, labels, self.seen, task.classes, p.competitors)
-            etf = textual_etf(g, own.tensors["clusters"], per_pair=p.etf_per_pair)
+            clip = cross_entropy(text.scale * f @ g.T, labels, self.seen, task.classes, p.competitors)
+            etf = textual_etf(g, kept["clusters"], per_pair=p.etf_per_pair)
             near = class_convergence(f, columns_of(labels, task.classes), g[here], counts)
-            still = rotation_stabilisation(raw, own.tensors["frozen"], normalised=p.rotation_normalised)
+            still = rotation_stabilisation(raw, frozen, normalised=p.rotation_normalised)
             steps.append(torch.stack([clip, etf, near, still]).detach())
             return clip + p.etf_weight * etf + p.convergence_weight * near + p.rotation_weight * still
 
-        tokens = [*self.text.parameters(), *self.vision.parameters()]
-        yield from fit(task, self.backbone, tokens, loss, p, seed=self.seed, stage="prompts")
-        last = torch.stack(steps[-(len(steps) // p.epochs) :]).mean(dim=0)
-        rows = [own.tensors["terms"]] if "terms" in own.tensors else []
-        own.tensors = {**own.tensors, "terms": torch.cat([*rows, last[None]])}
+        tokens = [*self.text.parameters(), *self.worn.parameters()]
+        yield from fit(self, task, tokens, loss, p.fit, stage="prompts")
+        text.refresh()
+        last = torch.stack(steps[-(len(steps) // p.fit.epochs) :]).mean(dim=0)
+        kept["terms"] = torch.cat([*([kept["terms"]] if "terms" in kept else []), last[None]])
 
-    def _cache(self) -> None:
-        """Encode every class seen: once per task, not per image."""
-        with torch.no_grad():
-            prototypes = self.text.prototypes(self.classes.meta["names"])
-        self.classes.tensors = {**self.classes.tensors, "prototypes": prototypes}
-
-    def _worn(self) -> tuple[Slots, ...]:
-        return (self.vision,) if len(self.vision) else ()
-
-    def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
-        """The f of equation (1), of length 1."""
-        with self.backbone.wearing(*self._worn()):
-            return F.normalize(self.backbone(images), dim=-1)
-
-    def logits(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image cls"]:
-        """The products s f . g."""
-        if not self.seen:
-            raise NotObservedError("CPT has seen no class yet: exhaust observe(task) first.")
-        return self.features(images) @ self.head().weight.T
-
-    def head(self) -> Head:
-        """The rows s g, one per class."""
-        if not self.seen:
-            return Head(torch.zeros(0, self.backbone.feature_dim, device=self.backbone.device), None)
-        return Head(self.backbone.logit_scale * self.classes.tensors["prototypes"], None)
-
-    def internals(self) -> Mapping[str, Tensor]:
+    def internals(self):
         """Learnt and frozen prototypes of length 1, cluster of each class, and the terms of (1) per task.
 
         `text/terms` has a row per task with images and the columns of `TERMS`, unweighted, means over the last epoch.
         """
-        own = self.classes.tensors
-        found = {f"text/{name}": own[name] for name in ("prototypes", "clusters", "terms") if name in own}
-        return {**found, "text/frozen": F.normalize(own["frozen"], dim=-1)} if "frozen" in own else found
-
-    def parts(self) -> Mapping[str, Part]:
-        """Text tokens, vision tokens, and what is known of the classes."""
-        return {"text": self.text, "vision": self.vision, "classes": self.classes}
+        text, kept = self.classifier, self.record.tensors
+        if not self.seen:
+            return {}
+        found = {f"text/{name}": kept[name] for name in ("clusters", "terms") if name in kept}
+        return {"text/prototypes": text.prototypes, "text/frozen": text.frozen, **found}
 
 
 def images_of_each(task: Task) -> Int64[Tensor, " cls"]:
     """How many images each class of the task has, in the task's order of classes."""
     labels = torch.cat([labels for _, labels in task.batches(256)])
     return columns_of(labels, task.classes).bincount(minlength=len(task.classes))
-
-
-def text_prompt(backbone: ClipBackbone, params: CPTParams, seed: int) -> TextPrompt:
-    """Text tokens, at the start silent where the parameters ask for it."""
-    draw, layers = rng.stream(seed, "text prompt"), params.text_layers if params.prompts == "both" else 1
-    return deep_prompt(backbone, params.context, layers, silent=params.text_start == "phrase", generator=draw)
-
-
-def vision_prompt(backbone: Backbone, params: CPTParams, seed: int) -> Slots:
-    """Tokens before the first blocks of the image encoder, or none."""
-    if params.prompts == "text":
-        return Slots(backbone, {})
-    draw = rng.stream(seed, "vision prompt")
-
-    def tokens(_block: int) -> PromptSlot:
-        return PromptSlot(backbone.token_dim, params.vision_tokens, generator=draw)
-
-    return Slots.everywhere(backbone, "before", tokens, blocks=params.vision_layers)

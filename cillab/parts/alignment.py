@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cillab.core.contract import Part, State
+from cillab.parts.module import ModulePart
 
 
 @final
-class Alignment(nn.Module, Part):
+class Alignment(ModulePart):
     """g(x) = x + W2 phi(W1 x + b1) + b2, the identity at the start: W2 = b2 = 0.
 
     W1 [width, d] is drawn from `rng` (Kaiming-uniform, a = sqrt 5), phi is a leaky ReLU (slope 0.1) or GELU.
@@ -33,13 +33,3 @@ class Alignment(nn.Module, Part):
         hidden = F.linear(x, self.w1, self.b1)
         hidden = F.gelu(hidden) if self.activation == "gelu" else F.leaky_relu(hidden, 0.1)
         return x + F.linear(hidden, self.w2, self.b2)
-
-    def state(self) -> State:
-        """The two layers."""
-        return State(dict(self.named_parameters()))
-
-    def load(self, state: State) -> None:
-        """Take over the two layers."""
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(state.tensors[name])

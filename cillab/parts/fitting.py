@@ -2,13 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from timm.scheduler import create_scheduler_v2  # type: ignore[attr-defined]
+from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -20,35 +23,49 @@ from cillab.core.pixels import normalise
 from cillab.streams.loading import Augment
 
 Loss = Callable[[Float[Tensor, "image 3 size size"], Int64[Tensor, " image"]], Float[Tensor, ""]]
+
+
+def no_step() -> None:
+    """What happens before a step where a method has nothing to do there."""
+
+
 LOSS_EVERY = 10  # steps between two readings of the loss: reading it makes a GPU wait
 
 
-class FitParams(HyperParams):
-    """How to take gradient steps. A method's own record extends this one and may change the defaults."""
+class Fit(HyperParams):
+    """How gradient steps are taken in one stage of a method. A method's record holds one for each of its stages."""
 
-    epochs: PositiveInt = 10
-    """Passes over the task's images."""
+    epochs: NonNegativeInt = 10
+    """Passes over the images (or remembered features) of the stage; 0 leaves the stage out."""
     batch_size: PositiveInt = 48
     """Images per gradient step."""
     lr: PositiveFloat = 0.01
-    """Learning rate at the start of the schedule."""
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum, or AdamW."""
-    momentum: float = 0.9
-    """Momentum of SGD; the first beta of AdamW."""
+    """Learning rate at the start of the schedule, or after the warm-up."""
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    """SGD with momentum, Adam, or AdamW."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of SGD; the first beta of Adam and AdamW."""
     weight_decay: NonNegativeFloat = 5e-4
-    """L2 (SGD) or decoupled (AdamW) weight decay."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate over the task's steps: to zero along a cosine, or unchanged."""
+    """L2 (SGD, Adam) or decoupled (AdamW) weight decay."""
+    schedule: Literal["cosine", "constant", "multistep"] = "cosine"
+    """Learning rate over the stage's steps: to zero along a cosine, unchanged, or divided by ten at `milestones`."""
+    milestones: tuple[float, ...] = ()
+    """Where "multistep" divides the learning rate by ten, as shares of the stage's steps."""
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises from zero."""
+    clip: PositiveFloat | None = None
+    """Largest norm of the gradient; a longer one is shortened to it."""
     augment: Literal["rrc-flip", "flip", "none"] = "rrc-flip"
     """Random resized crop and mirroring, mirroring alone, or the evaluation crop."""
     crop_scale: PositiveFloat = 0.3
     """Smallest share of the image's area that a random crop keeps."""
     brightness: NonNegativeFloat = 0.0
-    """Largest relative change of brightness in augmentation; MiN's code uses 63/255."""
+    """Largest relative change of brightness in augmentation."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 16}
 
 
-def augmentation(how: FitParams) -> Augment:
+def augmentation(how: Fit) -> Augment:
     """The augmentation that a record asks for."""
     return Augment(kind=how.augment, scale=(min(how.crop_scale, 1.0), 1.0), brightness=how.brightness)
 
@@ -70,10 +87,11 @@ def fit(
     backbone: Backbone,
     parameters: Iterable[nn.Parameter] | Iterable[dict],
     loss: Loss,
-    how: FitParams,
+    how: Fit,
     *,
     seed: int,
     stage: str,
+    before_step: Callable[[], None] = no_step,
 ) -> Iterator[Progress]:
     """Minimise `loss(pixels, labels)` over augmented batches of `task`, one step per yield.
 
@@ -87,16 +105,16 @@ def fit(
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         return augmented(task, backbone, augment, how.batch_size, seed, stage, epoch)
 
-    steps = math.ceil(len(task) / how.batch_size)
     return descend(
         batches,
-        steps,
+        math.ceil(len(task) / how.batch_size),
         parameters,
         loss,
         how,
         stage=stage,
         total=how.epochs * len(task),
         under=lambda: attention_for(backbone),
+        before_step=before_step,
     )
 
 
@@ -105,16 +123,17 @@ def descend(
     steps_per_epoch: int,
     parameters: Iterable[nn.Parameter] | Iterable[dict],
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
-    how: FitParams,
+    how: Fit,
     *,
     stage: str,
     total: int,
-    epochs: int | None = None,
     under: Callable[[], AbstractContextManager[object]] = nullcontext,
+    before_step: Callable[[], None] = no_step,
 ) -> Iterator[Progress]:
     """Gradient descent on `loss(x, labels)` over `batches(epoch)`: images, or features that were computed before.
 
-    `epochs` replaces `how.epochs` where a stage has its own number. Parameters require grad only inside.
+    `before_step` sees the gradients of a step before the optimiser does: gradient projection (InfLoRA, CoSO, GPM)
+    changes them there. Parameters require grad only inside.
 
     Raises:
         InvalidRequestError: the loss is not finite any more.
@@ -122,28 +141,32 @@ def descend(
     groups = [g if isinstance(g, dict) else {"params": [g]} for g in parameters]
     groups = [{**g, "params": list(g["params"])} for g in groups]
     trained = [p for g in groups for p in g["params"]]
+    steps = how.epochs * steps_per_epoch
+    if not steps:
+        return
     optimiser = _optimiser(groups, how)
-    rates = [g["lr"] for g in optimiser.param_groups]
-    epochs = how.epochs if epochs is None else epochs
-    steps = epochs * steps_per_epoch
+    schedule = _schedule(optimiser, how, steps)
+    highest = max(g["lr"] for g in optimiser.param_groups)
     done, step, started, value = 0, 0, time.perf_counter(), None
     _require_grad(trained, True)
     try:
-        for epoch in range(epochs):
+        for epoch in range(how.epochs):
             for x, labels in batches(epoch):
-                factor = 0.5 * (1 + math.cos(math.pi * step / steps)) if how.schedule == "cosine" else 1.0
-                for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
+                if schedule is not None:
+                    schedule.step_update(step)
                 with torch.enable_grad(), under():
                     current = loss(x, labels)
                     optimiser.zero_grad(set_to_none=True)
                     current.backward()
+                if how.clip is not None:
+                    nn.utils.clip_grad_norm_(trained, how.clip)
+                before_step()
                 optimiser.step()
                 step, done = step + 1, done + len(labels)
                 if step % LOSS_EVERY == 1 or step == steps:
-                    value = _finite(float(current.detach()), stage, epoch, max(rates))
+                    value = _finite(float(current.detach()), stage, epoch, highest)
                 speed = done / (time.perf_counter() - started)
-                yield Progress(stage, done, total, epoch, epochs, step, value, speed)
+                yield Progress(stage, done, total, epoch, how.epochs, step, value, speed)
     finally:
         _require_grad(trained, False)
 
@@ -174,11 +197,33 @@ def sweep(
         yield Progress(stage, done, total, step=step, images_per_second=done / (time.perf_counter() - started))
 
 
-def _optimiser(groups: list[dict], how: FitParams) -> torch.optim.Optimizer:
-    """The optimiser that `how` names."""
-    if how.optimiser == "adamw":
-        return torch.optim.AdamW(groups, how.lr, betas=(how.momentum, 0.999), weight_decay=how.weight_decay)
-    return torch.optim.SGD(groups, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+def _optimiser(groups: list[dict], how: Fit) -> torch.optim.Optimizer:
+    """The optimiser that `how` names. timm calls SGD without Nesterov's step "momentum"."""
+    if how.optimiser == "sgd":
+        return create_optimizer_v2(groups, "momentum", how.lr, how.weight_decay, how.momentum)
+    betas = (how.momentum, 0.999)
+    return create_optimizer_v2(groups, how.optimiser, how.lr, how.weight_decay, betas=betas)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, how: Fit, steps: int) -> Scheduler | None:
+    """The schedule that `how` names, counted in steps."""
+    if how.schedule == "constant" and not how.warmup:
+        return None
+    far = steps if how.schedule == "cosine" else 10**9
+    names = {"cosine": "cosine", "multistep": "multistep", "constant": "step"}
+    schedule, _ = create_scheduler_v2(
+        optimiser,
+        names[how.schedule],
+        num_epochs=steps,
+        decay_epochs=far,
+        decay_milestones=[round(share * steps) + 1 for share in how.milestones],
+        decay_rate=0.1,
+        warmup_lr=0.0,
+        warmup_epochs=round(how.warmup * steps),
+        step_on_epochs=False,
+        updates_per_epoch=1,
+    )
+    return schedule
 
 
 def _require_grad(parameters: list[nn.Parameter], wanted: bool) -> None:

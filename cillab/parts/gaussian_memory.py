@@ -32,7 +32,7 @@ class GaussianMemory(Part):
         self.counts = torch.zeros(0, dtype=torch.int64, device=device)
         self.means = torch.zeros(0, dim, device=device)
         self.covariances = torch.zeros(0, dim, dim, device=device) if kind == "full" else self.means.clone()
-        self._roots: Tensor | None = None  # of the covariances, made when something is drawn
+        self._roots: dict[float, Tensor] = {}  # of the covariances, by floor, made when something is drawn
 
     def __len__(self) -> int:
         """Number of classes."""
@@ -44,7 +44,7 @@ class GaussianMemory(Part):
         columns = columns_of(labels, self.classes)
         for column in columns.unique().tolist():
             self._merge(column, features[columns == column].to(self.means.device).double())
-        self._roots = None
+        self._roots = {}
 
     def _grow(self, arriving: tuple[int, ...]) -> None:
         classes = with_new(self.classes, arriving)
@@ -115,9 +115,9 @@ class GaussianMemory(Part):
 
     def _factorised(self, floor: float) -> Tensor:
         """Square roots of the covariances: triangular, or by coordinate. Made once per change."""
-        if self._roots is None:
-            self._roots = self._root(floor)
-        return self._roots
+        if floor not in self._roots:
+            self._roots = {floor: self._root(floor)}
+        return self._roots[floor]
 
     def _root(self, floor: float) -> Tensor:
         if self.kind == "diagonal":
@@ -173,7 +173,7 @@ class GaussianMemory(Part):
         """Take over the moments; a slim state has none, and then the memory is empty."""
         device, dim = self.means.device, self.means.shape[1]
         fresh = GaussianMemory(dim, state.meta["kind"], device)
-        self.kind, self.classes, self._roots = fresh.kind, (), None
+        self.kind, self.classes, self._roots = fresh.kind, (), {}
         self.counts, self.means, self.covariances = fresh.counts, fresh.means, fresh.covariances
         if "means" in state.tensors:
             self.classes = tuple(state.meta["classes"])

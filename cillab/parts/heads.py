@@ -1,5 +1,6 @@
 """Heads that grow when classes arrive, and the fixed random features that some of them read."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, final
 
 import torch
@@ -7,8 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from cillab.core.contract import Part, State
+from cillab.core.contract import Head, Part, State
 from cillab.core.errors import DataError, NotObservedError
+from cillab.parts.module import Classifier, ModulePart, empty
+
+_ROWS = 1024  # images whose random features are held at once
 
 
 def columns_of(labels: Int64[Tensor, " image"], classes: tuple[int, ...]) -> Int64[Tensor, " image"]:
@@ -31,66 +35,135 @@ def with_new(classes: tuple[int, ...], arriving: tuple[int, ...]) -> tuple[int, 
 
 
 @final
-class LinearHead(nn.Module, Part):
+class Linear(Classifier):
     """logits = h W^T + b, with one row for each class seen so far. New rows start at zero or small and random.
 
     Zero rows give a new class the same logit for every image: the first step of training decides, and nothing random
-    is needed. `init="normal"` draws rows with standard deviation 0.02 from the generator that the caller gives.
+    is needed. With a generator, rows are drawn with standard deviation 0.02.
     """
 
-    def __init__(self, dim: int, *, bias: bool = True) -> None:
+    def __init__(self, dim: int, *, bias: bool = True, device: torch.device | None = None) -> None:
         super().__init__()
-        self.classes: tuple[int, ...] = ()
-        self.weight = nn.Parameter(torch.zeros(0, dim), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros(0), requires_grad=False) if bias else None
+        self.weight = nn.Parameter(empty(0, dim, device=device), requires_grad=False)
+        self.bias = nn.Parameter(empty(0, device=device), requires_grad=False) if bias else None
 
     def grow(self, arriving: tuple[int, ...], rng: torch.Generator | None = None) -> None:
-        """Add a row for every class in `arriving` that has none."""
+        """A row for every class in `arriving` that has none."""
         classes = with_new(self.classes, arriving)
         fresh = torch.zeros(len(classes) - len(self.classes), self.weight.shape[1])
         if rng is not None:
             fresh.normal_(std=0.02, generator=rng)
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), fresh.to(self.weight)]), requires_grad=False)
+        self.put("weight", torch.cat([self.weight.detach(), fresh.to(self.weight)]))
         if self.bias is not None:
-            grown = torch.cat([self.bias.detach(), self.bias.new_zeros(len(fresh))])
-            self.bias = nn.Parameter(grown, requires_grad=False)
+            self.put("bias", torch.cat([self.bias.detach(), self.bias.new_zeros(len(fresh))]))
         self.classes = classes
 
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
         """One logit per class, in the order of `classes`."""
         return F.linear(features, self.weight, self.bias)
 
-    def state(self) -> State:
-        """Rows, biases and the class ids they belong to."""
-        tensors = {"weight": self.weight} | ({"bias": self.bias} if self.bias is not None else {})
-        return State(tensors, {"classes": list(self.classes)})
-
-    def load(self, state: State) -> None:
-        """Take over rows and classes."""
-        self.classes = tuple(state.meta["classes"])
-        self.weight = nn.Parameter(state.tensors["weight"].clone().to(self.weight.device), requires_grad=False)
-        if self.bias is not None:
-            self.bias = nn.Parameter(state.tensors["bias"].clone().to(self.weight.device), requires_grad=False)
+    def rows(self) -> Head:
+        """W and b."""
+        return Head(self.weight.detach(), None if self.bias is None else self.bias.detach())
 
 
 @final
-class RidgeHead(Part):
+class Cosine(Classifier):
+    """logits = s cos(h, w_c), with a learnt scale s and one learnt direction per class.
+
+    New rows are drawn uniformly in +-1/sqrt(dim), s starts at 1: as in the cosine heads of LUCIR (Hou et al., CVPR
+    2019) and of APER (Zhou et al., IJCV 2024, arXiv:2303.07338).
+    """
+
+    def __init__(self, dim: int, *, scale: float = 1.0, device: torch.device | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(empty(0, dim, device=device), requires_grad=False)
+        self.scale = nn.Parameter(torch.full((1,), scale, device=device), requires_grad=False)
+
+    def grow(self, arriving: tuple[int, ...], rng: torch.Generator | None = None) -> None:
+        """A row for every class in `arriving` that has none.
+
+        Raises:
+            ValueError: new rows and no generator to draw them from: a cosine with a row of zeros has no gradient.
+        """
+        classes = with_new(self.classes, arriving)
+        missing, dim = len(classes) - len(self.classes), self.weight.shape[1]
+        if missing and rng is None:
+            raise ValueError("Rows of a cosine head are drawn: give a generator.")
+        fresh = torch.empty(missing, dim).uniform_(-(dim**-0.5), dim**-0.5, generator=rng)
+        self.put("weight", torch.cat([self.weight.detach(), fresh.to(self.weight)]))
+        self.classes = classes
+
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Scaled cosines, in [-s, s]."""
+        return self.scale * F.normalize(features, dim=-1) @ F.normalize(self.weight, dim=-1).T
+
+    def rows(self) -> Head:
+        """The directions; features are compared with them by angle."""
+        return Head(self.weight.detach(), None)
+
+
+@final
+class RandomFeatures(ModulePart):
+    """phi(h) = relu(h R) with a fixed random R: more dimensions for a linear classifier to separate classes in.
+
+    Random projection of RanPAC (McDonnell et al., NeurIPS 2023, arXiv:2307.02251) and of MiN. `init` draws R from
+    N(0, 1) or from U(-1/sqrt(n), 1/sqrt(n)) with n = number of columns. R itself is saved, so that a checkpoint depends
+    on no generator's version.
+    """
+
+    def __init__(
+        self, dim: int, expansion: int, init: Literal["normal", "uniform"], rng: torch.Generator, device: torch.device
+    ) -> None:
+        super().__init__()
+        drawn = torch.empty(dim, expansion)
+        if init == "normal":
+            drawn.normal_(generator=rng)
+        else:
+            drawn.uniform_(-(expansion**-0.5), expansion**-0.5, generator=rng)
+        self.register_buffer("matrix", drawn.to(device))
+
+    matrix: Tensor
+
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image expansion"]:
+        """relu(h R)."""
+        return F.relu(features @ self.matrix)
+
+
+@final
+class Ridge(Classifier):
     """The least-squares classifier with a ridge, in closed form.
 
         G = Phi^T Phi,    Q = Phi^T Y,    W = (G + gamma I)^{-1} Q                                     (1)
 
     over all images ever added, Y one-hot. G and Q are sums over images, so the result is the joint solution whatever
     the order, the batches and the tasks: the recursive form of ACIL (Zhuang et al., NeurIPS 2022, arXiv:2205.14922)
-    without its inverse per batch. Adding the same images p times equals one joint ridge with gamma / p. Sums and the
-    one Cholesky factorisation are float64. Keeps D^2 + D K numbers for learning and D K for classifying.
+    without its inverse per batch. Adding the same images p times equals one joint ridge with gamma / p. Sums and
+    factorisations are float64. Keeps D^2 + D K numbers for learning and D K for classifying; while a task is learnt, up
+    to four matrices of D^2. With `reads`, Phi are random features of what is given.
     """
 
-    def __init__(self, dim: int, gamma: float, device: torch.device | None = None) -> None:
+    plain = ("classes", "gamma")
+    learning_only = frozenset({"gram", "cross"})
+    gram: Tensor
+    cross: Tensor
+    weight: Tensor
+
+    def __init__(
+        self, dim: int, gamma: float = 1.0, device: torch.device | None = None, *, reads: RandomFeatures | None = None
+    ) -> None:
+        super().__init__()
         self.gamma = gamma
-        self.classes: tuple[int, ...] = ()
-        self.gram = torch.zeros(dim, dim, dtype=torch.float64, device=device)
-        self.cross = torch.zeros(dim, 0, dtype=torch.float64, device=device)
-        self.weight = torch.zeros(dim, 0, device=device)
+        self._reads = (reads,)  # in a tuple: a part of the learner, not of this one
+        self.register_buffer("gram", empty(dim, dim, device=device, dtype=torch.float64))
+        self.register_buffer("cross", empty(dim, 0, device=device, dtype=torch.float64))
+        self.register_buffer("weight", empty(dim, 0, device=device))
+        self._arriving: Tensor | None = None  # Gram matrix of the images added since the last `solve`
+
+    def phi(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image expansion"]:
+        """What the least squares are over."""
+        reads = self._reads[0]
+        return features if reads is None else reads(features)
 
     def grow(self, arriving: tuple[int, ...]) -> None:
         """Zero columns for classes that have none: until the next `solve` they get the logit 0."""
@@ -101,91 +174,112 @@ class RidgeHead(Part):
         self.classes = classes
 
     def add(self, features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"]) -> None:
-        """Add images to the sums of (1); call `solve` when all are in."""
+        """Add images to the sums of (1); call `solve` when all are in. Their classes may be new."""
+        self.grow(tuple(dict.fromkeys(labels.tolist())))
+        if self._arriving is None:
+            self._arriving = torch.zeros_like(self.gram)
         columns = columns_of(labels, self.classes)
-        phi = features.to(self.gram)
-        self.gram = torch.addmm(self.gram, phi.T, phi)
-        self.cross = self.cross.index_add(1, columns, phi.T.contiguous())
+        for h, own in zip(features.split(_ROWS), columns.split(_ROWS), strict=True):
+            phi = self.phi(h).to(self.gram)
+            self._arriving.addmm_(phi.T, phi)
+            self.cross = self.cross.index_add(1, own, phi.T.contiguous())
 
-    def solve(self) -> None:
-        """W of equation (1).
+    def _settle(self) -> None:
+        """Add up what arrived; the matrix that was there before is replaced, never written."""
+        if self._arriving is not None:
+            self.gram, self._arriving = self._arriving.add_(self.gram), None
+
+    def solve(self, gamma: float | None = None) -> None:
+        """W of equation (1), with another ridge from now on if one is given.
 
         Raises:
             DataError: the features were not finite, so that G has no factorisation.
         """
-        ridge = self.gram + self.gamma * torch.eye(len(self.gram), dtype=torch.float64, device=self.gram.device)
+        self._settle()
+        self.gamma = self.gamma if gamma is None else gamma
+        ridge = self.gram.clone()
+        ridge.diagonal().add_(self.gamma)
         factor, failed = torch.linalg.cholesky_ex(ridge)
         if int(failed):
             raise DataError("The ridge system has no Cholesky factor: features are not finite, or gamma is too small.")
         self.weight = torch.cholesky_solve(self.cross, factor).to(self.weight.dtype)
 
-    def __call__(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
-        """Phi W, one column per class."""
-        return features @ self.weight
+    def best_gamma(
+        self,
+        features: Float[Tensor, "image feature"],
+        labels: Int64[Tensor, " image"],
+        held: float = 0.2,
+        candidates: Sequence[float] = tuple(10.0**k for k in range(-8, 9)),
+    ) -> float:
+        """The candidate with the least squared error on the last `held` share of these images.
 
-    def state(self) -> State:
-        """W for classifying; G and Q for learning on."""
-        tensors = {"weight": self.weight, "gram": self.gram, "cross": self.cross}
-        meta = {"classes": list(self.classes), "gamma": self.gamma}
-        return State(tensors, meta, frozenset({"gram", "cross"}))
+        W is fitted to what was added before them and to the others of them; one eigendecomposition of that Gram matrix
+        gives all solutions: W(gamma) = V (S + gamma)^-1 V^T Q. Source: RanPAC, McDonnell et al., NeurIPS 2023,
+        arXiv:2307.02251, section 4.2 (the released code solves once per candidate).
+        """
+        self.grow(tuple(dict.fromkeys(labels.tolist())))
+        self._settle()
+        phi, y = self.phi(features).to(self.gram), F.one_hot(columns_of(labels, self.classes), len(self.classes))
+        kept = max(1, round((1 - held) * len(phi)))
+        if kept == len(phi):
+            return self.gamma
+        y = y.to(phi)
+        values, vectors = torch.linalg.eigh(torch.addmm(self.gram, phi[:kept].T, phi[:kept]))
+        rotated = vectors.T @ torch.addmm(self.cross, phi[:kept].T, y[:kept])
+        seen = phi[kept:] @ vectors
+        errors = [float((seen / (values.clamp(min=0) + g) @ rotated - y[kept:]).square().mean()) for g in candidates]
+        return candidates[min(range(len(errors)), key=errors.__getitem__)]
+
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Phi W, one column per class."""
+        return self.phi(features) @ self.weight
+
+    def rows(self) -> Head:
+        """W; its rows live in the space of Phi."""
+        return Head(self.weight.T.contiguous(), None)
 
     def load(self, state: State) -> None:
         """Take over the solution and, where the state has them, the sums."""
-        device = self.weight.device
-        self.classes, self.gamma = tuple(state.meta["classes"]), state.meta["gamma"]
-        self.weight = state.tensors["weight"].clone().to(device)
-        if "gram" in state.tensors:
-            self.gram = state.tensors["gram"].clone().to(device)
-            self.cross = state.tensors["cross"].clone().to(device)
+        super().load(state)
+        self._arriving = None
 
 
-@final
-class RandomFeatures(Part):
-    """phi(h) = relu(h R) with a fixed random R: more dimensions for a linear classifier to separate classes in.
+class Prototypes(Classifier):
+    """Count and mean feature per class, over all images ever added: mergeable, float64, order-free.
 
-    Random projection of RanPAC (McDonnell et al., NeurIPS 2023, arXiv:2307.02251) and of MiN. `init` draws R from
-    N(0, 1) or from U(-1/sqrt(n), 1/sqrt(n)) with n = number of columns.
+        mu_c = (1 / n_c) sum of h over the images of class c,     logit_c = cos(h, mu_c)  or  -||h - mu_c||^2
+
+    Source: Mensink et al., TPAMI 35(11) 2013. Keeps one float64 vector and a count per class.
     """
 
+    counts: Tensor
+    sums: Tensor
+
     def __init__(
-        self, dim: int, expansion: int, init: Literal["normal", "uniform"], rng: torch.Generator, device: torch.device
+        self,
+        dim: int,
+        device: torch.device | None = None,
+        *,
+        similarity: Literal["cosine", "euclidean"] = "cosine",
     ) -> None:
-        drawn = torch.empty(dim, expansion)
-        if init == "normal":
-            drawn.normal_(generator=rng)
-        else:
-            drawn.uniform_(-(expansion**-0.5), expansion**-0.5, generator=rng)
-        self.matrix = drawn.to(device)
+        super().__init__()
+        self.similarity = similarity
+        self.register_buffer("counts", empty(0, device=device, dtype=torch.int64))
+        self.register_buffer("sums", empty(0, dim, device=device, dtype=torch.float64))
 
-    def __call__(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image expansion"]:
-        """relu(h R)."""
-        return F.relu(features @ self.matrix)
-
-    def state(self) -> State:
-        """R itself, so that a checkpoint depends on no generator's version."""
-        return State({"matrix": self.matrix})
-
-    def load(self, state: State) -> None:
-        """Take over R."""
-        self.matrix = state.tensors["matrix"].clone().to(self.matrix.device)
-
-
-@final
-class ClassMeans(Part):
-    """Count and mean feature per class, over all images ever added: mergeable, float64, order-free."""
-
-    def __init__(self, dim: int, device: torch.device | None = None) -> None:
-        self.classes: tuple[int, ...] = ()
-        self.counts = torch.zeros(0, dtype=torch.int64, device=device)
-        self.sums = torch.zeros(0, dim, dtype=torch.float64, device=device)
+    def grow(self, arriving: tuple[int, ...]) -> None:
+        """A mean of no images for every class in `arriving` that has none."""
+        self.classes = with_new(self.classes, arriving)
+        missing = len(self.classes) - len(self.counts)
+        self.counts = F.pad(self.counts, (0, missing))
+        self.sums = F.pad(self.sums, (0, 0, 0, missing))
 
     def add(self, features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"]) -> None:
         """Add images of any classes, new ones included."""
-        self.classes = with_new(self.classes, tuple(labels.tolist()))
-        missing = len(self.classes) - len(self.counts)
+        self.grow(tuple(labels.tolist()))
         columns = columns_of(labels, self.classes)
-        self.counts = F.pad(self.counts, (0, missing)).index_add(0, columns, torch.ones_like(columns))
-        self.sums = F.pad(self.sums, (0, 0, 0, missing)).index_add(0, columns, features.to(self.sums))
+        self.counts = self.counts.index_add(0, columns, torch.ones_like(columns))
+        self.sums = self.sums.index_add(0, columns, features.to(self.sums))
 
     def means(self, like: Float[Tensor, "..."] | None = None) -> Float[Tensor, "cls feature"]:
         """One mean per class in the order of `classes`, in the dtype and on the device of `like` if given.
@@ -198,16 +292,17 @@ class ClassMeans(Part):
         means = self.sums / self.counts.unsqueeze(1)
         return means if like is None else means.to(like)
 
-    def state(self) -> State:
-        """Counts, sums and class ids."""
-        return State({"counts": self.counts, "sums": self.sums}, {"classes": list(self.classes)})
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Cosines in [-1, 1], or negative squared distances: similarities, not calibrated log-probabilities."""
+        mu = self.means(like=features)
+        if self.similarity == "cosine":
+            return F.normalize(features, dim=-1) @ F.normalize(mu, dim=-1).T
+        # the matrix-product shortcut of cdist cancels badly for h close to mu
+        return -torch.cdist(features, mu, compute_mode="donot_use_mm_for_euclid_dist").square()
 
-    def load(self, state: State) -> None:
-        """Take over counts and sums."""
-        device, meta = self.sums.device, state.meta
-        self.classes = tuple(meta["classes"])
-        self.counts = state.tensors["counts"].clone().to(device)
-        self.sums = state.tensors["sums"].clone().to(device)
+    def rows(self) -> Head:
+        """The means themselves."""
+        return Head((self.means() if self.classes else self.sums).float(), None)
 
 
 @final
@@ -227,3 +322,48 @@ class Table(Part):
         """Take over everything."""
         self.tensors = {name: tensor.clone().to(self.device) for name, tensor in state.tensors.items()}
         self.meta = dict(state.meta)
+
+
+@final
+class Frame(Classifier):
+    """Unit vertices of a simplex as a classifier, with what belongs to them: a centre, a basis, what was measured.
+
+    logits = <m_k, z>: cosines, when z has length 1. Everything lives in `tensors`, by name; "vertices" has one row per
+    class, in the order of `classes`.
+    """
+
+    def __init__(self, dim: int, device: torch.device | None = None) -> None:
+        super().__init__()
+        self.table = Table(device)
+        self._none = empty(0, dim, device=device)
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """What is kept, by name."""
+        return self.table.tensors
+
+    @property
+    def vertices(self) -> Float[Tensor, "cls feature"]:
+        """One unit row per class."""
+        return self.kept.get("vertices", self._none)
+
+    def grow(self, arriving: tuple[int, ...]) -> None:
+        """Only write the classes down: where vertices stand is the method's decision."""
+        self.classes = with_new(self.classes, arriving)
+
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Products with the vertices."""
+        return features @ self.vertices.T
+
+    def rows(self) -> Head:
+        """The vertices."""
+        return Head(self.vertices, None)
+
+    def state(self) -> State:
+        """Everything as it is."""
+        return State(dict(self.kept), {"classes": list(self.classes)})
+
+    def load(self, state: State) -> None:
+        """Take over everything."""
+        self.classes = tuple(state.meta["classes"])
+        self.table.load(state)

@@ -1,24 +1,23 @@
 """Learning a soft prompt from features: no image passes through a network while text is trained."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from cillab.backbones.prompts import TextPrompt, TextTower
 from cillab.backbones.text import TEMPLATES
 from cillab.core import rng
-from cillab.core.contract import Backbone, Progress, Task
+from cillab.core.contract import Backbone
 from cillab.core.params import HyperParams
-from cillab.parts.fitting import FitParams, augmentation, augmented, sweep
+from cillab.parts.fitting import Fit
 from cillab.parts.heads import columns_of
 
-Taken = tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]
-BATCH = 128  # images per forward pass when features are collected
+Labelled = tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]
 
 
 class PromptParams(HyperParams):
@@ -32,18 +31,18 @@ class PromptParams(HyperParams):
     text_layers: PositiveInt = 1
     """Blocks of the text side with context tokens of their own (deep prompts), at most as many as there are; 1 is the
     input alone, as in CoOp."""
-    text_epochs: NonNegativeInt = 10
-    """Passes over a task's features while the prompt trains."""
-    text_batch: PositiveInt = 128
-    """Real features per step of the prompt."""
-    text_lr: PositiveFloat = 0.002
-    """Learning rate of the prompt; 0.002 is CoOp's for SGD. Not tuned."""
-    text_optimiser: Literal["sgd", "adamw"] = "adamw"
-    """Optimiser of the prompt; CoOp has SGD at 0.002."""
-    text_weight_decay: NonNegativeFloat = 0.0
-    """Weight decay of the prompt."""
+    text: Fit = Fit(epochs=10, batch_size=128, lr=0.002, optimiser="adamw", weight_decay=0.0)
+    """The prompt on a task's features; 0.002 is CoOp's rate, there for SGD. Not tuned."""
     views: NonNegativeInt = 0
     """Augmented passes over a task's images whose features train the prompt beside the clean ones."""
+
+    former = {
+        "text_epochs": "text.epochs",
+        "text_batch": "text.batch_size",
+        "text_lr": "text.lr",
+        "text_optimiser": "text.optimiser",
+        "text_weight_decay": "text.weight_decay",
+    }
 
 
 def make_prompt(backbone: Backbone, how: PromptParams, seed: int, task_tokens: int = 0) -> TextPrompt:
@@ -101,50 +100,6 @@ def states_of_context(prompt: TextPrompt, count: int) -> list[Float[Tensor, "tok
     return found
 
 
-def text_schedule(how: PromptParams) -> FitParams:
-    """The text side's numbers as the training loop wants them."""
-    return FitParams(
-        lr=how.text_lr,
-        batch_size=how.text_batch,
-        optimiser=how.text_optimiser,
-        weight_decay=how.text_weight_decay,
-    )
-
-
-def collect(
-    task: Task,
-    backbone: Backbone,
-    embed: Callable[[Tensor], Float[Tensor, "image feature"]],
-    views: int,
-    how: FitParams | None,
-    seed: int,
-) -> Generator[Progress, None, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
-    """Features of a task: of its images as they are, and of those plus `views` augmented passes.
-
-    `embed` turns normalised pixels into features; `how` says how views are augmented.
-    """
-    clean: list[tuple[Tensor, Tensor]] = []
-
-    def visit(images: Tensor, labels: Tensor) -> None:
-        clean.append((embed(backbone.pixels(images)), labels.to(backbone.device)))
-
-    yield from sweep(task.batches(BATCH), visit, len(task), "features")
-    more: list[tuple[Tensor, Tensor]] = []
-
-    def visit_view(pixels: Tensor, labels: Tensor) -> None:
-        more.append((embed(pixels), labels.to(backbone.device)))
-
-    augment = augmentation(how or FitParams())
-    for number in range(views):
-        batches = augmented(task, backbone, augment, BATCH, seed, "views", number)
-        yield from sweep(batches, visit_view, len(task), f"views {number + 1}")
-    return _joined(clean), _joined([*clean, *more])
-
-
-def _joined(taken: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    return torch.cat([h for h, _ in taken]), torch.cat([y for _, y in taken])
-
-
 def balanced_cross_entropy(
     logits: Float[Tensor, "image cls"], labels: Int64[Tensor, " image"], classes: tuple[int, ...]
 ) -> Float[Tensor, ""]:
@@ -158,7 +113,7 @@ def balanced_cross_entropy(
     return F.cross_entropy(logits, columns, weight=weights.to(logits.dtype), reduction="sum")
 
 
-def shuffled(taken: Taken, batch: int, draws: torch.Generator) -> Iterator[Taken]:
+def shuffled(taken: Labelled, batch: int, draws: torch.Generator) -> Iterator[Labelled]:
     """Features in batches, each once, in an order drawn from `draws`."""
     features, labels = taken
     for chosen in torch.randperm(len(labels), generator=draws).to(features.device).split(batch):

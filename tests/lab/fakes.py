@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cillab.core import rng
 from cillab.core.contract import Backbone, Capabilities, Delta, Head, Learner, Part, Progress, State, Task
-from cillab.core.errors import NotObservedError
 from cillab.core.params import HyperParams
 from cillab.core.pixels import Preprocessing
 from cillab.core.state import undone_on_failure
@@ -179,10 +178,8 @@ class Tiny(Learner[TinyParams]):
     def features(self, images):
         return self.backbone(images) @ self.rows.bend
 
-    def logits(self, images):
-        if not self.seen:
-            raise NotObservedError("Tiny has seen no class yet.")
-        return self.features(images) @ self.rows.weight.T
+    def scores(self, features):
+        return features @ self.rows.weight.T
 
     def head(self) -> Head:
         return Head(self.rows.weight.detach(), None)

@@ -58,23 +58,23 @@ class Broken(SimpleCIL.__mro__[1]):  # type: ignore[misc]  # Learner, by composi
             next(self.backbone.module.parameters()).data.add_(1e-3)
         if self.fault == "no rollback":
             for images, labels in task.batches(8):
-                self.sound.stats.add(self.sound.features(images), labels)
+                self.sound.classifier.add(self.sound.features(images), labels)
                 yield Progress("means", 1, 1)
             return
         yield from self.sound.observe(task)
         if self.fault == "unseeded":
-            self.sound.stats.sums = self.sound.stats.sums + next(UNSEEDED)
+            self.sound.classifier.sums = self.sound.classifier.sums + next(UNSEEDED)
 
     def features(self, images: Tensor) -> Tensor:
         return self.sound.features(images)
 
-    def logits(self, images: Tensor) -> Tensor:
-        scores = self.sound.logits(images)
+    def scores(self, features: Tensor) -> Tensor:
+        scores = self.sound.scores(features)
         self.calls += 1
         if self.fault == "batch mates":
             return scores - scores.mean(dim=0)
         if self.fault == "counts evaluations":
-            self.sound.stats.sums = self.sound.stats.sums * (1 + 1e-3 * self.calls)
+            self.sound.classifier.sums = self.sound.classifier.sums * (1 + 1e-3 * self.calls)
         return scores.flip(1) if self.fault == "learns nothing" else scores
 
     def head(self) -> Any:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cillab.parts.decoupled import logit_bias
 from torch import Tensor
 
 from cillab.backbones.lora import LoRA
 from cillab.core.state import snapshot
 from cillab.learners.checks import learn
 from cillab.parts.calibration import CALIBRATIONS, Pairs
-from cillab.parts.decoupled import logit_bias
 from cillab.parts.prompting import balanced_cross_entropy
 from tests.backbones.models import clip
 from tests.learners import tiny, tiny_clip

@@ -9,7 +9,7 @@ from cillab.core.state import pack, restore, snapshot, unpack
 from cillab.learners import make_learner
 from cillab.learners.checks import learn
 from cillab.learners.min import VARIANTS, MiN, MiNParams
-from cillab.parts.heads import LinearHead
+from cillab.parts.heads import Linear
 from tests.learners import tiny
 
 SMALL = {"noise_dim": 6, "expansion": 64, "epochs": 2, "batch_size": 8, "augmented_passes": 1, "gamma": 1.0, "lr": 0.05}
@@ -46,7 +46,7 @@ def test_a_fresh_generator_changes_nothing_if_the_older_weights_stay() -> None:
 
 def test_residual_logits_start_at_the_analytic_ones_and_stop_their_gradient() -> None:
     learner = taught(2)
-    auxiliary = LinearHead(64, bias=False)
+    auxiliary = Linear(64, bias=False)
     auxiliary.grow(learner.seen)
     pixels = learner.backbone.pixels(IMAGES)
     assert torch.equal(learner.residual_logits(pixels, auxiliary), logits(learner, IMAGES))
@@ -116,11 +116,11 @@ def test_ablated_part_stays_zero() -> None:
 
 def test_the_backbone_has_a_rate_of_its_own_in_the_first_session() -> None:
     learner = taught(1, first_session=True, first_lr=3e-4)
-    groups = learner.trained(LinearHead(learner.params.expansion), first=True)
+    groups = learner.trained(Linear(learner.params.expansion), first=True)
     assert [group.get("lr") for group in groups] == [None, 3e-4]
     branches = [p for slot in learner.noise for p in slot.branch.parameters()]
     assert {id(p) for p in groups[1]["params"]} == {id(p) for p in [*learner.norms.parameters(), *branches]}
-    assert len(learner.trained(LinearHead(learner.params.expansion), first=False)) == 1
+    assert len(learner.trained(Linear(learner.params.expansion), first=False)) == 1
 
 
 def test_first_session_trains_branches_and_norms_only_there() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from cillab.core.errors import DataError, NotObservedError
-from cillab.parts.heads import ClassMeans, LinearHead, RandomFeatures, RidgeHead, columns_of
+from cillab.parts.heads import Prototypes, Linear, RandomFeatures, Ridge, columns_of
 
 CLASSES = (7, 401, 3)
 
@@ -20,8 +20,8 @@ def data(seed: int = 0, n: int = 60, dim: int = 9) -> tuple[Tensor, Tensor]:
     return torch.randn(n, dim, generator=rng) + columns_of(labels, CLASSES).unsqueeze(1), labels
 
 
-def ridge(batches: list[tuple[Tensor, Tensor]], gamma: float = 2.0, classes: tuple[int, ...] = CLASSES) -> RidgeHead:
-    head = RidgeHead(9, gamma)
+def ridge(batches: list[tuple[Tensor, Tensor]], gamma: float = 2.0, classes: tuple[int, ...] = CLASSES) -> Ridge:
+    head = Ridge(9, gamma)
     head.grow(classes)
     for features, labels in batches:
         head.add(features, labels)
@@ -88,18 +88,18 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 def test_class_means_by_hand_and_merged_over_batches() -> None:
     features, labels = data()
-    stats = ClassMeans(9)
+    stats = Prototypes(9)
     for x, y in zip(features.split(11), labels.split(11), strict=True):
         stats.add(x, y)
     assert stats.classes == CLASSES
     for row, c in zip(stats.means(), CLASSES, strict=True):
         np.testing.assert_allclose(row, features[labels == c].double().mean(0), atol=1e-12)
     with pytest.raises(NotObservedError):
-        ClassMeans(9).means()
+        Prototypes(9).means()
 
 
 def test_linear_head_grows_and_keeps_old_rows() -> None:
-    head = LinearHead(4)
+    head = Linear(4)
     head.grow((5, 9), torch.Generator().manual_seed(0))
     old = head.weight.clone()
     head.grow((9, 1))
@@ -121,7 +121,7 @@ def test_random_features_have_the_stated_spread(init: str) -> None:
     assert float(draw(torch.randn(3, 50)).min()) == 0.0
 
 
-@pytest.mark.parametrize("make", [lambda: ridge([data()]), lambda: LinearHead(9), lambda: ClassMeans(9)])
+@pytest.mark.parametrize("make", [lambda: ridge([data()]), lambda: Linear(9), lambda: Prototypes(9)])
 def test_state_round_trip(make) -> None:
     part, other = make(), make()
     other.load(part.state())

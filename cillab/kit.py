@@ -1,0 +1,107 @@
+"""What authors of methods import: the base, the record of a stage, the parts, the losses.
+
+from cillab.kit import HyperParams, Method, Prototypes, Task, gathered, method
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from cillab.backbones.lora import LoRA
+from cillab.backbones.overlay import Overlay, norms
+from cillab.backbones.slots import AdapterSlot, PromptSlot, Slot, Slots
+from cillab.core import rng
+from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progress, State, Task
+from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestError, NotObservedError
+from cillab.core.params import HyperParams
+from cillab.parts.exemplars import Exemplars
+from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep
+from cillab.parts.gaussian_memory import GaussianMemory
+from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, RandomFeatures, Ridge, Table, columns_of, with_new
+from cillab.parts.losses import Competitors, cross_entropy, pull_push
+from cillab.parts.method import Method, fit, gathered, method, viewed
+from cillab.parts.module import Classifier, ModulePart, Roster, empty
+from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
+from cillab.parts.text_head import TextHead
+
+__all__ = [
+    "AdapterSlot",
+    "Backbone",
+    "CillabError",
+    "Classifier",
+    "Competitors",
+    "Conditional",
+    "Cosine",
+    "Delta",
+    "Exemplars",
+    "F",
+    "Field",
+    "Fit",
+    "Float",
+    "Frame",
+    "GaussianMemory",
+    "Generator",
+    "Head",
+    "HyperParams",
+    "IncompatibleError",
+    "Int64",
+    "InvalidRequestError",
+    "Iterator",
+    "Linear",
+    "Literal",
+    "LoRA",
+    "Mapping",
+    "Method",
+    "ModulePart",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "NotObservedError",
+    "Overlay",
+    "Part",
+    "PositiveFloat",
+    "PositiveInt",
+    "Progress",
+    "PromptParams",
+    "PromptSlot",
+    "Prototypes",
+    "RandomFeatures",
+    "Ridge",
+    "Roster",
+    "Slot",
+    "Slots",
+    "State",
+    "Table",
+    "Task",
+    "Tensor",
+    "TextHead",
+    "UInt8",
+    "attention_for",
+    "augmentation",
+    "augmented",
+    "balanced_cross_entropy",
+    "columns_of",
+    "cross_entropy",
+    "deep_prompt",
+    "descend",
+    "empty",
+    "final",
+    "fit",
+    "gathered",
+    "make_prompt",
+    "method",
+    "model_validator",
+    "nn",
+    "norms",
+    "pull_push",
+    "rng",
+    "shuffled",
+    "sweep",
+    "torch",
+    "viewed",
+    "with_new",
+]

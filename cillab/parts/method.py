@@ -1,0 +1,266 @@
+"""`Method`: the base under the nine members. A method gives its parts, how it embeds, and how it learns a task."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from cillab.core import rng
+from cillab.core.contract import (
+    Backbone,
+    Capabilities,
+    Delta,
+    Family,
+    Head,
+    Learner,
+    Need,
+    Part,
+    Progress,
+    Show,
+    Task,
+)
+from cillab.core.errors import NotObservedError
+from cillab.core.params import HyperParams
+from cillab.core.registry import learners
+from cillab.core.state import undone_on_failure
+from cillab.parts import fitting
+from cillab.parts.fitting import Fit
+from cillab.parts.module import Roster
+
+P = TypeVar("P", bound=HyperParams)
+Run = Callable[..., Float[Tensor, "image feature"]]  # run(delta, ...) forwards the images at hand under these deltas
+BATCH = 128  # images per forward pass where nothing is trained: changes speed, never the result
+
+
+class Method(Learner[P]):
+    """A learner as its equations: parts made by `setup`, images taken in by `learn`, everything else written once.
+
+        h = embed(x)          the backbone under what the method wears                              [embed]
+        z = shape(h)          what the classifier reads, which is what `features` returns          [shape]
+        logits = classifier(z)
+
+    A leaf defines `setup` and `learn`, and overrides `embed` or `shape` where the method does something else there.
+    Every `Part` among the attributes is saved under its attribute's name.
+    """
+
+    worn: Any = None
+    """What the backbone wears, if anything: a `Delta`."""
+    classifier: Any
+    """The `Classifier` that reads `shape(h)`."""
+
+    def __init__(self, backbone: Backbone, params: P | None = None, *, seed: int = 1993) -> None:
+        self.backbone, self.seed = backbone, seed
+        self.params: P = params if params is not None else self.Params()  # type: ignore[assignment]
+        self.roster = Roster()
+        self.setup()
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Make the parts, from `self.backbone`, `self.params` and draws of `self.draws(...)`."""
+
+    @abstractmethod
+    def learn(self, task: Task) -> Iterator[Progress]:
+        """The method itself. The classes of `task` have arrived already; closed early, everything is undone."""
+
+    def arrive(self, task: Task) -> None:
+        """Make room for the classes of `task`, before it is learnt."""
+        self.classifier.grow(task.classes)
+
+    def embed(self, run: Run) -> Float[Tensor, "image feature"]:
+        """h: `run(delta, ...)` forwards the images at hand once, under whatever is put on."""
+        return run(*self.dress)
+
+    def shape(self, h: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
+        """What the classifier reads, from the feature that the backbone gave."""
+        return h
+
+    def internals(self) -> Mapping[str, Tensor]:
+        """The method's own quantities by name; each is declared in `shown`."""
+        return {}
+
+    @property
+    def dress(self) -> tuple[Delta, ...]:
+        """What is worn, as the arguments of `run`."""
+        return () if self.worn is None else (self.worn,)
+
+    @property
+    def old(self) -> tuple[int, ...]:
+        """The classes that were seen before the newest task; empty in the first session."""
+        return self.roster.old
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """Class ids in order of first appearance."""
+        return self.roster.classes
+
+    def observe(self, task: Task) -> Iterator[Progress]:
+        """Enter the classes of `task`, then `learn` it. Whatever ends it early, the learner is as it was before."""
+        with undone_on_failure(self.parts()):
+            self.roster.enter(task)
+            self.arrive(task)
+            yield from self.learn(task)
+
+    def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
+        """What the classifier looks at, under the evaluation transform. Follows the caller's grad mode."""
+        return self.shape(self.embed(self.on(images)))
+
+    def scores(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """The classifier on what `features` returned."""
+        if not self.seen:
+            raise NotObservedError(f"{type(self).__name__} has seen no class yet: exhaust observe(task) first.")
+        return self.classifier(features)
+
+    def head(self) -> Head:
+        """What features are compared with."""
+        return self.classifier.rows()
+
+    def parts(self) -> Mapping[str, Part]:
+        """Every part among the attributes, once, under the name of the attribute."""
+        found: dict[int, tuple[str, Part]] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Part):
+                found.setdefault(id(value), (name, value))
+        return dict(found.values())
+
+    def draws(self, *names: str | int) -> torch.Generator:
+        """The stream of random numbers for one named purpose."""
+        return rng.stream(self.seed, *names)
+
+    def on(self, images: UInt8[Tensor, "image 3 height width"]) -> Run:
+        """Forward stored images under the evaluation transform."""
+        return self._running(self.backbone, images)
+
+    def on_pixels(self, pixels: Float[Tensor, "image 3 size size"]) -> Run:
+        """Forward normalised pixels."""
+        return self._running(self.backbone.embed, pixels)
+
+    def _running(self, forward: Callable[[Tensor], Tensor], x: Tensor) -> Run:
+        def run(*worn: Delta) -> Float[Tensor, "image feature"]:
+            with self.backbone.wearing(*worn):
+                return forward(x)
+
+        return run
+
+
+def method(
+    name: str,
+    *,
+    paper: str,
+    evidence: str,
+    family: Family,
+    when: str,
+    needs: Iterable[Need] = (),
+    shows: Iterable[Show] = (),
+    learns_names: bool = False,
+    exemplars: bool = False,
+    simplex: bool = False,
+    known: str = "",
+    ours: str = "",
+) -> Callable[[type], type]:
+    """Decorator: enter a learner under `name`, with what it needs, what it shows and what its card says.
+
+    The summary is the first line of the class's docstring; the record of hyper-parameters is the argument of `Method`.
+    """
+
+    def enter(cls: type) -> type:
+        summary = (cls.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        cls.name = name  # type: ignore[attr-defined]
+        cls.Params = _record_of(cls)  # type: ignore[attr-defined]
+        cls.capabilities = Capabilities(  # type: ignore[attr-defined]
+            summary=summary[:1].lower() + summary[1:] if summary[1:2].islower() else summary,
+            paper=paper,
+            evidence=evidence,
+            needs=frozenset(needs),
+            shows=frozenset(shows),
+            learns_names=learns_names,
+            exemplars=exemplars,
+            simplex=simplex,
+            family=family,
+            when=when,
+            known=known,
+            ours=ours,
+        )
+        return learners.register(name)(cls)
+
+    return enter
+
+
+def _record_of(cls: type) -> type[HyperParams]:
+    """The record that stands in `class X(Method[Record])`."""
+    for base in getattr(cls, "__orig_bases__", ()):
+        for argument in get_args(base):
+            if isinstance(argument, type) and issubclass(argument, HyperParams):
+                return argument
+    return HyperParams
+
+
+Loss = Callable[[Float[Tensor, "image feature"], Int64[Tensor, " image"]], Float[Tensor, ""]]
+
+
+def fit(
+    learner: Method[Any],
+    task: Task,
+    trained: Iterable[nn.Parameter] | Iterable[dict],
+    loss: Loss,
+    how: Fit,
+    *,
+    stage: str,
+    under: Delta | None = None,
+    on_pixels: bool = False,
+    before_step: Callable[[], None] = fitting.no_step,
+) -> Iterator[Progress]:
+    """Minimise `loss(h, labels)` over augmented batches of `task`, h embedded by the method with gradient.
+
+    `under` is worn in place of what `embed` puts on, where a stage trains something else than what will be worn. With
+    `on_pixels` the loss gets the pixels themselves, to forward them as often as it likes (distillation).
+    """
+
+    def embedded(pixels: Tensor, labels: Tensor) -> Tensor:
+        run = learner.on_pixels(pixels)
+        return loss(learner.embed(run) if under is None else run(under), labels)
+
+    seen = loss if on_pixels else embedded
+    yield from fitting.fit(
+        task, learner.backbone, trained, seen, how, seed=learner.seed, stage=stage, before_step=before_step
+    )
+
+
+def gathered(
+    learner: Method[Any],
+    task: Task,
+    *,
+    stage: str = "features",
+    under: tuple[Delta, ...] | None = None,
+) -> Generator[Progress, None, tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]]:
+    """H and labels of all images of `task`, each forwarded once (or looked up), in the stored order."""
+    found: list[tuple[Tensor, Tensor]] = []
+    device = learner.backbone.device
+
+    def visit(images: Tensor, labels: Tensor) -> None:
+        run = learner.on(images)
+        found.append((learner.embed(run) if under is None else run(*under), labels.to(device)))
+
+    yield from fitting.sweep(task.batches(BATCH), visit, len(task), stage)
+    return torch.cat([h for h, _ in found]), torch.cat([y for _, y in found])
+
+
+def viewed(
+    learner: Method[Any], task: Task, passes: int, how: Fit
+) -> Generator[Progress, None, tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]]:
+    """H and labels of `passes` augmented passes over `task`; empty for none."""
+    found = [(torch.zeros(0, learner.backbone.feature_dim), torch.zeros(0, dtype=torch.int64))]
+    augment, device = fitting.augmentation(how), learner.backbone.device
+
+    def visit(pixels: Tensor, labels: Tensor) -> None:
+        found.append((learner.embed(learner.on_pixels(pixels)), labels))
+
+    for number in range(passes):
+        views = fitting.augmented(task, learner.backbone, augment, BATCH, learner.seed, "views", number)
+        yield from fitting.sweep(views, visit, len(task), f"views {number + 1}")
+    return torch.cat([h.to(device) for h, _ in found]), torch.cat([y.to(device) for _, y in found])
+
+
+__all__ = ["BATCH", "Fit", "Loss", "Method", "Run", "fit", "gathered", "method", "viewed"]
