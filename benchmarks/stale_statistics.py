@@ -54,7 +54,7 @@ def measure(data: str, variant: Any, lr: float, seed: int, per_class: int | None
         "seed": seed,
         "variant": variant,
         "lr": lr,
-        "accuracy": accuracy(learner, learner.ridge, test.images, test.labels),
+        "accuracy": accuracy(learner, learner.classifier, test.images, test.labels),
         "accuracy_fresh_statistics": accuracy(learner, fresh, test.images, test.labels),
         "feature_shift_relative": float(shift.norm(dim=1).mean() / then.norm(dim=1).mean()),
         "shift_that_all_images_share": float(shift.mean(dim=0).norm() / shift.norm(dim=1).mean()),

@@ -51,9 +51,9 @@ def test_empty_one_and_many_images() -> None:
 def test_company_does_not_change_a_single_bit(precision: str) -> None:
     backbone, images = vit(precision), pictures(70)
     with torch.no_grad():
-        full = backbone._by_chunks(images)
+        full = backbone._by_chunks(images, backbone.embed)
         for count in (1, 2, 5, 9):
-            assert torch.equal(backbone._by_chunks(images[:count]), full[:count])
+            assert torch.equal(backbone._by_chunks(images[:count], backbone.embed), full[:count])
 
 
 def test_bf16_agrees_with_fp32() -> None:

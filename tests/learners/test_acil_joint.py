@@ -23,7 +23,7 @@ def test_acil_is_the_joint_ridge(order) -> None:
         learn(learner, tasks[index])
     images, labels = everything(tasks)
     with torch.no_grad():
-        phi = torch.relu(learner.features(images) @ learner.parts()["random_features"].state().tensors["matrix"])
+        phi = torch.relu(learner.features(images) @ learner.parts()["expand"].state().tensors["matrix"])
     phi, y = phi.double(), (labels[:, None] == torch.tensor(learner.seen)).double()
     w = torch.linalg.solve(phi.T @ phi + torch.eye(64, dtype=torch.float64), phi.T @ y)
     torch.testing.assert_close(learner.head().weight.double(), w.T, rtol=1e-4, atol=1e-5)

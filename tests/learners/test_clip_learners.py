@@ -79,11 +79,11 @@ def test_class_order_only_permutes_logits_of_untrained_names(name: str) -> None:
 def test_kept_prototypes_equal_fresh_ones(name: str) -> None:
     learner = tiny_clip.taught(name, 3)
     with torch.no_grad():
-        assert torch.equal(learner.text.prototypes, learner.text.encode())
-        frozen = encode_classes(learner.backbone, learner.text.names)
-    assert torch.equal(learner.text.frozen, frozen)
-    torch.testing.assert_close(learner.text.prototypes.norm(dim=1), torch.ones(6))
-    assert F.cosine_similarity(learner.text.prototypes, frozen).min() < 0.9999  # it did train
+        assert torch.equal(learner.classifier.prototypes, learner.classifier.encode())
+        frozen = encode_classes(learner.backbone, learner.classifier.names)
+    assert torch.equal(learner.classifier.frozen, frozen)
+    torch.testing.assert_close(learner.classifier.prototypes.norm(dim=1), torch.ones(6))
+    assert F.cosine_similarity(learner.classifier.prototypes, frozen).min() < 0.9999  # it did train
 
 
 @pytest.mark.parametrize("name", NAMES)

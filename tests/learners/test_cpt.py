@@ -80,10 +80,10 @@ def test_deep_text_tokens_start_silent_or_at_random() -> None:
 
 def test_tokens_stand_in_both_encoders_or_in_the_text_alone() -> None:
     both, text = cpt(vision_layers=2), cpt(prompts="text")
-    assert len(both.vision) == 2 and len(text.vision) == 0 and not len(text.text.deep)
+    assert len(both.worn) == 2 and len(text.worn) == 0 and not len(text.text.deep)
     learn(text, tiny.tasks(1)[0])
     assert torch.equal(text.features(IMAGES), F.normalize(BACKBONE(IMAGES), dim=-1))  # images are looked at as ever
-    assert both.vision.state().tensors.keys() == {f"before:{name}/tokens" for name in BACKBONE.block_names[:2]}
+    assert both.worn.state().tensors.keys() == {f"before:{name}/tokens" for name in BACKBONE.block_names[:2]}
 
 
 def test_only_tokens_are_trained_and_all_of_them() -> None:

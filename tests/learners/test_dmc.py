@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cillab.parts.decoupled import logit_bias
 from torch import Tensor
 
 from cillab.backbones.lora import LoRA
@@ -39,18 +38,18 @@ def test_the_images_stage_leaves_the_prompt_alone_and_the_text_stage_the_images(
     for progress in steps:
         if progress.stage != "text":
             assert same(tensors(learner.prompt), prompt), f"the prompt moved in stage {progress.stage}"
-            vision = tensors(learner.delta)
+            vision = tensors(learner.worn)
         else:
-            assert same(tensors(learner.delta), vision), "the images' side moved in the text stage"
+            assert same(tensors(learner.worn), vision), "the images' side moved in the text stage"
             trained = True
     assert trained and not same(tensors(learner.prompt), prompt)
 
 
 def test_the_images_stage_moves_the_images_side() -> None:
     learner = tiny_clip.learner("dmc")
-    before = tensors(learner.delta)
+    before = tensors(learner.worn)
     learn(learner, tiny.tasks(1)[0])
-    assert not same(tensors(learner.delta), before)
+    assert not same(tensors(learner.worn), before)
 
 
 def test_joint_training_is_the_ablation_that_moves_both_at_once() -> None:
@@ -68,7 +67,7 @@ def test_a_fresh_images_side_is_clips_own(vision: str) -> None:
     learner = tiny_clip.learner("dmc", vision=vision)
     with torch.no_grad():
         assert torch.equal(learner.features(tiny_clip.images()), learner.backbone(tiny_clip.images()))
-    assert isinstance(learner.delta, LoRA) == (vision == "lora")
+    assert isinstance(learner.worn, LoRA) == (vision == "lora")
     learn(learner, tiny.tasks(1)[0])
 
 
@@ -97,9 +96,9 @@ def test_drawn_features_have_the_stored_moments() -> None:
 
 
 def test_replay_reaches_the_loss() -> None:
-    with_replay, without = (tiny_clip.taught("dmc", 2, replay=n).text.prototypes for n in (4, 0))
+    with_replay, without = (tiny_clip.taught("dmc", 2, replay=n).classifier.prototypes for n in (4, 0))
     assert not torch.equal(with_replay, without)
-    first = [tiny_clip.taught("dmc", 1, replay=n).text.prototypes for n in (4, 0)]
+    first = [tiny_clip.taught("dmc", 1, replay=n).classifier.prototypes for n in (4, 0)]
     assert torch.equal(*first)  # nothing to replay yet
 
 
@@ -118,11 +117,11 @@ def test_gradient_reaches_the_context_through_the_text_tower_alone() -> None:
     learner = tiny_clip.taught("dmc", 1)
     learner.prompt.requires_grad_(True)
     features = learner.features(tiny_clip.images()).detach()
-    learner.text(features, learner.text.encode())[:, 0].sum().backward()
+    learner.classifier(features, learner.classifier.encode())[:, 0].sum().backward()
     assert learner.prompt.context.grad.abs().max() > 0
     assert all(p.grad is None for p in learner.backbone.model.parameters())
-    assert all(p.grad is None for p in learner.delta.parameters())
-    assert not learner.text(features).requires_grad  # the kept prototypes are numbers
+    assert all(p.grad is None for p in learner.worn.parameters())
+    assert not learner.classifier(features).requires_grad  # the kept prototypes are numbers
 
 
 def test_distillation_holds_features_where_they_were() -> None:
@@ -141,10 +140,10 @@ def test_distillation_holds_features_where_they_were() -> None:
 def test_logit_bias_by_a_loop() -> None:
     learner = tiny_clip.taught("dmc", 2)
     task = tiny.tasks(2)[1]
-    table = logit_bias(task, learner.text, learner.memory, torch.Generator().manual_seed(3), each=5)
+    table = logit_bias(task, learner.classifier, learner.memory, torch.Generator().manual_seed(3), each=5)
     draws = torch.Generator().manual_seed(3)
     for row, classes in enumerate(((0, 1), (2, 3))):
-        scores = learner.text(learner.memory.sample(5, draws, classes)[0])
+        scores = learner.classifier(learner.memory.sample(5, draws, classes)[0])
         expected = [float(scores[:, columns].max(dim=1).values.mean()) for columns in ([0, 1], [2, 3])]
         assert table[row].tolist() == pytest.approx(expected, rel=1e-5)
     assert learner.internals()["text/logit_bias"].shape == (2, 2)
@@ -183,22 +182,22 @@ def test_task_tokens_of_older_tasks_are_frozen() -> None:
     learn(learner, tiny.tasks(2)[1])
     assert torch.equal(learner.prompt.tasks[0], first)
     assert not torch.equal(learner.prompt.context, shared)
-    assert learner.text.task_of == (0, 0, 1, 1)
+    assert learner.classifier.task_of == (0, 0, 1, 1)
 
 
 def test_the_shared_tokens_can_be_kept_from_the_first_task() -> None:
     learner = tiny_clip.taught("dmc-ot", 1, shared_after_first=False)
-    prompt, old = learner.prompt.context.detach().clone(), learner.text.prototypes.clone()
+    prompt, old = learner.prompt.context.detach().clone(), learner.classifier.prototypes.clone()
     learn(learner, tiny.tasks(2)[1])
     assert torch.equal(learner.prompt.context, prompt)
-    torch.testing.assert_close(learner.text.prototypes[:2], old, rtol=0, atol=1e-6)  # then old prototypes stay as well
+    torch.testing.assert_close(learner.classifier.prototypes[:2], old, rtol=0, atol=1e-6)  # then old prototypes stay as well
 
 
 def test_separation_pushes_old_and_new_prototypes_apart() -> None:
     cosines = []
     for weight in (0.0, 50.0):
         changes = {"separation": weight, "margin": -1.0, "text_epochs": 5, "text_lr": 0.01}
-        g = tiny_clip.taught("dmc-ot", 2, **changes).text.prototypes
+        g = tiny_clip.taught("dmc-ot", 2, **changes).classifier.prototypes
         cosines.append(float((g[:2] @ g[2:].T).mean()))
     assert cosines[1] < cosines[0]
 

@@ -75,7 +75,7 @@ def test_min_has_the_papers_parameters_and_trains(vit) -> None:
         slot.grow(torch.ones(1))
     generators = sum(p.numel() for slot in learner.noise for p in slot.generators[-1].parameters())
     assert generators == 889_344
-    shared = sum(t.numel() for name, t in learner.slots.tensors().items() if t.shape in ((768, 192), (192, 768)))
+    shared = sum(t.numel() for name, t in learner.worn.tensors().items() if t.shape in ((768, 192), (192, 768)))
     assert shared == 3_538_944
     fresh = make_learner("min", vit, **{**params, "expansion": 64, "epochs": 1})
     assert "noise" in stages(fresh)
@@ -85,7 +85,7 @@ def test_ncptm_has_the_parameters_of_section_1_and_trains(vit) -> None:
     learner = make_learner(
         "ncptm", vit, **preset("ncptm-paper", "CIFAR-100, B0-Inc10"), epochs=1, align_epochs=1, views=1
     )
-    adapters = sum(p.numel() for p in learner.adapters.parameters())
+    adapters = sum(p.numel() for p in learner.worn.parameters())
     assert adapters == 12 * (2 * 768 * 64 + 768 + 64) == 1_189_632
     assert sum(p.numel() for p in learner.align.parameters()) == 2 * 768 * 4 * 768 + 4 * 768 + 768
     assert {"adapt", "align"} <= stages(learner)
@@ -98,4 +98,4 @@ def test_clip_methods_train_one_epoch_at_full_size(clip, name) -> None:
     learner = make_learner(name, clip, **{k: v for k, v in quick.items() if k in type(learner).Params.model_fields})
     assert stages(learner) or name == "zeroshot-clip"
     if name.startswith("dmc"):
-        assert sum(t.numel() for t in learner.parts()["vision"].state().tensors.values()) == 294_912
+        assert sum(t.numel() for t in learner.parts()["worn"].state().tensors.values()) == 294_912

@@ -52,10 +52,10 @@ def test_residual_logits_start_at_the_analytic_ones_and_stop_their_gradient() ->
     assert torch.equal(learner.residual_logits(pixels, auxiliary), logits(learner, IMAGES))
 
     generator = learner.noise[0].generators[-1].requires_grad_(True)
-    learner.ridge.weight.requires_grad_(True)
+    learner.classifier.weight.requires_grad_(True)
     F.cross_entropy(learner.residual_logits(pixels, auxiliary), torch.zeros(len(IMAGES), dtype=torch.long)).backward()
     # the analytic logits send nothing back, to W or to the features: with W_aux = 0 the generator gets nothing at all
-    assert learner.ridge.weight.grad is None
+    assert learner.classifier.weight.grad is None
     assert all(p.grad is None or not p.grad.any() for p in generator.parameters())
 
 

@@ -37,7 +37,7 @@ def etf(classes: int, dim: int = 16) -> Tensor:
 
 
 def digest(learner: NCPTM) -> str:
-    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in learner.adapters.parameters())).hexdigest()
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in learner.worn.parameters())).hexdigest()
 
 
 @pytest.mark.parametrize("classes", [2, 5, 17])
@@ -112,7 +112,7 @@ def test_holding_old_classes_turns_their_vertices_less() -> None:
 def test_the_adapter_learns_in_the_first_session_only() -> None:
     fresh, first, second = make(), taught(1), taught(2)
     assert digest(fresh) != digest(first) == digest(second)
-    assert not len(make(adapt=False).adapters)
+    assert not len(make(adapt=False).worn)
 
 
 def test_the_order_of_classes_permutes_the_vertices_only() -> None:
