@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from cillab.backbones.affine import Affine
 from cillab.backbones.lora import LoRA
 from cillab.backbones.overlay import Overlay, norms
 from cillab.backbones.slots import AdapterSlot, PromptSlot, Slot, Slots
@@ -31,6 +32,7 @@ from cillab.parts.text_head import TextHead
 
 __all__ = [
     "AdapterSlot",
+    "Affine",
     "Backbone",
     "CillabError",
     "Classifier",

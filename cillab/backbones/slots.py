@@ -10,10 +10,10 @@ A place is `kind:name` with the dotted name of a module inside the backbone; the
                               the following blocks until the next `before:` place puts others in their stead, and are
                               gone behind the last block: the class token stays where it is, and so does what is pooled
 
-What else is worn on a ViT is one of these or a line more in `_hook`:
-SSF is `after:` every linear and norm layer with slot(x) = gamma * x + beta. Prefix prompts lengthen keys and values,
-which are inside the attention module: a `kv:` kind that wraps that module's forward. LoRA on the attention of any ViT
-is `cillab.backbones.lora`: open_clip keeps q, k and v in one parameter and not in a module.
+What else is worn on a ViT is one of these or a line more in `_hook`. A scale and a shift for every channel (SSF, FiLM)
+are folded into the weights: `cillab.backbones.affine`. LoRA on the attention of any ViT is `cillab.backbones.lora`:
+open_clip keeps q, k and v in one parameter and not in a module. Prefix prompts lengthen keys and values, which are
+inside the attention module: a `kv:` kind that wraps that module's forward.
 
 open_clip may run its blocks with tokens first; slots are given images first in any case.
 """
