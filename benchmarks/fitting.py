@@ -48,9 +48,7 @@ class InMemory(Task):
             yield self.images[chosen], self.labels[chosen]
 
 
-def measure(
-    backbone: Backbone, task: InMemory, how: Fit, rounds: int, compare_attention: bool
-) -> dict[str, object]:
+def measure(backbone: Backbone, task: InMemory, how: Fit, rounds: int, compare_attention: bool) -> dict[str, object]:
     """Images per second of both loops (or of both attention kernels in the bare one), medians over `rounds`."""
     head = Linear(backbone.feature_dim).to(backbone.device)
     head.grow(task.classes)

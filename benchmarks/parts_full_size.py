@@ -19,7 +19,6 @@ import open_clip
 import timm
 import torch
 import torch.nn.functional as F
-from cillab.learners.dmc import DMCOTParams
 
 from cillab.backbones.clip import ClipBackbone, clip_anatomy
 from cillab.backbones.lora import LoRA
@@ -29,6 +28,7 @@ from cillab.backbones.vision import TimmBackbone, timm_anatomy
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
 from cillab.geometry.etf import nearest_etf
+from cillab.learners.dmc import DMCOTParams
 from cillab.learners.min import MiNParams
 from cillab.learners.ncptm import NCPTMParams
 from cillab.parts.calibration import Pairs, gaussian
@@ -122,7 +122,8 @@ def main(images: int, batch: int, expansion: int) -> None:
     memory, add = statistics(images, DIM)
     simplex = seconds(lambda: nearest_etf(memory.means))
     # a later task of ncptm has no gradient step on images at all; the first one has
-    report("ncptm, first task", images * (NCPTMParams().fit.epochs * step + look), {"statistics": add, "simplex": simplex})
+    first = NCPTMParams().fit.epochs * step + look
+    report("ncptm, first task", images * first, {"statistics": add, "simplex": simplex})
     report("ncptm, later task", images * look, {"statistics": add, "simplex": simplex})
 
     ridge = Ridge(expansion, 10.0)

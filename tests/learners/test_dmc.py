@@ -190,7 +190,8 @@ def test_the_shared_tokens_can_be_kept_from_the_first_task() -> None:
     prompt, old = learner.prompt.context.detach().clone(), learner.classifier.prototypes.clone()
     learn(learner, tiny.tasks(2)[1])
     assert torch.equal(learner.prompt.context, prompt)
-    torch.testing.assert_close(learner.classifier.prototypes[:2], old, rtol=0, atol=1e-6)  # then old prototypes stay as well
+    # then old prototypes stay as well
+    torch.testing.assert_close(learner.classifier.prototypes[:2], old, rtol=0, atol=1e-6)
 
 
 def test_separation_pushes_old_and_new_prototypes_apart() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from cillab.core.errors import DataError, NotObservedError
-from cillab.parts.heads import Prototypes, Linear, RandomFeatures, Ridge, columns_of
+from cillab.parts.heads import Linear, Prototypes, RandomFeatures, Ridge, columns_of
 
 CLASSES = (7, 401, 3)
 
