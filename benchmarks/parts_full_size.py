@@ -150,7 +150,7 @@ def main(images: int, batch: int, expansion: int) -> None:
     names = [f"class number {number}" for number in range(CLASSES)]
     with torch.no_grad():
         text = seconds(lambda: prompt.prototypes(names), repeats=1)
-    report("dmc-ot", images * (DMCOTParams().epochs * step + 2 * look),
+    report("dmc-ot", images * (DMCOTParams().fit.epochs * step + 2 * look),
            {"statistics": add, "transport": transport, "names": text})  # fmt: skip
 
 
