@@ -61,7 +61,8 @@ def image_digests(images: UInt8[Tensor, "image 3 height width"]) -> list[bytes]:
     whole = images if images._base is None else images._base
     if images.is_inference():  # such tensors do not count what is written to them
         return _hashed(images)
-    known = _KNOWN_IMAGES.setdefault(whole, {})
+    known: dict[tuple, list[bytes]] = _KNOWN_IMAGES.get(whole) or {}
+    _KNOWN_IMAGES[whole] = known
     place = (images.data_ptr(), images.shape, images.stride(), images._version)
     if place not in known:
         if any(other[3] != images._version for other in known):

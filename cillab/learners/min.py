@@ -227,13 +227,16 @@ class MiN(Method[MiNParams]):
         auxiliary.grow(self.seen)
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
-            phi = self.expand(self.shape(h))
-            logits = auxiliary(phi) + (phi @ self.classifier.weight).detach()
-            return cross_entropy(logits, labels, self.seen, task.classes)
+            return cross_entropy(self._residual(h, auxiliary), labels, self.seen, task.classes)
 
         sampled = self.params.epsilon == "sampled"
         with sampling(self.worn, self.draws("epsilon", task.index)) if sampled else nullcontext():
             yield from fit(self, task, self.trained(auxiliary, first), loss, self.params.fit, stage="noise")
+
+    def _residual(self, h: Tensor, auxiliary: Linear) -> Float[Tensor, "image cls"]:
+        """Phi W_aux + stopgrad(phi W)."""
+        phi = self.expand(self.shape(h))
+        return auxiliary(phi) + (phi @ self.classifier.weight).detach()
 
     def trained(self, auxiliary: Linear, first: bool) -> list[dict[str, Any]]:
         """Generator t and W_aux; the mixture weights if learned; in the first session branches and norms if asked."""

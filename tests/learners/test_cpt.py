@@ -88,7 +88,7 @@ def test_tokens_stand_in_both_encoders_or_in_the_text_alone() -> None:
 
 def test_only_tokens_are_trained_and_all_of_them() -> None:
     fresh, learner = cpt(), taught(1)
-    for part in ("text", "vision"):
+    for part in ("text", "worn"):
         before, after = (one.parts()[part].state().tensors for one in (fresh, learner))
         assert before.keys() == after.keys()
         assert all(not torch.equal(before[name], after[name]) for name in before), part
@@ -169,7 +169,7 @@ def test_one_image_of_a_class_is_enough() -> None:
 def test_raw_rotation_compares_with_the_raw_text() -> None:
     learner = taught(1, rotation_normalised=False)
     raw = BACKBONE.encode_text([f"a photo of a {name}." for name in NAMES[:2]])
-    torch.testing.assert_close(learner.classes.tensors["frozen"], raw)
+    torch.testing.assert_close(learner.record.tensors["raw"], raw)
     assert torch.allclose(learner.internals()["text/frozen"].norm(dim=1), torch.ones(2))
 
 

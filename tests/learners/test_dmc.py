@@ -140,8 +140,7 @@ def test_distillation_holds_features_where_they_were() -> None:
 def test_logit_bias_by_a_loop() -> None:
     learner = tiny_clip.taught("dmc", 2)
     task = tiny.tasks(2)[1]
-    table = logit_bias(task, learner.classifier, learner.memory, torch.Generator().manual_seed(3), each=5)
-    draws = torch.Generator().manual_seed(3)
+    table, draws = learner._logit_bias(task, each=5), learner.draws("bias", task.index)
     for row, classes in enumerate(((0, 1), (2, 3))):
         scores = learner.classifier(learner.memory.sample(5, draws, classes)[0])
         expected = [float(scores[:, columns].max(dim=1).values.mean()) for columns in ([0, 1], [2, 3])]

@@ -81,12 +81,12 @@ def test_the_alignment_layer_starts_as_the_identity() -> None:
 @pytest.mark.parametrize("kind", ["nearest", "prefix", "fixed"])
 def test_vertices_are_an_etf_of_the_classes_seen(kind) -> None:
     learner = taught(3, etf=kind, capacity=6)
-    assert gram_error(learner.vertices) < 1e-5
-    assert float(learner.vertices.sum(dim=0).abs().max()) < 1e-5
+    assert gram_error(learner.classifier.vertices) < 1e-5
+    assert float(learner.classifier.vertices.sum(dim=0).abs().max()) < 1e-5
 
 
 def test_two_classes_are_antipodal() -> None:
-    first, second = taught(1).vertices
+    first, second = taught(1).classifier.vertices
     torch.testing.assert_close(first, -second)
 
 
@@ -99,8 +99,9 @@ def test_with_a_kept_prefix_old_vertices_turn_by_the_closed_form() -> None:
 
 def test_a_fixed_simplex_hands_its_vertices_out_and_never_turns() -> None:
     learner, later = taught(1, etf="fixed", capacity=6), taught(2, etf="fixed", capacity=6)
-    assert torch.equal(learner.vertices, later.vertices[:2])
-    cosines = later.vertices @ later.vertices.T
+    vertices = later.classifier.vertices
+    assert torch.equal(learner.classifier.vertices, vertices[:2])
+    cosines = vertices @ vertices.T
     torch.testing.assert_close(cosines[~torch.eye(4, dtype=torch.bool)], torch.full((12,), -1 / 5))
 
 
@@ -126,7 +127,7 @@ def test_scaling_features_changes_no_prediction() -> None:
     learner = taught(2)
     with torch.no_grad():
         z = learner.features(IMAGES)
-        assert torch.equal((7 * z @ learner.vertices.T).argmax(1), learner.logits(IMAGES).argmax(1))
+        assert torch.equal((7 * z @ learner.classifier.vertices.T).argmax(1), learner.logits(IMAGES).argmax(1))
     torch.testing.assert_close(z.norm(dim=1), torch.ones(len(z)))
 
 
