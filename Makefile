@@ -10,6 +10,9 @@ PORT ?= 8501
 PYTEST := $(BIN)/python -m pytest
 
 export PYTHONUNBUFFERED := 1
+# Threads that wait sleep, from the first import on: pytest and Jupyter load NumPy before cillab can say so (cillab/core/threads.py).
+export OMP_WAIT_POLICY ?= passive
+export OPENBLAS_THREAD_TIMEOUT ?= 4
 
 .PHONY: help app test test-all test-browser notebooks gallery student write bench lint format lock clean
 

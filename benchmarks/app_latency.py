@@ -22,9 +22,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from playwright.sync_api import Page, sync_playwright  # noqa: E402
-
 from app.ui.curves import Tail  # noqa: E402
 from app.ui.store import Entry, Opened  # noqa: E402
 from cillab.core.errors import CillabError  # noqa: E402
@@ -33,6 +30,9 @@ from cillab.lab.spec import RunSpec  # noqa: E402
 from cillab.runs import Run, RunWriter  # noqa: E402
 from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve  # noqa: E402
 from tests.runs.synthetic import write_synthetic_run  # noqa: E402
+
+import numpy as np  # noqa: E402
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 BUDGETS_MS = {
     "step in the player": 16,

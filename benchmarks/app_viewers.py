@@ -25,13 +25,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve  # noqa: E402
+
 import numpy as np  # noqa: E402
 from playwright.async_api import Browser, Page, async_playwright  # noqa: E402
 from streamlit.proto.BackMsg_pb2 import BackMsg  # noqa: E402
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
-
-from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve  # noqa: E402
 
 BUDGET_MS = 1000
 SLOPE_MB = 1.0  # a minute

@@ -14,11 +14,11 @@ import statistics
 import time
 from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
-
 from cillab.backbones import FrozenBackbone, make_backbone
 from cillab.backbones.frozen import CHUNK
+
+import torch
+import torch.nn.functional as F
 
 
 def measure(

@@ -15,15 +15,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from cillab.backbones import make_backbone
 from cillab.backbones.overlay import Overlay
 from cillab.core.contract import Backbone, Task
 from cillab.parts.fitting import Fit, attention_for, fit
 from cillab.parts.heads import Linear
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 CLASSES = 10
 

@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from cillab.geometry.collapse import Collapse, collapse
 from cillab.geometry.moments import Moments
 from cillab.geometry.nc3 import nc4
 from cillab.geometry.whatif import WhatIf
+
+import torch
+from torch import Tensor
 
 PROBE = 2_000
 

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import timm
-import torch
-
 from cillab.backbones.vision import TimmBackbone, timm_anatomy
 from cillab.core.pixels import Preprocessing, normalise
 from cillab.explain.gradcam import maps_of
 from cillab.explain.layers import cam_layer
+
+import timm
+import torch
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cillab.core.pixels import normalise
+from cillab.streams.loading import Augment
+
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision import transforms as T
-
-from cillab.core.pixels import normalise
-from cillab.streams.loading import Augment
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 

@@ -19,11 +19,8 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
-import parts_full_size
-import torch
-from torch import Tensor, nn
-
 import cillab
+import parts_full_size
 from cillab.backbones.prompts import TextPrompt
 from cillab.core.contract import Learner, Task
 from cillab.learners import learners
@@ -31,6 +28,9 @@ from cillab.learners.checks import learn
 from cillab.parts import fitting
 from cillab.parts.fitting import Fit, attention_for
 from cillab.parts.text_head import TextHead
+
+import torch
+from torch import Tensor, nn
 
 DEFAULT = ("finetune", "min", "ncptm", "coop", "dmc", "dmc-ot", "cpt")
 TURNS = 60  # steps of a stage that are compared

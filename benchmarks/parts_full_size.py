@@ -15,11 +15,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import open_clip
-import timm
-import torch
-import torch.nn.functional as F
-
 from cillab.backbones.clip import ClipBackbone, clip_anatomy
 from cillab.backbones.lora import LoRA
 from cillab.backbones.prompts import TextPrompt
@@ -35,6 +30,11 @@ from cillab.parts.calibration import Pairs, gaussian
 from cillab.parts.fitting import attention_for
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.heads import Ridge
+
+import open_clip
+import timm
+import torch
+import torch.nn.functional as F
 
 HALF = (0.5, 0.5, 0.5)
 VIEW = Preprocessing(224, 0.9, "bicubic", HALF, HALF)

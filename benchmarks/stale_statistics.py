@@ -11,12 +11,12 @@ import argparse
 import json
 from typing import Any
 
-import torch
-
 import cillab
 from cillab.learners.checks import learn
 from cillab.learners.min import MiN, MiNParams
 from cillab.parts.heads import Ridge
+
+import torch
 
 
 def accuracy(learner: MiN, ridge: Ridge, images: torch.Tensor, labels: torch.Tensor) -> float:

@@ -12,6 +12,10 @@ Names are imported when first used: reading a run and drawing its figures never 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cillab.core.threads import settle
+
+settle()  # before torch and NumPy read their environment
+
 __version__ = "0.1.0"
 
 _WHERE = {

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cillab
+from cillab.core import threads
 from cillab.core.errors import CillabError
 from cillab.core.places import cache_dir
 from cillab.demo import demo_runs
@@ -28,6 +29,7 @@ def examine() -> Iterator[str]:
         ("cillab", lambda: f"{cillab.__version__} at {Path(cillab.__file__).parent}"),
         ("python", lambda: f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"),
         ("packages", _packages),
+        ("threads", threads.in_force),
         ("torch", _torch),
         ("cache", lambda: _writable(cache_dir())),
         ("runs", lambda: _writable(Path("runs"))),

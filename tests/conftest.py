@@ -7,6 +7,8 @@ from shutil import which
 
 import pytest
 
+import cillab  # noqa: F401 - before any test loads torch: it settles how threads wait
+
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -10,12 +10,12 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import cillab
 from cillab import figures
 from cillab.demo import demo_runs
 from cillab.teaching import check_etf_cosine, check_forgetting, check_summaries
+
+import numpy as np
 
 FOLDERS = demo_runs()
 sorted(FOLDERS)

@@ -8,12 +8,12 @@
 # GPU: everything happens in three dimensions, where it can be seen.
 
 # %%
-import numpy as np
-import torch
-
 from cillab import figures
 from cillab.geometry import etf
 from cillab.teaching import check_feature_gradient, check_mean_cosine, simulate, sketch
+
+import numpy as np
+import torch
 
 # %% [markdown]
 # ## 1. What pulls a feature?

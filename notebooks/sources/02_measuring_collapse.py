@@ -11,14 +11,14 @@
 # %%
 import os
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import teaching
 from cillab.geometry import collapse, nc2
 from cillab.geometry.moments import Moments
 from cillab.teaching import check_angle_deviation, check_angle_floor, check_unbiased_quotient, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
 PER_CLASS = 20 if FAST else 100

@@ -11,14 +11,14 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import figures, teaching
 from cillab.geometry import collapse
 from cillab.geometry.moments import Moments
 from cillab.teaching import check_lda, check_merge, check_nearest_mean, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
 

@@ -11,13 +11,13 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import figures
 from cillab.geometry import accuracy
 from cillab.teaching import check_backward_transfer, check_pull, check_three_parts, fresh, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and steps: the same notebook, rougher numbers
 OUT = Path(tempfile.mkdtemp())  # a folder that stays, such as "runs", lets the app show what you make here

@@ -10,15 +10,15 @@
 import os
 from itertools import pairwise
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import teaching
 from cillab.geometry import etf, nc2
 from cillab.geometry.moments import Moments
 from cillab.geometry.whatif import WhatIf
 from cillab.teaching import check_rotation, check_turn, check_vertices, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))
 rng = torch.Generator().manual_seed(0)

@@ -8,14 +8,14 @@
 # %%
 import os
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import teaching
 from cillab.geometry.moments import Moments
 from cillab.geometry.whatif import WhatIf
 from cillab.teaching import check_passes, check_recursion, check_ridge, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
 GAMMA = 10.0

@@ -14,15 +14,15 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import figures
 from cillab.core.contract import Learner
 from cillab.geometry import etf
 from cillab.parts.losses import pull_push as library_pull_push
 from cillab.teaching import check_draw, check_pull_push, check_safe_angle, fresh, sketch
+
+import numpy as np
+import torch
 
 # %%
 FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and epochs: the same notebook, rougher numbers

@@ -11,13 +11,13 @@
 # %%
 import os
 
-import numpy as np
-import torch
-
 import cillab
 from cillab.core.contract import Learner
 from cillab.geometry.retention import ridge_probe
 from cillab.teaching import check_folded, check_mixture, check_shift, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and tasks: the same notebook, rougher numbers
 LOUD = 1.0 if FAST else 0.2  # a learning rate at which noise can be heard, given the number of steps

@@ -12,14 +12,14 @@
 # %%
 import os
 
-import numpy as np
-import torch.nn.functional as F
-
 import cillab
 from cillab import teaching
 from cillab.backbones.text import TEMPLATES_7, encode_classes
 from cillab.geometry.moments import Moments
 from cillab.teaching import check_confidence, check_ensemble, check_gap, sketch
+
+import numpy as np
+import torch.nn.functional as F
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
 

@@ -13,10 +13,6 @@
 # %%
 import os
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-
 import cillab
 from cillab import teaching
 from cillab.backbones.text import TEMPLATES, encode_classes
@@ -26,6 +22,10 @@ from cillab.parts.clusters import clusters_for, spherical_kmeans
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.prompt_losses import textual_etf
 from cillab.teaching import check_separation, check_transport_map, check_w2, sketch
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 
 # %%
 FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and steps: the same notebook, rougher numbers

@@ -11,9 +11,6 @@
 # %%
 import os
 
-import numpy as np
-import torch
-
 import cillab
 from cillab import teaching
 from cillab.core.errors import InvalidRequestError
@@ -21,6 +18,9 @@ from cillab.explain.gradcam import gradcam, noise_floor
 from cillab.explain.layers import as_grid, cam_layer
 from cillab.explain.overlap import as_seen, energy_inside, pointing_game
 from cillab.teaching import check_cam, check_difference, check_energy, sketch
+
+import numpy as np
+import torch
 
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images: the same notebook, noisier numbers
 

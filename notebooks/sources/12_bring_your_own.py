@@ -11,9 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 import cillab
 from cillab import figures, teaching
 from cillab.report import write_report
@@ -21,6 +18,9 @@ from cillab.runs import Protocol, RunInfo, RunWriter, step_id
 from cillab.runs.table import table
 from cillab.streams import shields
 from cillab.teaching import check_census, check_row, fresh
+
+import numpy as np
+from PIL import Image
 
 # %%
 FAST = bool(os.environ.get("CILLAB_FAST"))  # fewer images
