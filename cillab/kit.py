@@ -19,6 +19,7 @@ from cillab.backbones.slots import AdapterSlot, PromptSlot, Slot, Slots
 from cillab.core import rng
 from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progress, State, Task
 from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestError, NotObservedError
+from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
 from cillab.parts.exemplars import Exemplars
 from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep
@@ -52,6 +53,7 @@ __all__ = [
     "HyperParams",
     "IncompatibleError",
     "Int64",
+    "Internal",
     "InvalidRequestError",
     "Iterator",
     "Linear",

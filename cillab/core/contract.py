@@ -11,11 +11,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from cillab.core.errors import NotObservedError
+from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
 from cillab.core.pixels import Preprocessing
 
 Need = Literal["vit", "clip", "class-names"]
-Show = Literal["noise", "etf", "text", "prompts", "transport"]
 Family = Literal[
     "closed form",
     "prompts and adapters",
@@ -51,7 +51,7 @@ class Capabilities:
     paper: str  # reference, with arXiv id or DOI
     evidence: str  # "reproduction", "reconstruction after the abstract", ...
     needs: frozenset[Need] = field(default_factory=frozenset)
-    shows: frozenset[Show] = field(default_factory=frozenset)
+    internals: tuple[Internal, ...] = ()  # what `internals()` returns, some of it perhaps only after a few tasks
     learns_names: bool = False  # does a class's name suffice, without a training image?
     exemplars: bool = False  # does it store training images?
     simplex: bool = False  # one vertex of a simplex per class: at most feature_dim + 1 classes
@@ -59,6 +59,11 @@ class Capabilities:
     when: str = ""  # one sentence: when one would choose it
     known: str = ""  # published numbers with their protocol, for the method's card
     ours: str = ""  # which choices are ours, for the method's card
+
+    @property
+    def shows(self) -> frozenset[str]:
+        """The groups of its internals, e.g. noise, text or prompts."""
+        return frozenset(one.group for one in self.internals)
 
 
 class Head(NamedTuple):
@@ -259,7 +264,7 @@ class Learner(ABC, Generic[P]):
 
     @abstractmethod
     def internals(self) -> Mapping[str, Tensor]:
-        """The method's own quantities by name, e.g. mixing weights or ETF vertices. May be empty."""
+        """The method's own quantities by name, e.g. mixing weights, as `capabilities` declares them. May be empty."""
 
     @abstractmethod
     def parts(self) -> Mapping[str, Part]:

@@ -208,6 +208,7 @@ def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
             evidence=can.evidence,
             needs=sorted(can.needs),
             shows=sorted(can.shows),
+            internals={one.name: str(one) for one in can.internals},
         ),
         protocol=protocol,
         versions=versions(),

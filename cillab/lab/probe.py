@@ -186,12 +186,12 @@ class Probe:
             **self._drift(stored, now, [row for row, c in enumerate(seen) if c not in classes], seen),
             **self._of_scenario(tests, seen, tasks),
         }
-        joint_space = bool(learner.capabilities.shows & {"text", "transport"})  # then Gaussians are of `features`
+        of_features = "gaussian/mean" in {one.name for one in learner.capabilities.internals}
         fresh = len(trains) == len(tests)  # heads fitted on images need images of every class
         for more_arrays, more_scalars in (
             measures.fresh_heads(tests, trains, train_moments.means(), seen) if fresh else ({}, {}),
             measures.decisions(tests, seen, tasks, max(tasks.values())),
-            stored_gaussians(learner.parts(), seen, trains, tasks, max(tasks.values())) if joint_space else ({}, {}),
+            stored_gaussians(learner.parts(), seen, trains, tasks, max(tasks.values())) if of_features else ({}, {}),
         ):
             arrays.update(more_arrays)
             scalars.update(more_scalars)

@@ -39,9 +39,9 @@ def stored_gaussians(
 ) -> Found:
     """W2 of every stored Gaussian to the probe's training images of its class, by part that holds some.
 
-    The Gaussians must live in the space of `features`. Scalars are means over old classes. With `memory` and
-    `memory_before` (the same before calibration), `transport/improved` is the share of old classes that calibration
-    brought nearer.
+    The Gaussians must live in the space of `features`. Scalars are means over old classes. Where `<part>_before` holds
+    what `<part>` held before calibration, `transport/improved` is the share of old classes that calibration brought
+    nearer.
     """
     features, labels = torch.cat([f for f, _, _ in trains]), torch.cat([y for _, _, y in trains])
     labels, arrays, scalars = labels.to(features.device), {}, {}
@@ -58,8 +58,8 @@ def stored_gaussians(
         arrays[f"gaussian/w2/{name}"] = found
         if np.isfinite(found[old]).any():
             scalars[f"transport/w2/{name}"] = float(np.nanmean(found[old]))
-    if {"transport/w2/memory", "transport/w2/memory_before"} <= scalars.keys():
-        now, before = (arrays[f"gaussian/w2/{name}"][old] for name in ("memory", "memory_before"))
+    for name in [name for name in arrays if f"transport/w2/{name.rpartition('/')[2]}_before" in scalars]:
+        now, before = arrays[name][old], arrays[f"{name}_before"][old]
         both = np.isfinite(now) & np.isfinite(before)
         scalars["transport/improved"] = float((now[both] < before[both]).mean())
     return arrays, scalars

@@ -2,6 +2,7 @@
 
 from cillab.kit import (
     HyperParams,
+    Internal,
     Iterator,
     Literal,
     Method,
@@ -39,6 +40,7 @@ class ACILParams(HyperParams):
     family="closed form",
     when="Many tasks and little time: the same solution as joint training of the head, in one pass.",
     known="CIFAR-100 B50 Inc2, ResNet-32: A_avg 71.05, A_last 63.38 (authors' README).",
+    internals=(Internal("row_norms", "f32 [K]", "length of each row of the ridge's weights"),),
 )
 @final
 class ACIL(Method[ACILParams]):

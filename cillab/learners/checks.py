@@ -147,6 +147,15 @@ def columns_follow_seen(bench: Bench) -> None:
     assert scores.isfinite().all(), "logits are not finite"
 
 
+def internals_are_declared(bench: Bench) -> None:
+    """Whatever `internals()` returns stands in the capabilities, with as many axes as declared."""
+    axes = {one.name: one.axes for one in type(bench.learner()).capabilities.internals}
+    for learner in (bench.learner(), bench.taught(1), bench.taught()):
+        for name, value in learner.internals().items():
+            assert name in axes, f"internals() returns {name!r}: declare it in @method(internals=...)"
+            assert value.ndim == axes[name], f"internals()[{name!r}] has shape {tuple(value.shape)}, not as declared"
+
+
 def batch_mates_do_not_matter(bench: Bench) -> None:
     """Logits of an image do not depend on which images are beside it, on batch size or on repetition."""
     learner = bench.taught()
@@ -314,6 +323,7 @@ def bounds_are_enforced(bench: Bench) -> None:
 CHECKS: tuple[Callable[[Bench], None], ...] = (
     says_what_is_missing_before_the_first_task,
     columns_follow_seen,
+    internals_are_declared,
     batch_mates_do_not_matter,
     evaluation_changes_nothing,
     same_seed_same_result,

@@ -38,7 +38,7 @@ class CoOpParams(PromptParams):
     family="images and text",
     when="To see a prompt forget: it is cheap, and the newest task rewrites it.",
     needs={"clip", "class-names"},
-    shows={"text"},
+    internals=("text/prototypes", "text/frozen"),
     learns_names=True,
 )
 @final

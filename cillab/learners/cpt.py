@@ -9,6 +9,7 @@ from cillab.kit import (
     HyperParams,
     IncompatibleError,
     Int64,
+    Internal,
     Iterator,
     Literal,
     Method,
@@ -84,7 +85,12 @@ class CPTParams(HyperParams):
     when="Few and unequal images a class, and classes that come by name alone.",
     ours="weights of the losses by default (preset:cpt-paper has the paper's), what happens beyond one task",
     needs={"vit", "clip", "class-names"},
-    shows={"text", "prompts"},
+    internals=(
+        "text/prototypes",
+        "text/frozen",
+        Internal("text/clusters", "i64 [K]", "cluster of each name by meaning, fixed when the class came"),
+        Internal("text/terms", "f32 [t, 4]", "cross-entropy, ETF, convergence and rotation per task, unweighted"),
+    ),
     learns_names=True,
 )
 @final

@@ -14,6 +14,7 @@ from cillab.kit import (
     Fit,
     Float,
     GaussianMemory,
+    Internal,
     Iterator,
     Literal,
     LoRA,
@@ -270,6 +271,22 @@ def gaussians(memory: GaussianMemory, suffix: str = "") -> Mapping[str, Tensor]:
     return {f"gaussian/mean{suffix}": memory.means, f"gaussian/factor{suffix}": memory.factor(8).half()}
 
 
+SHOWN = (
+    "text/prototypes",
+    "text/frozen",
+    Internal(
+        "text/logit_bias", "f32 [2, 2]", "mean largest logit among old and new classes (columns), for both (rows)"
+    ),
+    "gaussian/mean",
+    "gaussian/factor",
+)
+CALIBRATED = (
+    "gaussian/mean_before",
+    "gaussian/factor_before",
+    Internal("transport/eigenvalues", "f32 [d]", "spectrum of the transport map A, ascending; 1 = nothing moved"),
+)
+
+
 @method(
     "dmc",
     paper="DMC, Chen et al., arXiv:2511.10974",
@@ -278,7 +295,7 @@ def gaussians(memory: GaussianMemory, suffix: str = "") -> Mapping[str, Tensor]:
     when="CLIP whose images' side must adapt, with a Gaussian per class in place of old images.",
     ours="equations, LoRA, prompt layout and every number",
     needs={"clip", "class-names", "vit"},
-    shows={"text"},
+    internals=SHOWN,
     learns_names=True,
 )
 @final
@@ -306,7 +323,7 @@ class DMC(Decoupled[DMCParams]):
     when="As dmc, where the encoder moves so far that stored statistics go stale.",
     ours="that the transport is the closed form between Gaussians, and every number",
     needs={"clip", "class-names", "vit"},
-    shows={"text", "transport"},
+    internals=(*SHOWN, *CALIBRATED),
 )
 @final
 class DMCOT(Decoupled[DMCOTParams]):

@@ -4,6 +4,7 @@ from cillab.kit import (
     Exemplars,
     Fit,
     HyperParams,
+    Internal,
     Iterator,
     Linear,
     Method,
@@ -37,6 +38,7 @@ class JointParams(HyperParams):
     family="bounds",
     when="The upper bound of what training all weights can reach, where images may be kept.",
     exemplars=True,
+    internals=(Internal("stored", "i64 [K]", "stored training images of each class", "images"),),
 )
 @final
 class Joint(Method[JointParams]):

@@ -9,6 +9,7 @@ from cillab.kit import (
     Fit,
     Float,
     HyperParams,
+    Internal,
     Iterator,
     Linear,
     Literal,
@@ -129,7 +130,13 @@ class MiNParams(HyperParams):
     when="Frozen features that are nearly good enough: small perturbations per task under a closed-form head.",
     ours="variant=recentred, its learning rate, gamma and expansion for small images",
     needs={"vit"},
-    shows={"noise"},
+    internals=(
+        Internal("noise/weights", "f32 [L, t]", "mixing weights of each layer over the t generators"),
+        Internal("noise/similarity", "f32 [t, t]", "cosines of the task prototypes"),
+        Internal("noise/prototypes", "f32 [t, d]", "mean feature of each task"),
+        Internal("noise/ratio", "f32 [L, t]", "norm of the noise over the norm of the signal, on images of the task"),
+        Internal("noise/dead", "u8 [L, t]", "1 where a generator puts out nothing"),
+    ),
 )
 @final
 class MiN(Method[MiNParams]):

@@ -9,6 +9,7 @@ from cillab.kit import (
     Frame,
     GaussianMemory,
     HyperParams,
+    Internal,
     InvalidRequestError,
     Iterator,
     Literal,
@@ -90,7 +91,12 @@ class NCPTMParams(HyperParams):
     when="To see collapse itself: old and new classes are drawn to the vertices of one simplex.",
     ours="equations (1) to (4) and every number",
     needs={"vit"},
-    shows={"etf"},
+    internals=(
+        Internal("etf/vertices", "f32 [K, d]", "vertices of the simplex, unit rows"),
+        Internal("etf/turned", "f32 [K old]", "angle by which each old vertex turned in this task", "radians"),
+        Internal("etf/expected", "f32 [1]", "the angle of the closed form, had the basis been kept", "radians"),
+        Internal("etf/epochs", "f32 [epochs, 6]", "NC1, NC2, NC3, NC4, pull and push after each epoch of this task"),
+    ),
     simplex=True,
 )
 @final

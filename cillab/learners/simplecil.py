@@ -1,6 +1,19 @@
 """SimpleCIL: a class is the mean of its features, an image goes to the mean with the largest cosine."""
 
-from cillab.kit import F, HyperParams, Iterator, Literal, Method, Progress, Prototypes, Task, final, gathered, method
+from cillab.kit import (
+    F,
+    HyperParams,
+    Internal,
+    Iterator,
+    Literal,
+    Method,
+    Progress,
+    Prototypes,
+    Task,
+    final,
+    gathered,
+    method,
+)  # fmt: skip
 
 
 class SimpleCILParams(HyperParams):
@@ -21,6 +34,7 @@ class SimpleCILParams(HyperParams):
     family="closed form",
     when="The first number to know on any data set: what the pre-trained features are worth without training.",
     known="CIFAR-100 Inc5, ViT-B/16 in21k, seed 1993: A_avg 87.57, A_last 81.28, whatever the order.",
+    internals=(Internal("counts", "f64 [K]", "training images of each class", "images"),),
 )
 @final
 class SimpleCIL(Method[SimpleCILParams]):

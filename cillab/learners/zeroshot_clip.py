@@ -18,7 +18,7 @@ class ZeroShotCLIPParams(HyperParams):
     family="images and text",
     when="The number that every method on CLIP must beat: names alone.",
     needs={"clip", "class-names"},
-    shows={"text"},
+    internals=("text/prototypes", "text/frozen"),
     learns_names=True,
 )
 @final

@@ -19,10 +19,10 @@ from cillab.core.contract import (
     Need,
     Part,
     Progress,
-    Show,
     Task,
 )
 from cillab.core.errors import NotObservedError
+from cillab.core.internals import Internal, declared
 from cillab.core.params import HyperParams
 from cillab.core.registry import learners
 from cillab.core.state import undone_on_failure
@@ -78,7 +78,7 @@ class Method(Learner[P]):
         return h
 
     def internals(self) -> Mapping[str, Tensor]:
-        """The method's own quantities by name; each is declared in `shown`."""
+        """The method's own quantities by name; each is declared in `@method(internals=...)`."""
         return {}
 
     @property
@@ -153,14 +153,14 @@ def method(
     family: Family,
     when: str,
     needs: Iterable[Need] = (),
-    shows: Iterable[Show] = (),
+    internals: Iterable[Internal | str] = (),
     learns_names: bool = False,
     exemplars: bool = False,
     simplex: bool = False,
     known: str = "",
     ours: str = "",
 ) -> Callable[[type], type]:
-    """Decorator: enter a learner under `name`, with what it needs, what it shows and what its card says.
+    """Decorator: enter a learner under `name`, with what it needs, its internals and what its card says.
 
     The summary is the first line of the class's docstring; the record of hyper-parameters is the argument of `Method`.
     """
@@ -174,7 +174,7 @@ def method(
             paper=paper,
             evidence=evidence,
             needs=frozenset(needs),
-            shows=frozenset(shows),
+            internals=declared(internals),
             learns_names=learns_names,
             exemplars=exemplars,
             simplex=simplex,

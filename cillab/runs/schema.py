@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cillab.core.internals import SHARED
+
 SCHEMA_VERSION = "1.0"
 
 State = Literal["queued", "running", "paused", "finished", "failed", "cancelled"]
@@ -45,26 +47,9 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     "accuracy/within_task": "f64 [T]: right when only the classes of the right task compete",
     "train_images": "i32 [K]: training images of each class; 0 where it came by name alone",
     "calibration/old": "f64 [3, bins]: mean confidence, accuracy, images, in equal bins of confidence; also .../new",
-    "internals/noise/weights": "f32 [L, t]: mixing weights of each layer over the t generators",
-    "internals/noise/similarity": "f32 [t, t]: cosines of the task prototypes",
-    "internals/noise/prototypes": "f32 [t, d]",
-    "internals/noise/ratio": "f32 [L, t]: norm of the noise over the norm of the signal, on the probe",
-    "internals/noise/dead": "u8 [L, t]: 1 where a generator puts out nothing",
-    "internals/etf/vertices": "f32 [K, d]: vertices of the simplex, unit rows",
-    "internals/etf/turned": "f32 [K old]: angle in radians by which each old vertex turned in this task",
-    "internals/etf/expected": "f32 [1]: the angle of the closed form, had the basis been kept",
-    "internals/etf/epochs": "f32 [epochs, 6]: NC1, NC2, NC3, NC4, pull and push after each epoch of this task",
     "gaussian/w2/<part>": "f64 [K]: W2 from a class's stored Gaussian to its training images now; NaN if none",
-    "internals/text/prototypes": "f32 [K, d]: unit vectors of the prompted class names",
-    "internals/text/frozen": "f32 [K, d]: unit vectors of the names in the hand template",
-    "internals/text/clusters": "i64 [K]: cluster of each name by meaning, fixed when the class came",
-    "internals/text/terms": "f32 [t, 4]: cross-entropy, ETF, convergence and rotation term per task, unweighted",
-    "internals/text/logit_bias": "f32 [2, 2]: mean largest logit among old and new classes (columns), for both (rows)",
-    "internals/gaussian/mean": "f32 [K, d]: stored means",
-    "internals/gaussian/factor": "f16 [K, r, d]: r leading eigenvectors of the covariance times roots of eigenvalues",
-    "internals/gaussian/mean_before": "f32 [K, d]: stored means before calibration; NaN for new classes",
-    "internals/gaussian/factor_before": "f16 [K, r, d]: the same of the covariances before calibration",
-    "internals/transport/eigenvalues": "f32 [d]: spectrum of the transport map A, ascending; 1 = nothing moved",
+    "internals/<name>": "the method's own quantities, as `capabilities.internals` of run.json says",
+    **{f"internals/{one.name}": str(one) for one in SHARED.values()},
     "cam/true": "u8 [N, gh, gw]: Grad-CAM, map = value / 255 * scale; also cam/predicted, cam/difference",
     "cam_scale/true": "f32 [N]: scale of each map; also for the other targets",
     "cam_energy/true": "f32 [N]: share of the map inside the object's mask; also for the other targets",
@@ -132,7 +117,8 @@ class Abilities(Record):
     paper: str = ""
     evidence: str = ""
     needs: list[str] = Field(default_factory=list)
-    shows: list[str] = Field(default_factory=list)
+    shows: list[str] = Field(default_factory=list)  # groups of internals: noise, text, ...
+    internals: dict[str, str] = Field(default_factory=dict)  # name -> shape and meaning, as the learner declares them
 
     @field_validator("needs", "shows", mode="before")
     @classmethod

@@ -81,7 +81,8 @@ class Broken(Learner[Any]):  # by composition around a sound learner
         return self.sound.head()
 
     def internals(self) -> Any:
-        return self.sound.internals()
+        more = {"unheard/of": torch.zeros(2)} if self.fault == "undeclared" else {}
+        return {**self.sound.internals(), **more}
 
     def parts(self) -> Any:
         return {} if self.fault == "forgets to save" else self.sound.parts()
@@ -91,6 +92,7 @@ class Broken(Learner[Any]):  # by composition around a sound learner
     ("fault", "check"),
     [
         ("columns", checks.columns_follow_seen),
+        ("undeclared", checks.internals_are_declared),
         ("batch mates", checks.batch_mates_do_not_matter),
         ("counts evaluations", checks.evaluation_changes_nothing),
         ("unseeded", checks.same_seed_same_result),
