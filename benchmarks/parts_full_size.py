@@ -29,7 +29,7 @@ from cillab.learners.ncptm import NCPTMParams
 from cillab.parts.calibration import Pairs, gaussian
 from cillab.parts.fitting import attention_for
 from cillab.parts.gaussian_memory import GaussianMemory
-from cillab.parts.heads import Ridge
+from cillab.parts.least_squares import Ridge
 
 import open_clip
 import timm

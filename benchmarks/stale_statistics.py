@@ -14,7 +14,7 @@ from typing import Any
 import cillab
 from cillab.learners.checks import learn
 from cillab.learners.min import MiN, MiNParams
-from cillab.parts.heads import Ridge
+from cillab.parts.least_squares import Ridge
 
 import torch
 

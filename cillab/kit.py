@@ -23,15 +23,19 @@ from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
 from cillab.parts.exemplars import Exemplars
 from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep
-from cillab.parts.gaussian_memory import GaussianMemory
-from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, RandomFeatures, Ridge, Table, columns_of, with_new
+from cillab.parts.gaussian_head import Gaussian
+from cillab.parts.gaussian_memory import Covariance, GaussianMemory
+from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, Table, columns_of, with_new
+from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Ridge
 from cillab.parts.losses import Competitors, cross_entropy, pull_push
 from cillab.parts.method import Method, fit, gathered, method, viewed
 from cillab.parts.module import Classifier, ModulePart, Roster, empty
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
+from cillab.parts.stages import align, first_session
 from cillab.parts.text_head import TextHead
 
 __all__ = [
+    "LDA",
     "AdapterSlot",
     "Affine",
     "Backbone",
@@ -40,13 +44,16 @@ __all__ = [
     "Competitors",
     "Conditional",
     "Cosine",
+    "Covariance",
     "Delta",
     "Exemplars",
     "F",
     "Field",
     "Fit",
     "Float",
+    "FourierFeatures",
     "Frame",
+    "Gaussian",
     "GaussianMemory",
     "Generator",
     "Head",
@@ -84,6 +91,7 @@ __all__ = [
     "Tensor",
     "TextHead",
     "UInt8",
+    "align",
     "attention_for",
     "augmentation",
     "augmented",
@@ -94,6 +102,7 @@ __all__ = [
     "descend",
     "empty",
     "final",
+    "first_session",
     "fit",
     "gathered",
     "make_prompt",

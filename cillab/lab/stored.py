@@ -54,7 +54,7 @@ def stored_gaussians(
             mine = features[labels == c]
             if c in part.classes and len(mine):
                 row = part.classes.index(c)
-                found[column] = w2_to_images(part.means[row], part.covariances[row], mine.to(part.means.device))
+                found[column] = w2_to_images(part.means[row], part.dense((c,))[0], mine.to(part.means.device))
         arrays[f"gaussian/w2/{name}"] = found
         if np.isfinite(found[old]).any():
             scalars[f"transport/w2/{name}"] = float(np.nanmean(found[old]))

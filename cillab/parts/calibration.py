@@ -110,11 +110,7 @@ def plan(memory: GaussianMemory, pairs: Pairs, shrinkage: float = 0.05, epsilon:
     ]  # in the order of the plan's columns
     a = torch.einsum("ck,kij->cij", weights, torch.stack([m.a for m in maps]))
     b = weights @ torch.stack([m.b for m in maps])
-    means = (a @ memory.means.double()[..., None])[..., 0] + b
-    full = memory.covariances.double() if memory.kind == "full" else torch.diag_embed(memory.covariances.double())
-    pushed = a @ full @ a.mT
-    pushed = (pushed + pushed.mT) / 2
-    return memory.replaced(means, pushed if memory.kind == "full" else pushed.diagonal(dim1=1, dim2=2))
+    return memory.moved(a, b)
 
 
 def none(memory: GaussianMemory, pairs: Pairs, shrinkage: float = 0.05, epsilon: float = 0.05) -> GaussianMemory:
@@ -146,8 +142,7 @@ def _weights(
 ) -> Float[Tensor, "cls target"]:
     """Rows of the Sinkhorn plan from old classes to those of the task, each summing to 1."""
     if shapes:
-        full = [m.covariances if m.kind == "full" else torch.diag_embed(m.covariances) for m in (memory, targets)]
-        cost = gaussian_costs(memory.means, full[0], targets.means, full[1])
+        cost = gaussian_costs(memory.means, memory.dense(), targets.means, targets.dense())
     else:
         cost = torch.cdist(memory.means.double(), targets.means.double()).square()
     found = class_plan(cost, regularisation=epsilon)

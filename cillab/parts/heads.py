@@ -1,6 +1,5 @@
-"""Heads that grow when classes arrive, and the fixed random features that some of them read."""
+"""Heads that grow when classes arrive. Those in closed form over all pairs of features: `least_squares`."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, final
 
 import torch
@@ -10,9 +9,7 @@ from torch import Tensor, nn
 
 from cillab.core.contract import Head, Part, State
 from cillab.core.errors import DataError, NotObservedError
-from cillab.parts.module import Classifier, ModulePart, empty
-
-_ROWS = 1024  # images whose random features are held at once
+from cillab.parts.module import Classifier, empty
 
 
 def columns_of(labels: Int64[Tensor, " image"], classes: tuple[int, ...]) -> Int64[Tensor, " image"]:
@@ -101,147 +98,6 @@ class Cosine(Classifier):
     def rows(self) -> Head:
         """The directions; features are compared with them by angle."""
         return Head(self.weight.detach(), None)
-
-
-@final
-class RandomFeatures(ModulePart):
-    """phi(h) = relu(h R) with a fixed random R: more dimensions for a linear classifier to separate classes in.
-
-    Random projection of RanPAC (McDonnell et al., NeurIPS 2023, arXiv:2307.02251) and of MiN. `init` draws R from
-    N(0, 1) or from U(-1/sqrt(n), 1/sqrt(n)) with n = number of columns. R itself is saved, so that a checkpoint depends
-    on no generator's version.
-    """
-
-    def __init__(
-        self, dim: int, expansion: int, init: Literal["normal", "uniform"], rng: torch.Generator, device: torch.device
-    ) -> None:
-        super().__init__()
-        drawn = torch.empty(dim, expansion)
-        if init == "normal":
-            drawn.normal_(generator=rng)
-        else:
-            drawn.uniform_(-(expansion**-0.5), expansion**-0.5, generator=rng)
-        self.register_buffer("matrix", drawn.to(device))
-
-    matrix: Tensor
-
-    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image expansion"]:
-        """relu(h R)."""
-        return F.relu(features @ self.matrix)
-
-
-@final
-class Ridge(Classifier):
-    """The least-squares classifier with a ridge, in closed form.
-
-        G = Phi^T Phi,    Q = Phi^T Y,    W = (G + gamma I)^{-1} Q                                     (1)
-
-    over all images ever added, Y one-hot. G and Q are sums over images, so the result is the joint solution whatever
-    the order, the batches and the tasks: the recursive form of ACIL (Zhuang et al., NeurIPS 2022, arXiv:2205.14922)
-    without its inverse per batch. Adding the same images p times equals one joint ridge with gamma / p. Sums and
-    factorisations are float64. Keeps D^2 + D K numbers for learning and D K for classifying; while a task is learnt, up
-    to four matrices of D^2. With `reads`, Phi are random features of what is given.
-    """
-
-    plain = ("classes", "gamma")
-    learning_only = frozenset({"gram", "cross"})
-    gram: Tensor
-    cross: Tensor
-    weight: Tensor
-
-    def __init__(
-        self, dim: int, gamma: float = 1.0, device: torch.device | None = None, *, reads: RandomFeatures | None = None
-    ) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self._reads = (reads,)  # in a tuple: a part of the learner, not of this one
-        self.register_buffer("gram", empty(dim, dim, device=device, dtype=torch.float64))
-        self.register_buffer("cross", empty(dim, 0, device=device, dtype=torch.float64))
-        self.register_buffer("weight", empty(dim, 0, device=device))
-        self._arriving: Tensor | None = None  # Gram matrix of the images added since the last `solve`
-
-    def phi(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image expansion"]:
-        """What the least squares are over."""
-        reads = self._reads[0]
-        return features if reads is None else reads(features)
-
-    def grow(self, arriving: tuple[int, ...]) -> None:
-        """Zero columns for classes that have none: until the next `solve` they get the logit 0."""
-        classes = with_new(self.classes, arriving)
-        missing = len(classes) - len(self.classes)
-        self.cross = F.pad(self.cross, (0, missing))
-        self.weight = F.pad(self.weight, (0, missing))
-        self.classes = classes
-
-    def add(self, features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"]) -> None:
-        """Add images to the sums of (1); call `solve` when all are in. Their classes may be new."""
-        self.grow(tuple(dict.fromkeys(labels.tolist())))
-        if self._arriving is None:
-            self._arriving = torch.zeros_like(self.gram)
-        columns = columns_of(labels, self.classes)
-        for h, own in zip(features.split(_ROWS), columns.split(_ROWS), strict=True):
-            phi = self.phi(h).to(self.gram)
-            self._arriving.addmm_(phi.T, phi)
-            self.cross = self.cross.index_add(1, own, phi.T.contiguous())
-
-    def _settle(self) -> None:
-        """Add up what arrived; the matrix that was there before is replaced, never written."""
-        if self._arriving is not None:
-            self.gram, self._arriving = self._arriving.add_(self.gram), None
-
-    def solve(self, gamma: float | None = None) -> None:
-        """W of equation (1), with another ridge from now on if one is given.
-
-        Raises:
-            DataError: the features were not finite, so that G has no factorisation.
-        """
-        self._settle()
-        self.gamma = self.gamma if gamma is None else gamma
-        ridge = self.gram.clone()
-        ridge.diagonal().add_(self.gamma)
-        factor, failed = torch.linalg.cholesky_ex(ridge)
-        if int(failed):
-            raise DataError("The ridge system has no Cholesky factor: features are not finite, or gamma is too small.")
-        self.weight = torch.cholesky_solve(self.cross, factor).to(self.weight.dtype)
-
-    def best_gamma(
-        self,
-        features: Float[Tensor, "image feature"],
-        labels: Int64[Tensor, " image"],
-        held: float = 0.2,
-        candidates: Sequence[float] = tuple(10.0**k for k in range(-8, 9)),
-    ) -> float:
-        """The candidate with the least squared error on the last `held` share of these images.
-
-        W is fitted to what was added before them and to the others of them; one eigendecomposition of that Gram matrix
-        gives all solutions: W(gamma) = V (S + gamma)^-1 V^T Q. Source: RanPAC, McDonnell et al., NeurIPS 2023,
-        arXiv:2307.02251, section 4.2 (the released code solves once per candidate).
-        """
-        self.grow(tuple(dict.fromkeys(labels.tolist())))
-        self._settle()
-        phi, y = self.phi(features).to(self.gram), F.one_hot(columns_of(labels, self.classes), len(self.classes))
-        kept = max(1, round((1 - held) * len(phi)))
-        if kept == len(phi):
-            return self.gamma
-        y = y.to(phi)
-        values, vectors = torch.linalg.eigh(torch.addmm(self.gram, phi[:kept].T, phi[:kept]))
-        rotated = vectors.T @ torch.addmm(self.cross, phi[:kept].T, y[:kept])
-        seen = phi[kept:] @ vectors
-        errors = [float((seen / (values.clamp(min=0) + g) @ rotated - y[kept:]).square().mean()) for g in candidates]
-        return candidates[min(range(len(errors)), key=errors.__getitem__)]
-
-    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
-        """Phi W, one column per class."""
-        return self.phi(features) @ self.weight
-
-    def rows(self) -> Head:
-        """W; its rows live in the space of Phi."""
-        return Head(self.weight.T.contiguous(), None)
-
-    def load(self, state: State) -> None:
-        """Take over the solution and, where the state has them, the sums."""
-        super().load(state)
-        self._arriving = None
 
 
 class Prototypes(Classifier):

@@ -136,3 +136,82 @@ def test_state_goes_round_and_a_slim_one_is_empty() -> None:
 def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(DataError):
         filled().only((5,))
+
+
+KINDS = ("full", "diagonal", "pooled", "low-rank")
+
+
+def of_kind(kind: str, rank: int = DIM, parts: int = 1) -> GaussianMemory:
+    memory = GaussianMemory(DIM, kind, rank=rank)  # type: ignore[arg-type]
+    h, labels = cloud()
+    for chosen in torch.arange(len(h)).chunk(parts):
+        memory.add(h[chosen], labels[chosen])
+    return memory
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_pooled_is_the_mean_of_the_covariances_by_images(parts: int) -> None:
+    h, labels = cloud(count=61)  # one class has an image more
+    memory = GaussianMemory(DIM, "pooled")
+    for chosen in torch.arange(len(h)).chunk(parts):
+        memory.add(h[chosen], labels[chosen])
+    mine = [h[labels == c].double().numpy() for c in memory.classes]
+    expected = sum(len(x) * np.cov(x.T, bias=True) for x in mine) / len(h)
+    np.testing.assert_allclose(memory.dense()[2], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_low_rank_keeps_the_leading_directions_and_the_diagonal() -> None:
+    full, thin = of_kind("full"), of_kind("low-rank", rank=2)
+    torch.testing.assert_close(thin.variances(), full.variances(), rtol=1e-4, atol=1e-4)
+    values, vectors = torch.linalg.eigh(full.dense().double())
+    expected = (vectors[..., -2:] * values[:, None, -2:]) @ vectors[..., -2:].mT
+    torch.testing.assert_close(thin.factors.mT @ thin.factors, expected.float(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(of_kind("low-rank", parts=7).dense(), full.dense(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_draws_of_every_kind_have_its_moments(kind: str) -> None:
+    memory, count = of_kind(kind, rank=2), 40_000
+    drawn, labels = memory.sample(count, rng(1), floor=0.0)
+    for row, c in enumerate(memory.classes):
+        mine, s = drawn[labels == c], memory.dense((c,))[0]
+        assert float((mine.mean(dim=0) - memory.means[row]).norm() / s.trace().sqrt()) < 0.02
+        assert float((mine.T.cov(correction=0) - s).norm() / s.norm()) < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_of_every_kind_are_maps_of_the_features(kind: str) -> None:
+    """One map for all classes, then one per class; what is thin keeps the diagonal of what a map makes of it."""
+    memory, a, b = of_kind(kind), torch.randn(DIM, DIM, generator=rng(3)), torch.randn(DIM, generator=rng(4))
+    moved, by_class = memory.moved(a, b), memory.moved(a.expand(3, -1, -1), b.expand(3, -1))
+    expected = a @ memory.dense() @ a.T
+    if kind == "diagonal":
+        expected = torch.diag_embed(expected.diagonal(dim1=1, dim2=2))
+    for found in (moved, by_class):
+        torch.testing.assert_close(found.means, memory.means @ a.T + b, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.dense(), expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_of_every_kind_go_round(kind: str) -> None:
+    memory, other = of_kind(kind), GaussianMemory(DIM)
+    tensors, meta = pack({"memory": memory.state()})
+    other.load(unpack(tensors, meta)["memory"])
+    assert torch.equal(other.sample(3, rng(5))[0], memory.sample(3, rng(5))[0])
+    h, labels = cloud(3)
+    memory.add(h, labels)
+    other.add(h, labels)
+    assert torch.equal(other.dense(), memory.dense())
+
+
+def test_longer_means_have_the_same_spread() -> None:
+    memory = filled()
+    scaled = memory.scaled(torch.tensor([1.0, 0.9, 2.0]))
+    torch.testing.assert_close(scaled.means[2], 2 * memory.means[2])
+    assert torch.equal(scaled.covariances, memory.covariances)
+
+
+def test_another_floor_makes_another_root() -> None:
+    memory = filled()
+    one, two = memory.sample(4, rng(1), floor=0.0)[0], memory.sample(4, rng(1), floor=1.0)[0]
+    assert not torch.equal(one, two) and torch.equal(one, memory.sample(4, rng(1), floor=0.0)[0])

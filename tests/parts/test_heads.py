@@ -9,7 +9,8 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from cillab.core.errors import DataError, NotObservedError
-from cillab.parts.heads import Linear, Prototypes, RandomFeatures, Ridge, columns_of
+from cillab.parts.heads import Linear, Prototypes, columns_of
+from cillab.parts.least_squares import RandomFeatures, Ridge
 
 CLASSES = (7, 401, 3)
 

@@ -1,0 +1,81 @@
+"""Stages that many methods have: the first session adapts the backbone; after a task, the head is aligned."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from cillab.core.contract import Delta, Progress, Task
+from cillab.parts.fitting import Fit, descend
+from cillab.parts.gaussian_memory import GaussianMemory
+from cillab.parts.heads import Cosine, Linear, columns_of
+from cillab.parts.losses import cross_entropy
+from cillab.parts.method import Method, fit
+
+_POOL = 1 << 25  # numbers of drawn features that are held at once: 128 MB
+
+
+def first_session(
+    learner: Method[Any],
+    task: Task,
+    trained: Iterable[nn.Parameter],
+    how: Fit,
+    *,
+    head: Literal["cosine", "linear"] = "cosine",
+    under: Delta | None = None,
+    stage: str = "first session",
+) -> Iterator[Progress]:
+    """Adapt `trained` to the classes of `task` under a head of its own, which is thrown away.
+
+    The cosine head has a scale that is learnt from 1, so its training accuracy says little: what is wanted are the
+    features. Source: APER, Zhou et al., IJCV 2024, arXiv:2303.07338 (cosine); FSA, Panos et al., ICCV 2023,
+    arXiv:2303.13199 (linear).
+    """
+    dim, device = learner.backbone.feature_dim, learner.backbone.device
+    own = Cosine(dim, device=device) if head == "cosine" else Linear(dim, device=device)
+    own.grow(task.classes, learner.draws("head of the first session", task.index))
+
+    def loss(h: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(own(h), labels, own.classes, own.classes)
+
+    yield from fit(learner, task, [*trained, *own.parameters()], loss, how, stage=stage, under=under)
+
+
+AlignLoss = Callable[[Float[Tensor, "drawn feature"], Int64[Tensor, " drawn"]], Float[Tensor, ""]]
+
+
+def align(
+    trained: Iterable[nn.Parameter],
+    classes: tuple[int, ...],
+    memory: GaussianMemory,
+    loss: AlignLoss,
+    how: Fit,
+    each: int,
+    draws: torch.Generator,
+    *,
+    floor: float = 1e-4,
+    stage: str = "align",
+) -> Iterator[Progress]:
+    """Train a head on features drawn from remembered Gaussians, as many of every class, fresh ones in every epoch.
+
+    `loss(h, columns)` gets drawn features and the positions of their classes in `classes`. `each` features a class and
+    epoch come shuffled; where that many do not fit into 128 MB, in rounds of fewer, every class in each. Source:
+    classifier alignment of SLCA, Zhang et al., ICCV 2023, arXiv:2303.05118.
+    """
+    numbers = each * len(classes) * memory.means.shape[1]
+    rounds = min(each, math.ceil(numbers / _POOL))
+    sizes = [each // rounds + (i < each % rounds) for i in range(rounds)]
+
+    def batches(_epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for size in sizes:
+            h, labels = memory.sample(size, draws, classes, floor)
+            columns = columns_of(labels, classes)
+            for chosen in torch.randperm(len(h), generator=draws).to(h.device).split(how.batch_size):
+                yield h[chosen], columns[chosen]
+
+    steps = sum(math.ceil(size * len(classes) / how.batch_size) for size in sizes)
+    total = how.epochs * each * len(classes)
+    yield from descend(batches, steps, trained, loss, how, stage=stage, total=total)
