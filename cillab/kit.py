@@ -21,6 +21,7 @@ from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progr
 from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestError, NotObservedError
 from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
+from cillab.parts.adapting import adapters, prompts
 from cillab.parts.exemplars import Exemplars
 from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep
 from cillab.parts.gaussian_head import Gaussian
@@ -33,6 +34,7 @@ from cillab.parts.module import Classifier, ModulePart, Roster, empty
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
 from cillab.parts.stages import align, first_session
 from cillab.parts.text_head import TextHead
+from cillab.parts.wardrobe import Wardrobe
 
 __all__ = [
     "LDA",
@@ -91,6 +93,8 @@ __all__ = [
     "Tensor",
     "TextHead",
     "UInt8",
+    "Wardrobe",
+    "adapters",
     "align",
     "attention_for",
     "augmentation",
@@ -110,6 +114,7 @@ __all__ = [
     "model_validator",
     "nn",
     "norms",
+    "prompts",
     "pull_push",
     "rng",
     "shuffled",
