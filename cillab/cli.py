@@ -163,6 +163,25 @@ def report(
     typer.echo(f"{out}  {size / 1e6:.1f} MB")
 
 
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="What to begin: learner.")],
+    name: Annotated[str, typer.Argument(help="Its name, such as nearest-mean.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make; by default NAME here.")] = None,
+) -> None:
+    """Begin a learner of your own: a package with a working method, its entry point and its test."""
+    from cillab.authoring import new as begin  # noqa: PLC0415
+
+    folder = begin(kind, name, out)
+    typer.echo(f"{folder}: a working learner, its test, its entry point. Next:")
+    for line in (
+        f"python -m pip install --no-deps --no-build-isolation --editable {folder}",
+        f"python -m pytest {folder}",
+        f"cillab run --learner {name} --data shields --split B0-Inc10",
+    ):
+        typer.echo(f"  {line}")
+
+
 @app.command(hidden=True)
 def work(root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of runs.")]) -> None:
     """Work through the queue of a folder of runs, one run at a time."""
@@ -194,12 +213,14 @@ def app_(
 @lists.command("learners")
 def list_learners() -> None:
     """Methods, with paper and what they need."""
-    from cillab.learners import learners  # noqa: PLC0415
+    from cillab.learners import learners, unusable  # noqa: PLC0415
 
     for name in learners:
         can = learners[name].capabilities
         needs = f"  needs {', '.join(sorted(can.needs))}" if can.needs else ""
         typer.echo(f"{name:<14} {can.summary}  [{can.evidence}: {can.paper}]{needs}")
+    for point, reason in unusable.items():
+        typer.echo(f"not usable: {point}  {reason}", err=True)
 
 
 @lists.command("data")

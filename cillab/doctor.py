@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def examine() -> Iterator[str]:
         ("cache", lambda: _writable(cache_dir())),
         ("runs", lambda: _writable(Path("runs"))),
         ("bundled", _bundled),
+        ("plug-ins", _plugins),
         ("demo runs", lambda: ", ".join(demo_runs()) or "none recorded"),
         ("app", lambda: str(find_app() or "not found; run from a checkout")),
         ("hub", _hub),
@@ -115,6 +116,12 @@ def _bundled() -> str:
 
     missing = [name for name in ("bundled:vit", "bundled:clip") if describe(name).needs_download]
     return f"weights of {', '.join(missing)} are not here" if missing else "bundled:vit, bundled:clip"
+
+
+def _plugins() -> str:
+    """Entry points of learners, by name only: importing them is `cillab list learners`' work."""
+    found = [f"{point.name} ({point.value})" for point in entry_points(group="cillab.learners")]
+    return ", ".join(found) or "none installed (docs/build_a_learner.md)"
 
 
 def _hub() -> str:

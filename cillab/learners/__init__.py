@@ -1,11 +1,16 @@
-"""Floor 3: the methods, one file each, independent of one another."""
+"""The methods, one file each, independent of one another; and those that installed packages bring.
+
+A package brings learners by an entry point of the group `cillab.learners` that names its module: importing the module
+enters them. A package that cannot be imported, or that takes a name that is taken, costs no more than itself.
+"""
 
 from importlib import import_module
+from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from typing import Any
 
 from cillab.core.contract import Backbone, Learner
-from cillab.core.errors import IncompatibleError
+from cillab.core.errors import IncompatibleError, one_line
 from cillab.core.params import build
 from cillab.core.registry import learners
 
@@ -15,6 +20,16 @@ _A_VIT = "bundled:vit or timm:vit_base_patch16_224.augreg_in21k"
 for _module in iter_modules(__path__):
     if _module.name not in _NOT_METHODS:
         import_module(f"{__name__}.{_module.name}")
+
+GROUP = "cillab.learners"
+unusable: dict[str, str] = {}
+"""Entry points that brought no learner, and why."""
+
+for _point in entry_points(group=GROUP):
+    try:
+        _point.load()
+    except Exception as error:  # whatever somebody's module does: the others stay usable
+        unusable[f"{_point.name} = {_point.value}"] = f"{type(error).__name__}: {one_line(error)}"
 
 
 def make_learner(name: str, backbone: Backbone, *, seed: int = 1993, **params: Any) -> Learner[Any]:
@@ -48,4 +63,4 @@ def check_fit(name: str, *, kind: str, clip: bool, tag: str) -> None:
         )
 
 
-__all__ = ["check_fit", "learners", "make_learner"]
+__all__ = ["GROUP", "check_fit", "learners", "make_learner", "unusable"]

@@ -1,0 +1,82 @@
+"""A learner from outside: begun with one command, installed, and there by its name in the shell and in the app."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cillab.authoring import new, new_learner
+from cillab.core.errors import InvalidRequestError, UnknownNameError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a person who installed two packages beside cillab: one good, one that cannot be imported."""
+    here = tmp_path_factory.mktemp("outside")
+    good, bad = new_learner("tame-mean", here / "good"), new_learner("lame-mean", here / "bad")
+    (bad / "lame_mean.py").write_text("import a_module_that_nobody_has\n")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    site = here / "site"
+    for package in (good, bad):
+        subprocess.run([*install, "--target", str(site), str(package)], check=True, capture_output=True)
+    path = os.pathsep.join([str(ROOT), str(site)])
+    return {**os.environ, "PYTHONPATH": path, "HOME": str(here), "PACKAGE": str(good)}
+
+
+def cillab(world: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cillab", *words]
+    return subprocess.run(command, env=world, capture_output=True, text=True, check=False, cwd=world["HOME"])
+
+
+@pytest.mark.slow
+def test_a_package_is_run_by_its_name(world: dict[str, str]) -> None:
+    words = ("--learner", "tame-mean", "--set", "power=0.7", "--data", "shields", "--split", "B0-Inc30")
+    ran = cillab(world, "run", *words, "--train-per-class", "4", "--test-per-class", "2", "--out", "out")
+    assert ran.returncode == 0, ran.stderr
+    record = json.loads((Path(world["HOME"]) / "out" / "run.json").read_text())
+    assert "tame-mean" in json.dumps(record)
+    wrong = cillab(world, "run", "--learner", "tame-meen", "--data", "shields")
+    assert wrong.returncode == 2 and "Did you mean 'tame-mean'?" in wrong.stderr
+
+
+def test_a_package_stands_in_the_list_and_in_what_the_form_is_drawn_from(world: dict[str, str]) -> None:
+    listed = cillab(world, "list", "learners")
+    assert "tame-mean      nearest class mean of features" in listed.stdout
+    assert "not usable: lame-mean = lame_mean  ModuleNotFoundError" in listed.stderr  # and all others are there
+    assert "simplecil" in listed.stdout
+    schema = json.loads(cillab(world, "list", "schema").stdout)
+    assert "power" in json.dumps(schema["learners"]["tame-mean"])
+
+
+@pytest.mark.slow
+def test_the_package_passes_its_own_tests(world: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", world["PACKAGE"]]
+    tested = subprocess.run(command, env=world, capture_output=True, text=True, check=False, cwd=world["HOME"])
+    assert tested.returncode == 0, tested.stdout
+
+
+@pytest.mark.parametrize("name", ["My Method", "acil", "1st", "a--b", "x" * 41, ""])
+def test_a_name_that_will_not_do_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError):
+        new_learner(name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="exists already"):
+        new_learner("tame-mean", tmp_path)
+    with pytest.raises(UnknownNameError, match="Did you mean 'learner'"):
+        new("lerner", "tame-mean")
+
+
+def test_what_is_written_is_formatted(tmp_path: Path) -> None:
+    pytest.importorskip("ruff")
+    folder = new_learner("tame-mean", tmp_path / "out")
+    settings = ["--config", str(ROOT / "pyproject.toml")]
+    for words in (["check", "--ignore", "D,I", *settings], ["format", "--check", *settings]):
+        subprocess.run([sys.executable, "-m", "ruff", *words, str(folder)], check=True, capture_output=True)
