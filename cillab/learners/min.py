@@ -74,7 +74,8 @@ class MiNParams(HyperParams):
     variant: Literal["recentred", "paper", "released"] = "recentred"
     """Whose word counts where paper and released code differ: mixture, similarity_to, silent_start, first_session,
     tau, fit.schedule, fit_before, recentre, fit.lr. "recentred" is the paper's word with `recentre`, at the larger rate
-    that it makes harmless. A field given by name wins over its variant."""
+    that it makes harmless. `epsilon` is not among them: it is "one" in all three, the paper's draws have to be asked
+    for. A field given by name wins over its variant."""
     noise_dim: PositiveInt = 192
     """d2, the width that noise is generated in."""
     expansion: PositiveInt = 2048

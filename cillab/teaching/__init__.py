@@ -17,6 +17,7 @@ from cillab.teaching.looking import check_cam, check_difference, check_energy
 from cillab.teaching.measuring import check_angle_deviation, check_angle_floor, check_unbiased_quotient
 from cillab.teaching.noise import check_folded, check_mixture, check_shift
 from cillab.teaching.own_data import check_census, check_row
+from cillab.teaching.pairing import Paired, paired, share_error
 from cillab.teaching.places import fresh
 from cillab.teaching.plane import clouds, tiles
 from cillab.teaching.pretrained import check_lda, check_merge, check_nearest_mean
@@ -39,6 +40,7 @@ _LATER = {
 
 __all__ = [
     "Frozen",
+    "Paired",
     "Player",
     "Toy",
     "Verdict",
@@ -82,7 +84,9 @@ __all__ = [
     "clouds",
     "fresh",
     "frozen_features",
+    "paired",
     "player",
+    "share_error",
     "simulate",
     "sketch",
     "tiles",

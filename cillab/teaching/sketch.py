@@ -24,9 +24,13 @@ def lines(
     log_x: bool = False,
     log_y: bool = False,
     percent: bool = False,
+    errors: Series | None = None,
     theme: Theme = "light",
 ) -> go.Figure:
-    """One line per series over `x`, told apart by colour, dash and mark; `levels` are horizontal lines with a name."""
+    """One line per series over `x`, told apart by colour, dash and mark; `levels` are horizontal lines with a name.
+
+    `errors` holds half-widths of intervals by the name of the series.
+    """
     figure = go.Figure()
     for index, (name, values) in enumerate(series.items()):
         figure.add_scatter(
@@ -36,6 +40,7 @@ def lines(
             mode="lines+markers" if len(values) <= _MARKED else "lines",
             line={"color": task_colour(index, theme), "width": 2, "dash": _DASHES[index % len(_DASHES)]},
             marker={"color": task_colour(index, theme), "symbol": MARKS[index % len(MARKS)], "size": 6},
+            error_y=_whiskers(errors, name, theme),
         )
     _level_lines(figure, levels or {}, theme)
     _look(figure, theme, "lines", x_title, y_title)
@@ -56,9 +61,10 @@ def bars(
     stacked: bool = False,
     percent: bool = False,
     levels: Mapping[str, float] | None = None,
+    errors: Series | None = None,
     theme: Theme = "light",
 ) -> go.Figure:
-    """One group of bars per name in `groups`, beside each other or stacked."""
+    """One group of bars per name in `groups`, beside each other or stacked; `errors` as in `lines`."""
     figure = go.Figure()
     for index, (name, values) in enumerate(series.items()):
         figure.add_bar(
@@ -66,7 +72,8 @@ def bars(
             y=np.asarray(values, np.float32),
             name=name,
             text=[f"{value:.1%}" if percent else f"{round(float(value), 3) + 0.0:g}" for value in values],
-            textposition="none" if stacked else "outside",
+            textposition="none" if stacked else "inside" if errors and name in errors else "outside",
+            error_y=_whiskers(errors, name, theme),
             cliponaxis=False,
             marker={"color": task_colour(index, theme), "cornerradius": 3},
         )
@@ -113,6 +120,19 @@ def _level_lines(figure: go.Figure, levels: Mapping[str, float], theme: Theme) -
         figure.add_hline(
             y=level, line=line, annotation_text=name, annotation_position="top right", annotation_font_size=11.5
         )
+
+
+def _whiskers(errors: Series | None, name: str, theme: Theme) -> dict[str, Any] | None:
+    if errors is None or name not in errors:
+        return None
+    colour = see_through(CURSOR[theme], 0.75)
+    return {
+        "type": "data",
+        "array": np.asarray(errors[name], np.float32),
+        "color": colour,
+        "thickness": 1.3,
+        "width": 4,
+    }
 
 
 def _look(figure: go.Figure, theme: Theme, name: str, x_title: str, y_title: str) -> None:

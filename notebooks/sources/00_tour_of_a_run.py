@@ -194,7 +194,7 @@ figures.angles(run)
 # (`finetune`): press *play*. Space, arrows and the other keys under *?* work once you have clicked into it.
 #
 # > **Predict.** While nine more tasks are learnt, in which of the two do the images of the first task stay where they are? And
-# > which of the two loses accuracy on them?
+# > which of the two loses more accuracy on them?
 
 # %%
 figures.projection(run)
@@ -208,16 +208,20 @@ else:
     display(player(run, by_learner["finetune"], step=0))
 
 # %%
+moved: dict[str, float] = {}
 for name, one in by_learner.items():
     mine, column = one.probe.tasks == 0, one.accuracy_matrix()[:, 0]
     then, now = (np.float64(one.snapshot(at)["features"])[mine] for at in (0, -1))
-    moved = np.linalg.norm(now - then, axis=1).mean() / np.linalg.norm(then, axis=1).mean()
-    print(f"{name:>9}: first task {column[0]:.1%} -> {column[-1]:.1%}, features moved by {moved:.1%} of their length")
+    moved[name] = np.linalg.norm(now - then, axis=1).mean() / np.linalg.norm(then, axis=1).mean()
+    print(f"{name:>9}: first task {column[0]:.1%} -> {column[-1]:.1%}, moved by {moved[name]:.1%} of their length")
+assert 0 < moved["min"] < 0.1 < moved["finetune"]
 
 # %% [markdown]
-# **What you saw.** On the left nothing stirs, and still the first task loses accuracy, because the classes that arrive come to lie
-# among its images: *rivals that arrived*. On the right features move by a large part of their length, and the first task loses
-# far more: *features that moved*, or a head that no longer fits them. Notebook [04](04_forgetting.ipynb) takes the two apart.
+# **What you saw.** On the left features do move, but by a few per cent of their length, and still the first task loses accuracy.
+# Most of that loss has another cause: the classes that arrive come to lie among its images, *rivals that arrived*. Notebook
+# [03](03_what_pretraining_gives.ipynb) shows it for features that do not move at all. On the right features move by a large part
+# of their length, and the first task loses far more: *features that moved*, or a head that no longer fits them. Notebook
+# [04](04_forgetting.ipynb) takes the two apart.
 #
 # ## 5. How far have the classes collapsed?
 #
@@ -236,7 +240,7 @@ for name, one in by_learner.items():
 figures.collapse(run)
 
 # %% [markdown]
-# **What you saw.** NC1 rises many times over and NC4 falls, though hardly a feature moved. This NC1 divides the spread of images by
+# **What you saw.** NC1 rises many times over and NC4 falls, though features moved by a few per cent only. This NC1 divides the spread of images by
 # that of class means *in each direction* that the means use, and with every task there are more and weaker such directions. A
 # second form of NC1 adds the directions up before it divides:
 
@@ -245,9 +249,9 @@ for form in ("nc1", "nc1_quotient"):
     print(f"{form:>12}:", *[f"{value:.2f}" for value in run.metrics().over(f"nc/train/{form}", run.steps)])
 
 # %% [markdown]
-# *Two numbers of one name*, and they tell different stories: say which one you mean. NC3 is missing because the head of `min` does
-# not read the features themselves but a random layer on top. NC1 and NC2 are the two that have nothing to do with the head. In
-# no sense is this run collapsed, and that is no reproach: nothing was trained to be.
+# These are *two numbers of one name*, and they tell different stories: say which one you mean. NC3 is missing because the head of
+# `min` does not read the features themselves but a random layer on top. NC1 and NC2 are the two that have nothing to do with the
+# head. This run is not collapsed by any of these measures, and nothing in it was trained to be.
 #
 # **Step through it.** The cosines of all pairs of class means, in the order of the stream: blocks are tasks. The slider needs
 # ipywidgets; without it you see the last step.

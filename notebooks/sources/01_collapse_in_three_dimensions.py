@@ -191,9 +191,13 @@ late = {
     "learned head, new images only": simulate(classes=3, dim=3, added=1, frames=24),
     "learned head, old images kept": simulate(classes=3, dim=3, added=1, old_data=True),
     "fixed simplex, new images only": simulate(classes=3, dim=3, added=1, head="etf"),
+    "the same, features of a network": simulate(classes=3, dim=3, added=1, head="etf", model="network"),
 }
 for name, toy in late.items():
-    print(f"{name:>30}: old {toy.accuracy(0)[-1]:>4.0%}, new {toy.accuracy(1)[-1]:>4.0%}, NC2 {toy.nc2[-1]:.3f}")
+    print(f"{name:>31}: old {toy.accuracy(0)[-1]:>4.0%}, new {toy.accuracy(1)[-1]:>4.0%}, NC2 {toy.nc2[-1]:.3f}")
+old_of = [toy.accuracy(0)[-1] for toy in late.values()]
+assert old_of[:3] == [0, 1, 1]  # free features: the head alone decides
+assert old_of[3] < 0.5  # features of one network move together, whatever the head
 
 # %%
 toy = late["learned head, new images only"]
@@ -204,14 +208,18 @@ figures.toy(toy)
 # %% [markdown]
 # **What you saw.** Not one old *feature* moved, and every old image is wrong. The rows of the head did it: whatever is not the
 # new class is wrong for each image shown, so old rows are pushed away and the new one grows. With the old images kept, the
-# triangle opens into a tetrahedron. With a head that was fixed at a simplex of four from the start, nothing has to give way,
-# and nothing is forgotten.
+# triangle opens into a tetrahedron. With a head that was fixed at a simplex of four from the start no row of the head gives way,
+# and **free** features, which no image of another class can touch, keep every old answer.
 #
-# So there are two roads, and the rest of this book walks both: bring old classes back (stored images, stored statistics), or
-# decide the geometry beforehand.
+# The last row is the warning. There the features are the output of one small network that all images share, and
+# the head is the same fixed simplex. Old images lose their answers, because the weights that move the new images move the old
+# ones too. *A fixed head removes one cause of forgetting, the rows that drift. The other cause, features that share weights, stays.*
 #
-# **How far must an old class turn** to make room? Here the fixed head answers without training a thing: its vertices never move,
-# but seen from the centre of *four* classes instead of three they stand elsewhere.
+# Two remedies follow, and the rest of this course studies both: bring old classes back (stored images, stored statistics), or
+# decide the geometry beforehand **and** keep the features of old classes where they are.
+#
+# **How far must an old class turn** to make room? The fixed head answers this without any training: its vertices never move,
+# but seen from the centre of *four* classes instead of three they have other directions.
 
 # %%
 frame = etf.simplex_etf(4, 3, torch.Generator().manual_seed(0)).numpy()
@@ -263,7 +271,8 @@ if BIG:
 #
 # ## Take-aways
 #
-# 1. Cross-entropy pulls each feature to its row of the head and pushes it from the rows that it is mistaken for. Nothing more is
-#    needed for a simplex to appear.
-# 2. $-1/(K-1)$ is the least mean cosine of $K$ directions; it asks for $K - 1$ dimensions, weight decay and equal classes.
-# 3. A class that comes late can wipe out old answers without moving a single old feature.
+# 1. Cross-entropy pulls each feature to its row of the head and pushes it from the rows that it is mistaken for. With weight
+#    decay, classes of equal size and at least $K - 1$ dimensions this force ends in a simplex; without one of the three it does not.
+# 2. $-1/(K-1)$ is the least mean cosine that $K$ directions can have.
+# 3. A class that comes late can wipe out old answers without moving a single old feature. A fixed head prevents that, and does
+#    not prevent a network from moving old features.

@@ -205,9 +205,24 @@ for name, field in rows.items():
 # **What you saw.** NC1 explodes, as it should. But the angles come *closer* to those of an equiangular frame. (Lengths are of
 # little help: their spread is small with both.)
 #
-# **Why.** A mean over random images is pure noise, and directions of noise in many dimensions are nearly orthogonal.
-# Centre $K$ of them and their cosines average to exactly $-1/(K-1)$: an almost perfect frame of nothing. NC2 never says
-# that classes are apart. Only NC1 tells a frame of classes from a frame of noise, so the two belong together.
+# **Why.** A mean over random images is pure noise, and directions of noise in many dimensions are nearly orthogonal and of nearly
+# equal length. Centred vectors $v_c$ sum to zero, so $0 = \|\sum_c v_c\|^2$. If all have the same length, this says that their
+# cosines average to exactly $-1/(K-1)$: an almost perfect frame of nothing. With *unequal* lengths the mean cosine is another one:
+
+# %%
+noise = np.random.default_rng(0).normal(size=(num_classes, dim))
+long = np.where(np.arange(num_classes) < num_classes // 10, 10.0, 1.0)[:, None]
+average = {}
+for name, vectors in (("nearly equal lengths", noise), ("a tenth of them ten times as long", long * noise)):
+    centred = vectors - vectors.mean(axis=0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    average[name] = (unit @ unit.T)[np.triu_indices(num_classes, 1)].mean()
+    print(f"{name:>34}: mean cosine {average[name]:+.5f}, -1/(K-1) is {-1 / (num_classes - 1):+.5f}")
+equal, unequal = (abs(value + 1 / (num_classes - 1)) for value in average.values())
+assert equal < 1e-4 < unequal
+
+# %% [markdown]
+# NC2 never says that classes are apart. Only NC1 tells a frame of classes from a frame of noise, so the two belong together.
 #
 # ### Exercise 2
 # Write the deviation from the simplex yourself, as root mean square over pairs (the library's `maximal_angle` takes the
@@ -298,7 +313,7 @@ sketch.lines(DIMS, both, x_title="d, dimensions", y_title="δ, root mean square 
 
 # %% [markdown]
 # **What you saw.** In 2 or 3 dimensions the class means are about as good as any arrangement can be: there is hardly a
-# choice. From 20 dimensions on the floor falls away and the means do not follow, they do not *use* the room. So the same
+# choice. From 20 dimensions on the floor falls away and the means do not follow: they do not *use* the room. So the same
 # $\delta$ of 0.3 is nearly the best there is in 10 dimensions and a poor frame in 160. Below $d = K - 1$, read the
 # **generalised** NC2 (`gnc2_log_mean`, `gnc2_log_variance`; Liu et al., ICLR 2023, arXiv:2303.06484; Wu & Papyan, NeurIPS 2024,
 # arXiv:2405.17767), which asks for directions that are as evenly spread as $d$ allows. `collapse` says so itself:
@@ -329,8 +344,23 @@ sketch.lines(np.arange(1, 11), moving, x_title="tasks seen", y_title="mean cosin
 # **What you saw.** Both curves move though no feature does. The ideal moves because $K$ grows. The cosines move because they
 # are seen from the centre $\mu_G$, and the centre goes where the new classes are. Neither is forgetting.
 #
-# **The control.** On a frozen backbone old classes move in NC1 and NC2 *only* through $\mu_G$. If a plot of yours shows
-# anything else there, it has a bug: run it on `simplecil` before you believe it about your own method.
+# NC1 of the first ten classes moves as well, and not through $\mu_G$ alone. Its numerator is their own spread, which is constant.
+# Its denominator is $\operatorname{tr}\Sigma_B$ of **all** class means, the new ones included:
+
+# %%
+rows = torch.isin(seen.y, torch.tensor(stream.order[:10]))
+spread = float(Moments.of(seen.x[rows], seen.y[rows]).pooled_within().trace())
+distance = [float(nc2.centre(means[: 10 * t]).square().sum(dim=1).mean()) for t in range(1, len(stream) + 1)]
+print(f"spread of the first ten classes {spread:.4f}, after every task the same")
+print("tr Sigma_B of the classes seen ", *[f"{value:.4f}" for value in distance])
+print("NC1 quotient of the first ten  ", *[f"{spread / value:.4f}" for value in distance])
+assert np.ptp(distance) > 0.01 * distance[0]
+
+# %% [markdown]
+# **The control.** On a frozen backbone, angles and lengths of old classes (NC2) move only through $\mu_G$, and their NC1 only
+# through $\Sigma_B$, which changes with $\mu_G$ and with the new means. The spread of an old class and the distance between two
+# old means do not move at all. A plot that shows otherwise has a bug: run it on `simplecil` before you believe it about your own
+# method.
 #
 # **What would change this?** Take the curve of section 1 for a larger model, if you have one here: CIFAR-100 and
 # ViT-B/16 (both are downloaded once, together about 0.5 GB; a GPU or some patience).

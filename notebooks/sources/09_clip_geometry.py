@@ -16,7 +16,7 @@ import cillab
 from cillab import teaching
 from cillab.backbones.text import TEMPLATES_7, encode_classes
 from cillab.geometry.moments import Moments
-from cillab.teaching import check_confidence, check_ensemble, check_gap, sketch
+from cillab.teaching import check_confidence, check_ensemble, check_gap, paired, sketch
 
 import numpy as np
 import torch.nn.functional as F
@@ -50,8 +50,13 @@ def words(template: str, labels: list[str] | None = None) -> np.ndarray:
     return encode_classes(clip, labels or names, [template]).cpu().numpy()
 
 
+# %%
+def right(texts: np.ndarray) -> np.ndarray:
+    return (pictures @ texts.T).argmax(axis=1) == truth
+
+
 def score(texts: np.ndarray) -> float:
-    return float(((pictures @ texts.T).argmax(axis=1) == truth).mean())
+    return float(right(texts).mean())
 
 
 texts = words("a photo of a {}.")
@@ -60,9 +65,9 @@ print(f"whole name {score(texts):.1%}; {len(set(firsts))} beginnings such as {fi
 print(f"{score(words('a photo of a {}.', firsts)):.1%}")
 
 # %% [markdown]
-# **What you saw.** More than half right, from words alone. Each *word* was seen in training, this *combination* was not: the text
-# encoder composes. The beginning alone (colour and charge) is worth much less: several classes share it, and the picture of a whole
-# shield is unlike a sentence that leaves the shield out.
+# **What you saw.** More than half of the answers are right, from words alone. Each *word* was seen in training, this *combination*
+# was not: the text encoder composes. The beginning alone (colour and charge) is worth much less: several classes share it, and the
+# picture of a whole shield is unlike a sentence that leaves the shield out.
 #
 # ## 2. Which sentence?
 #
@@ -101,11 +106,16 @@ for template, vectors in zip(TEMPLATES_7, every.transpose(1, 0, 2), strict=True)
     print(f"{score(vectors):.1%}  {template}")
 sketch.bars(list(found), {"accuracy": list(found.values())}, y_title="zero-shot, 100 classes", percent=True)
 
+# %%
+print(f"seven sentences, minus one: {paired(right(ensemble(every)), right(words('a photo of a {}.')))}")
+print(f"unknown word, minus none: {paired(right(words('a hologram of a {}.')), right(words('{}')))}")
+assert found["seven sentences"] >= min(found.values())
+
 # %% [markdown]
-# **What you saw.** A few points between sentences, and with this many pictures the standard error is 1 to 2 points: most of the ranking is
-# chance. A sentence with an unknown word (a zero vector to this small model) does no harm; the average is at least
-# never the worst. (The authors of CLIP report 3.5 points on ImageNet for 80 sentences against one.) *Which* template was used
-# belongs to every zero-shot number, and a template that was chosen on the test set is a small lie.
+# **What you saw.** A few points lie between sentences. The printed lines compare two of them on the same pictures: where the interval
+# contains 0, these pictures cannot say which is better, and most of the ranking is chance. The average of seven is at least not
+# the worst here. (The authors of CLIP report 3.5 points on ImageNet for 80 sentences against one.) State the template with every
+# zero-shot number. A template that was chosen on test images makes the number too good.
 #
 # ## 3. Do pictures and words live in the same place?
 #
@@ -128,9 +138,9 @@ sketch.bars(list(cosines), {"mean cosine": list(cosines.values())})
 
 # %% [markdown]
 # **What you saw.** In this small model a picture and its name are about as close as two pictures of one class. In CLIP models trained on
-# the web they are not: there, any two pictures are closer to each other than any picture to its name, two separate clouds.
-# This **modality gap** (Liang et al., NeurIPS 2022, arXiv:2203.02053) need not harm classification, for pictures are only
-# ever compared with names. Is there a gap here at all?
+# the web they are not. There two pictures are *on average* closer to each other, even of different classes, than a picture is to
+# its own name: pictures and words form two separate clouds. This **modality gap** (Liang et al., NeurIPS 2022, arXiv:2203.02053)
+# need not harm classification, because pictures are only compared with names. Is there a gap here at all?
 #
 # ### Exercise 2
 # Measure it: the distance between the mean unit vector of the pictures and that of the names.
@@ -168,9 +178,18 @@ curves = {
 }
 sketch.lines(SHARES, curves, x_title="names moved towards the pictures (1 = the means meet)")
 
+# %%
+rows = {s: right(t / np.linalg.norm(t, axis=1, keepdims=True)) for s, t in moved.items()}
+places = {name: int(np.abs(SHARES - s).argmin()) for name, s in (("open", 0), ("closed", 1), ("beyond", 2))}
+opened, closed, beyond = (rows[SHARES[place]] for place in places.values())
+print(f"gap closed, minus open:   {paired(closed, opened)}")
+print(f"moved twice, minus closed: {paired(beyond, closed)}")
+assert curves["gap that is left"][places["beyond"]] > curves["gap that is left"][places["closed"]]
+assert beyond.mean() >= closed.mean() > opened.mean()  # more gap again, and no worse
+
 # %% [markdown]
-# **What you saw.** There is one, larger than between two lots of pictures, and closing it gains several points. But look beyond 1: the gap
-# opens again and accuracy goes on rising. So the gap as such was not the harm. A move that all names share adds the same number to
+# **What you saw.** There is a gap, larger than between two sets of pictures, and accuracy rises as it closes. But look beyond 1: the gap
+# opens again and accuracy does not fall. So the gap as such was not the harm. A move that all names share adds the same number to
 # all products with a picture; what differs between classes is the new *length*, by which it is divided. Names that already
 # lay in the direction of the average picture ("hubs", which were answered too often) grow longest and are damped most. Do
 # not read "the gap shrank" as "therefore it got better": ask what else the move did.
@@ -214,9 +233,13 @@ def told(scale: float) -> tuple[float, float, float]:
     return float(hits.mean()), float(p.max(axis=1).mean()), float(loss)
 
 
+# %%
 SCALES = [1, 3, 10, 30, 100]
 asked = np.array([told(scale) for scale in SCALES])
 print(f"the learnt scale is {clip.logit_scale:.1f}; cross-entropy", *[f"{loss:.2f}" for loss in asked[:, 2]])
+hits, sure, _ = told(clip.logit_scale)
+print(f"with it {hits:.1%} are right, and the mean confidence is {sure:.1%}: {100 * (sure - hits):+.1f} points")
+assert sure > hits + 0.05  # too sure, of these pictures
 sketch.lines(
     SCALES, {"accuracy": asked[:, 0], "mean confidence": asked[:, 1]}, x_title="scale s", log_x=True, percent=True
 )
@@ -234,8 +257,9 @@ else:
 
 # %% [markdown]
 # **What you saw.** Accuracy is a flat line: a positive scale never changes which cosine is largest. Confidence and loss change a lot;
-# where the two lines cross, the model is as sure as it is right. On data that is harder than its training data, the
-# learnt scale makes CLIP too sure.
+# where the two lines cross, the model is on average as sure as it is right. At the learnt scale *this* model is too sure of *these*
+# pictures, as the printed line says: the scale was fitted to compositions that it had seen, and these are new ones. Other models
+# and other data may be off in the other direction. Measure it before you say "too sure".
 #
 # ## 5. Are the names a simplex?
 #
@@ -251,9 +275,9 @@ print(f"cosines of names: from {off.min():.2f} to {off.max():.2f}, mean {off.mea
 sketch.heat(matrix[:40, :40], [str(i) for i in np.arange(40)], x_title="the names of four families")
 
 # %% [markdown]
-# **What you saw.** The mean is what it must be, the pairs are not: blocks of names that share words. Semantics *is* the deviation
-# from the simplex. A method that forces all names into one simplex destroys it; notebook [10](10_transport_and_prompts.ipynb)
-# shows one that does so inside clusters only.
+# **What you saw.** The mean is near the ideal, the pairs are not: there are blocks of names that share words. What names mean is just
+# this deviation from the simplex. A method that forces all names into one simplex removes it; notebook
+# [10](10_transport_and_prompts.ipynb) shows one that does so inside clusters only.
 #
 # ## 6. What are one, two, five pictures worth?
 #
@@ -276,11 +300,20 @@ sketch.lines(
     counts, rows, x_title="pictures per class", levels={"name alone": score(centred)}, log_x=True, percent=True
 )
 
+# %%
+alone = score(centred)
+ahead = [n for n, value in zip(counts, rows["mean of the pictures"], strict=True) if value > alone]
+print(
+    f"the name alone {alone:.1%}; the mean of the pictures is ahead from {ahead[0] if ahead else 'more than 8'} pictures on"
+)
+both, one = rows["name + mean of the pictures"], rows["mean of the pictures"]
+assert all(b >= max(alone, a) - 0.03 for a, b in zip(one, both, strict=True))
+
 # %% [markdown]
-# **What you saw.** Seen from the averages the name alone got better (hubs again), and it is worth about four pictures. Added with that weight,
-# name and pictures are at least as good as the better of the two. With equal weights (try `WORTH = 1`) one bad picture
-# spoils a good name. For class-incremental learning this is a gift: a class can be *known* before its first picture, and
-# its name is never forgotten.
+# **What you saw.** Seen from the averages the name alone got better (hubs again). The printed line says how many pictures it is worth
+# here. Added with a weight of four pictures, name and pictures together are about as good as the better of the two, or better. With
+# equal weights (try `WORTH = 1`) one bad picture can spoil a good name. For class-incremental learning this helps twice: a class
+# can be *known* before its first picture, and a frozen text encoder does not forget its name.
 #
 # The same with CIFAR-100 and OpenAI's CLIP, for those who have them (0.6 GB to download):
 
