@@ -34,8 +34,8 @@ class CosineReadOut(Learner[Any]):
     def features(self, images: Tensor) -> Tensor:
         return self.backbone(images)
 
-    def logits(self, images: Tensor) -> Tensor:
-        return self.scale * torch.cosine_similarity(self.features(images)[:, None], self.rows[None], dim=-1)
+    def scores(self, features: Tensor) -> Tensor:
+        return self.scale * torch.cosine_similarity(features[:, None], self.rows[None], dim=-1)
 
     def head(self) -> Head:
         return Head(self.rows, None)
