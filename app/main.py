@@ -13,7 +13,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 if str(_ROOT) not in sys.path:  # Streamlit puts the folder of this file on the path, not the one above it
     sys.path.insert(0, str(_ROOT))
 
-from app.ui import safety, server, theme, tour  # noqa: E402
+from app.ui import safety, server, theme, tour, ways  # noqa: E402
 
 st.set_page_config(page_title="cillab", page_icon=theme.icon(), layout="wide")
 theme.apply()
@@ -47,6 +47,7 @@ page = st.navigation(
     },
     position="top",
 )
+ways.arrive(page.url_path)
 tour.bar(page.url_path or "start")
 page.run()
 server.settle(page.url_path)

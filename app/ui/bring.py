@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.ui import folders, html, images, own, picker, safety, state, uploads
+from app.ui import folders, html, images, own, picker, safety, state, uploads, ways
 from app.ui.store import Opened, runs_folder
 from cillab.core.errors import CillabError, one_line
 
@@ -199,8 +199,7 @@ def show_data() -> None:
         left.markdown(f"**{html.markdown(name)}**")
         with middle:
             if st.button("Train on it", key=f"train-{name}", width="stretch"):
-                st.session_state["spec-data"] = f"folder:{known[name]}"
-                st.switch_page("views/train.py")
+                ways.go("train", **{"spec-data": f"folder:{known[name]}"})
         with right:
             st.button("Forget", key=f"forget-{name}", on_click=folders.forget, args=(name,), width="stretch")
 
@@ -238,6 +237,4 @@ def show_run() -> None:
         except (CillabError, OSError) as error:
             refusal("Not taken", one_line(error))
             return
-        state.put("run", name)
-        state.put("step", None)
-        st.switch_page("views/step_through.py")
+        ways.go("step_through", run=name, step=None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.ui import charts, html, state, theme
+from app.ui import charts, html, state, theme, ways
 from app.ui.store import Entry, Opened, entries, opened, runs_folder
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
 from cillab.runs.schema import PROTOCOL_KEY
@@ -167,9 +167,7 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
         icon=":material/play_circle:",
         help="The first two of the chosen runs, side by side.",
     ):  # fmt: skip
-        state.put("run", chosen[0])
-        state.put("versus", chosen[1] if len(chosen) > 1 else None)
-        st.switch_page("views/step_through.py")
+        ways.go("step_through", run=chosen[0], versus=chosen[1] if len(chosen) > 1 else None)
 
 
 def seeds(kept: Sequence[dict[str, Any]], by: str) -> None:

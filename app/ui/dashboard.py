@@ -5,10 +5,10 @@ from typing import Any
 
 import streamlit as st
 
-from app.ui import captions, following, html, state, theme
+from app.ui import captions, following, html, state, theme, ways
 from app.ui.plane import flat
 from app.ui.player import player
-from app.ui.store import Opened
+from app.ui.store import Opened, fragment
 
 PLAYER = "player"
 
@@ -31,7 +31,7 @@ def page(runs: Sequence[Opened], kind: str) -> None:
         stage(runs, kind, beside, board)
 
 
-@st.fragment
+@fragment
 def stage(runs: Sequence[Opened], kind: str, beside: Sequence[Any], board: following.Board) -> None:
     """The player, and what changes with a step. A step that the player reports on pause reruns this part only."""
     step = state.step(max(len(run.steps) for run in runs))
@@ -66,8 +66,7 @@ def now(run: Opened, step: int, hint: bool = True) -> None:
             name = run.run.info.name_of(int(run.run.probe.labels[index]))
             html.note(f"Chosen image: {name}")
             if st.button("See what it looks at", key=f"cam-{run.key}", icon=":material/visibility:"):
-                state.put("run", run.key)
-                st.switch_page("views/grad_cam.py")
+                ways.go("grad_cam", run=run.key)
         elif hint:
             html.note(
                 "Hover a point for its image and numbers, click to keep it. Rings are errors, diamonds class means, "

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app.ui import gallery, html, layouts, mixing, near, saliency, selection, state
 from app.ui.player import Selecting, player
-from app.ui.store import Opened
+from app.ui.store import Opened, fragment
 
 SORTS = {"probe": "As stored", "margin": "Least sure first", "moved": "Most moved first"}
 
@@ -36,7 +36,7 @@ def _moved(view: Opened, step: int) -> np.ndarray:
     return out
 
 
-@st.fragment
+@fragment
 def stage(view: Opened, kind: str, focused: list[int]) -> None:
     """Map, gallery and chosen image. What happens in here reruns this part only."""
     step = state.step(len(view.steps))

@@ -3,13 +3,41 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
 from app.ui import html, state
 
 Schema = Mapping[str, Any]
+
+
+class Group(NamedTuple):
+    """Settings that belong together: those of the method itself (no name), or those of one record among them."""
+
+    name: str
+    words: str
+    properties: dict[str, Any]  # schemas, by dotted name
+
+
+def unfolded(record: Schema) -> list[Group]:
+    """The schema of a record as groups of plain settings; a record in it is a group, with this record's defaults."""
+    own, inner = Group("", "", {}), []
+    for name, schema in record.get("properties", {}).items():
+        kind = schema.get("$ref", "").rpartition("/")[2]
+        if not kind:
+            own.properties[name] = schema
+            continue
+        defaults = schema.get("default") or {}
+        for group in unfolded({**record["$defs"][kind], "$defs": record["$defs"]}):
+            words = " ".join(str(schema.get("description", "")).split())
+            rows = {f"{name}.{n}": {**s, **_default(defaults, n)} for n, s in group.properties.items()}
+            inner.append(Group(name if not group.name else f"{name}.{group.name}", group.words or words, rows))
+    return [own, *inner]
+
+
+def _default(defaults: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"default": defaults[name]} if name in defaults else {}
 
 
 def kind_of(schema: Schema) -> tuple[str, Schema, bool]:
@@ -63,7 +91,7 @@ def differs(value: Any, default: Any) -> bool:
 def field(name: str, schema: Schema, key: str, *, mark: bool = True) -> Any:
     """The control of one setting, with what it means behind the question mark and its default underneath."""
     default, text = schema.get("default"), html.markdown(" ".join(str(schema.get("description", "")).split()))
-    value = _control(name, schema, key, text)
+    value = _control(name.rpartition(".")[2], schema, key, text)
     if mark:
         changed = differs(value, default)
         words = f"default {_unset(schema) if default is None else written(default)}"

@@ -90,12 +90,16 @@ def _what_it_is(*lines: str) -> None:
 
 def _hyper_parameters(learner: str, method: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Those that differ from their defaults, and the first complaint."""
-    properties = method["params"].get("properties", {})
+    groups, values = fields.unfolded(method["params"]), {}
+    properties = {name: schema for group in groups for name, schema in group.properties.items()}
     with st.container(border=True, key="hyper"):
         st.subheader(f"Hyper-parameters of {html.markdown(learner)}", anchor=False)
         if not properties:
             html.note("This method has none.")
-        values = _grid(properties, f"h-{learner}")
+        values |= _grid(groups[0].properties, f"h-{learner}")
+        for group in groups[1:]:
+            with st.expander(f"**{group.name}**  {html.markdown(group.words)}", icon=":material/fitness_center:"):
+                values |= _grid(group.properties, f"h-{learner}")
         with st.expander("What it does, in equations", icon=":material/function:"):
             st.code(method["text"], language=None, wrap_lines=True)
     changed = {n: v for n, v in values.items() if fields.differs(v, properties[n].get("default"))}

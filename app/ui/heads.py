@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.ui import benches, changes, charts, html, moves, state, theme
 from app.ui.live import Answer
-from app.ui.store import Opened
+from app.ui.store import Opened, fragment
 from cillab.geometry import plain
 from cillab.geometry.heads import Head, Statistics, blended, confidence, nearest, unit
 
@@ -293,7 +293,7 @@ def made_of(found: Bench, asked: dict[str, Any]) -> None:
     html.note(f"Made from {uses[asked['kind']]}, on training images, {MEANS[asked['which']]}.")
 
 
-@st.fragment
+@fragment
 def lab(run: Opened, step: int) -> None:
     """The whole lab on one step; a control reruns this and not the choice of a run."""
     found = bench(run, step)

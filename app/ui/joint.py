@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.ui import benches, changes, html, parts, state
 from app.ui.live import Answer
-from app.ui.store import Opened
+from app.ui.store import Opened, fragment
 from cillab.geometry.heads import confidence, unit
 
 _LEARNT, _FROZEN = "internals/text/prototypes", "internals/text/frozen"
@@ -122,7 +122,7 @@ def controls() -> dict[str, float]:
     }  # fmt: skip
 
 
-@st.fragment
+@fragment
 def what_if(run: Opened, step: int) -> None:
     """Sliders over names, gap, handicap and temperature; accuracy and changed answers, answered at once."""
     found = bench(run, step)

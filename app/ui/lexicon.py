@@ -1,18 +1,29 @@
 """The pieces of the Glossary page: search, one entry, and the link to where it is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from app.ui import html, state, terms
+from app.ui.parts import COLLAPSE, DRIFT, TEXT
 from cillab import glossary
 from cillab.glossary import Entry
 
 _ALL = "all"
 _ARROWS = {"lower": "\N{DOWNWARDS ARROW} lower is better", "higher": "\N{UPWARDS ARROW} higher is better",
            "neither": "neither way is better"}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """A page on which a quantity can be seen, and the query that opens the right part of it (by its label)."""
+
+    page: str
+    label: str
+    query: dict[str, str]
 
 
 def matches(entry: Entry, words: str) -> bool:
@@ -81,7 +92,7 @@ def _single(entry: Entry) -> None:
     with st.container(border=True, key=f"term-{entry.key}"):
         html.show(_head(entry) + _body(entry), "ci-entry")
         with st.container(horizontal=True, gap="small"):
-            for place in terms.places().get(entry.key, ()):
+            for place in places().get(entry.key, ()):
                 st.page_link(
                     place.page, label=place.label, query_params=_view() | place.query, icon=":material/show_chart:"
                 )
@@ -93,7 +104,7 @@ def _single(entry: Entry) -> None:
 
 def _line(entry: Entry) -> str:
     """An entry folded to its name, its symbol and what it is; with links to where it is shown."""
-    links = [(place.label, place.page, place.query) for place in terms.places().get(entry.key, ())]
+    links = [(place.label, place.page, place.query) for place in places().get(entry.key, ())]
     links.append(("Link to this", "views/glossary.py", {"term": entry.key}))
     there = "".join(
         f'<a href="{_href(page, query)}" target="_self">{html.safe(label)}</a>' for label, page, query in links
@@ -102,6 +113,32 @@ def _line(entry: Entry) -> str:
         f'<details class="ci-entry"><summary>{_head(entry)}<p>{_prose(entry.summary)}</p></summary>'
         f"{_body(entry, summary=False)}<nav>{there}</nav></details>"
     )
+
+
+@cache
+def places() -> Mapping[str, tuple[Place, ...]]:
+    """For each quantity the pages that show it."""
+    found: dict[str, list[Place]] = {}
+    for figure, place in _drawn():
+        for key in terms.QUANTITIES.get(figure, ()):
+            if place not in found.setdefault(key, []):
+                found[key].append(place)
+    for key in ("quality", "displacement_of_unmoved"):
+        found[key] = [Place("views/explore.py", "Explore points", {"map": "Joint UMAP of all tasks"})]
+    for key in ("energy_inside", "pointing_game", "noise_floor"):
+        found[key] = [Place("views/grad_cam.py", "Grad-CAM", {})]
+    return {key: tuple(where) for key, where in found.items()}
+
+
+def _drawn() -> Iterator[tuple[str, Place]]:
+    for page, key, title, parts in (
+        ("collapse", "collapse", "Collapse", COLLAPSE),
+        ("drift", "drift", "Drift and forgetting", DRIFT),
+        ("text_transport", "text", "Text and transport", TEXT),
+    ):
+        for part in parts.values():
+            for panel in part.panels:
+                yield panel.figure, Place(f"views/{page}.py", f"{title}: {part.label}", {key: part.label})
 
 
 def _href(page: str, query: dict[str, str]) -> str:

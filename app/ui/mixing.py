@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from app.ui import changes, html, images, live, saliency, state
-from app.ui.store import Opened
+from app.ui.store import Opened, fragment
 from cillab.core.errors import CillabError, one_line
 
 _FIRST = "changed"  # of the images to look at: the first whose answer changed
@@ -64,7 +64,7 @@ def dead(run: Opened, step: int) -> None:
     html.note(f"Dead generators: {'; '.join(parts)}. Their weight, whatever it is, changes nothing.")
 
 
-@st.fragment
+@fragment
 def what_if(run: Opened, step: int) -> None:
     """Sliders over the generators; accuracy and changed answers on a part of the probe, answered live."""
     st.header("What if?", anchor=False)

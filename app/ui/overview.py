@@ -8,13 +8,13 @@ from importlib.util import find_spec
 
 import streamlit as st
 
-from app.ui import html, images, state, theme
+from app.ui import html, images, theme, ways
 from app.ui.store import Broken, Entry, Opened, runs_folder, signature
 from app.ui.theme import task_colour
 from cillab import __version__
 
 _ROWS = 8  # runs listed on Start
-_PAGE = "views/step_through.py"
+_PAGE = "step_through"
 
 
 def best(runs: Sequence[Opened]) -> Opened:
@@ -49,13 +49,11 @@ def hero(run: Opened) -> None:
                 if images.has_sprites(run) and st.button(
                     "What it looks at", icon=":material/visibility:", key="hero-cam"
                 ):
-                    _open("views/grad_cam.py", run, None)
+                    _open("grad_cam", run, None)
 
 
 def _open(page: str, run: Opened, step: int | None) -> None:
-    state.put("run", run.key)
-    state.put("step", step)
-    st.switch_page(page)
+    ways.go(page, run=run.key, step=step)
 
 
 def _story(run: Opened) -> str:

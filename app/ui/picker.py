@@ -1,5 +1,7 @@
 """Choosing a run, the line that says what it is, and what to show when there is none or it cannot be read."""
 
+from collections.abc import Mapping, Sequence
+
 import streamlit as st
 
 from app.ui import export, html, state
@@ -15,6 +17,7 @@ _STATES = {
     "cancelled": ("gray", "cancelled; `cillab resume` goes on from the last finished task"),
 }
 _NO_RUN = "none"
+_OFFERED = 6  # other runs, where the one that was asked for cannot be shown
 
 
 def _label(found: dict[str, Entry], key: str) -> str:
@@ -25,20 +28,49 @@ def _label(found: dict[str, Entry], key: str) -> str:
 
 def _keep(name: str) -> None:
     value = st.session_state[f"pick-{name}"]
-    state.put(name, None if value == _NO_RUN else value)
+    if value is not None:
+        state.put(name, None if value == _NO_RUN else value)
 
 
 def choose(name: str, label: str, found: dict[str, Entry], optional: bool = False) -> str | None:
-    """A select box over the runs whose value lives in the URL under `name`."""
+    """A select box over the runs whose value lives in the URL under `name`.
+
+    A name that no run has stays in the URL and comes back as it is: the page says that it is not here.
+    """
     options = ([_NO_RUN] if optional else []) + list(found)
     given = state.get(name)
-    value = given if given in options else options[0]
-    st.session_state[f"pick-{name}"] = value
+    value = given or (_NO_RUN if optional else newest(list(found.values())).key)
+    st.session_state[f"pick-{name}"] = value if value in options else None
     st.selectbox(
-        label, options, key=f"pick-{name}", format_func=lambda key: _label(found, key), on_change=_keep, args=(name,)
-    )
+        label, options, key=f"pick-{name}", format_func=lambda key: _label(found, key), on_change=_keep, args=(name,),
+        **({} if value in options else {"index": None, "placeholder": f"“{value}” is not here"}),
+    )  # fmt: skip
     state.put(name, None if value == _NO_RUN else value)
     return None if value == _NO_RUN else value
+
+
+def newest(found: Sequence[Entry]) -> Entry:
+    """The first run that can be read and has something to show; of none, simply the first."""
+    return next((e for e in found if isinstance(run := opened(e), Opened) and run.steps), found[0])
+
+
+def absent(key: str, found: Mapping[str, Entry], name: str = "run") -> None:
+    """What the page says about a run that its link names and that is not in the runs folder."""
+    html.empty(
+        f"There is no run “{key}” here",
+        f"Nothing of that name lies in {runs_folder()}: it was deleted, renamed, or belongs to another folder. "
+        "These are here:",
+    )
+    offer(found, name)
+
+
+def offer(found: Mapping[str, Entry], name: str = "run", but: str = "") -> None:
+    """Some runs that can be shown, a button each."""
+    ready = [key for key, e in found.items() if key != but and isinstance(run := opened(e), Opened) and run.steps]
+    with st.container(horizontal=True, gap="small", horizontal_alignment="center", key=f"offer-{name}"):
+        for key in ready[:_OFFERED]:
+            label = html.markdown(_label(dict(found), key))
+            st.button(label, key=f"offer-{name}-{key}", on_click=state.put, args=(name, key))
 
 
 def no_runs() -> None:
@@ -52,9 +84,8 @@ def no_runs() -> None:
 
 def broken(run: Broken) -> None:
     """What the page says about a folder that cannot be read."""
-    html.empty(
-        f"“{run.entry.key}” cannot be read", f"{run.reason} Other runs are not affected: choose another one above."
-    )
+    html.empty(f"“{run.entry.key}” cannot be read", f"{run.reason} Other runs are not affected:")
+    offer({entry.key: entry for entry in entries()}, but=run.entry.key)
 
 
 def usable(entry: Entry, steps: int = 1) -> Opened | None:
@@ -85,8 +116,11 @@ def pick(*, second: bool = False, extra: int = 0) -> tuple[Opened | None, Opened
     if second:
         with columns[1]:
             other = choose("versus", "Compare with", found, optional=True)
-    run = usable(found[key]) if key else None
-    versus = usable(found[other]) if run and other and other != key else None
+    for name, asked in (("run", key), ("versus", other)):
+        if asked and asked not in found:
+            absent(asked, found, name)
+    run = usable(found[key]) if key in found else None
+    versus = usable(found[other]) if run and other in found and other != key else None
     return run, versus, list(columns[1 + second :])
 
 

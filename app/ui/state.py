@@ -9,12 +9,12 @@ from typing import Any
 
 import streamlit as st
 
-_NAMES = ("run", "versus", "step", "point", "sel", "tour")
+NAMES = ("run", "versus", "step", "point", "sel", "tour")
 
 
 def get(name: str) -> str | None:
     """The value in this session; on the first visit, what the link says."""
-    if name not in _NAMES:
+    if name not in NAMES:
         raise KeyError(name)
     if name not in st.session_state:
         st.session_state[name] = st.query_params.get(name)
@@ -23,9 +23,16 @@ def get(name: str) -> str | None:
 
 def put(name: str, value: str | int | None) -> None:
     """Set a value; `None` forgets it."""
-    if name not in _NAMES:
+    if name not in NAMES:
         raise KeyError(name)
     st.session_state[name] = None if value is None else str(value)
+
+
+def adopt() -> None:
+    """Take what the address says: a page that was just opened shows what its link says."""
+    for name in NAMES:
+        if name in st.query_params:
+            st.session_state[name] = st.query_params[name]
 
 
 def mirror(*names: str) -> None:

@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -59,6 +60,23 @@ def _changed(path: Path) -> float:
 
 def _key(path: Path, root: Path) -> str:
     return path.name if path == root else path.relative_to(root).as_posix()
+
+
+def fragment(part: Callable[..., None]) -> Callable[..., None]:
+    """`st.fragment` for a part of a page that shows a run, its first argument.
+
+    A run that was deleted meanwhile reruns the whole page, which says so.
+    """
+
+    @st.fragment
+    @wraps(part)
+    def guarded(run: "Opened | Sequence[Opened]", *args: Any, **options: Any) -> None:
+        runs = [run] if isinstance(run, Opened) else run
+        if not all((one.run.path / "run.json").is_file() for one in runs):
+            st.rerun()
+        part(run, *args, **options)
+
+    return guarded
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
-"""Words of the glossary on the pages: which quantities a figure shows, in one line, and where each can be seen."""
+"""Words of the glossary on the pages: which quantities a figure shows, and each in one line."""
 
-from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from cillab import glossary
 
@@ -42,14 +40,6 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
 BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": "neither way is better"}
 
 
-class Place(NamedTuple):
-    """A page on which a quantity can be seen, and the query that opens the right part of it (by its label)."""
-
-    page: str
-    label: str
-    query: dict[str, str]
-
-
 def line(key: str) -> str:
     """One quantity in one line, for a tooltip: name, what it is, which way is better. Markdown, marks escaped.
 
@@ -64,34 +54,6 @@ def tip(figure: str) -> str | None:
     """The tooltip of a figure: a line for each quantity it shows, or None."""
     keys = QUANTITIES.get(figure, ())
     return "\n\n".join(map(line, keys[:6])) or None
-
-
-@cache
-def places() -> Mapping[str, tuple[Place, ...]]:
-    """For each quantity the pages that show it."""
-    found: dict[str, list[Place]] = {}
-    for figure, place in _drawn():
-        for key in QUANTITIES.get(figure, ()):
-            if place not in found.setdefault(key, []):
-                found[key].append(place)
-    for key in ("quality", "displacement_of_unmoved"):
-        found[key] = [Place("views/explore.py", "Explore points", {"map": "Joint UMAP of all tasks"})]
-    for key in ("energy_inside", "pointing_game", "noise_floor"):
-        found[key] = [Place("views/grad_cam.py", "Grad-CAM", {})]
-    return {key: tuple(where) for key, where in found.items()}
-
-
-def _drawn() -> Iterator[tuple[str, Place]]:
-    from app.ui.parts import COLLAPSE, DRIFT, TEXT  # noqa: PLC0415 (parts draw charts, charts ask for tooltips)
-
-    for page, key, title, parts in (
-        ("collapse", "collapse", "Collapse", COLLAPSE),
-        ("drift", "drift", "Drift and forgetting", DRIFT),
-        ("text_transport", "text", "Text and transport", TEXT),
-    ):
-        for part in parts.values():
-            for panel in part.panels:
-                yield panel.figure, Place(f"views/{page}.py", f"{title}: {part.label}", {key: part.label})
 
 
 def _sentence(text: str) -> str:

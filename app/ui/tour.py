@@ -5,9 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.ui import html, state
-
-_KEPT = ("run", "versus", "step", "point")  # what `state` holds; anything else is a widget of the page
+from app.ui import html, state, ways
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,7 @@ def at() -> int | None:
 def go(index: int) -> None:
     """Show a stop: its view first, so that the page opens on it."""
     stop = STOPS[index]
-    state.put("tour", index + 1)
-    for name, value in stop.view.items():
-        if name in _KEPT:
-            state.put(name, value)
-        else:
-            st.session_state[name] = value
-    st.switch_page(f"views/{stop.page}.py")
+    ways.go(stop.page, tour=index + 1, **stop.view)
 
 
 def end() -> None:

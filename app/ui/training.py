@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.ui import charts, curves, html, safety, state
+from app.ui import charts, curves, html, safety, ways
 from app.ui.ahead import duration
 from app.ui.store import runs_folder
 from cillab.core.errors import CillabError, one_line
@@ -140,9 +140,7 @@ def _buttons(name: str, live: str) -> None:
             "Resume", key="train-resume", type="primary", icon=":material/play_arrow:", on_click=_resume, args=(name,)
         )
     if st.button("Step through it", key="train-open", icon=":material/open_in_new:"):
-        state.put("run", name)
-        state.put("step", None)
-        st.switch_page("views/step_through.py")
+        ways.go("step_through", run=name, step=None)
 
 
 def _progress(run: Run, status: Status, live: str) -> None:

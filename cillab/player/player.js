@@ -100,25 +100,23 @@ function picture(content, type) {
 }
 
 class Player {
-  constructor(root, data, send) {
+  constructor(root, data, send, habits = {}) {
     this.root = root;
     this.send = send;
     this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.view = { zoom: 1, x: 0, y: 0 };
-    this.show = { means: true, head: false, trails: false, images: false, etf: true, ...data.show };
-    this.tool = "look";
+    this.show = { means: true, head: false, trails: false, images: false, etf: true, ...habits.show, ...data.show };
+    this.tool = habits.tool ?? "look";
     this.selected = new Set(); // positions in the probe
     this.revision = 0; // of the selection: an echo of an older gesture must not undo a newer one
     this.focus = [];
     this.mask = null;
-    this.speed = 1;
-    this.loop = false;
+    this.speed = habits.speed ?? 1;
+    this.loop = habits.loop ?? false;
     this.playing = false;
     this.focusTask = null;
     this.hover = null;
     this.picked = null;
-    this.t = data.step || 0;
-    this.step = data.step || 0;
     this.frame = this.frame.bind(this);
     this.onDocumentKey = (event) => {
       const at = document.activeElement;
@@ -126,7 +124,7 @@ class Player {
     };
     if (!data.guest) document.addEventListener("keydown", this.onDocumentKey); // a guest is one of many on its page
     this.themeTimer = setInterval(() => this.readTheme() && this.draw(), 700);
-    this.update(data, true);
+    this.start(data);
     // A page may wait with what is heavy (charts) until the map is on screen: a frame, and then the next free moment.
     if (data.tellReady) requestAnimationFrame(() => setTimeout(() => this.gone || this.send("ready", true)));
   }
@@ -141,20 +139,20 @@ class Player {
     this.root.replaceChildren();
   }
 
+  habits() {
+    return { show: this.show, tool: this.tool, speed: this.speed, loop: this.loop };
+  }
+
   // ---- data and layout -------------------------------------------------------------------------------------------
 
-  update(data, first = false) {
-    if (!first && data.token === this.data.token) return this.applyOverlay(data.overlay);
-    const moved = first || data.step !== this.data.step;
+  // Other data make another player: `renew` below.
+  start(data) {
     this.data = data;
-    if (!first) this.show = { ...this.show, ...data.show };
     const piece = pieceOf(data.blob);
     this.runs = data.runs.map((run) => unpack(run, piece));
     this.count = Math.max(...this.runs.map((run) => run.steps.length));
     this.crowded = this.runs.some((run) => run.cls.length + run.meanTask.length > MANY);
-    if (moved) this.t = this.step = clamp(data.step || 0, 0, this.count - 1);
-    this.hover = this.picked = this.focusTask = null;
-    this.overlayToken = null;
+    this.t = this.step = clamp(data.step || 0, 0, this.count - 1);
     this.build();
     for (const run of this.runs) if (run.image) run.image.onload = () => this.draw();
     this.applyOverlay(data.overlay);
@@ -179,13 +177,13 @@ class Player {
   }
 
   build() {
-    this.resizes?.disconnect();
     const button = (name, label, action) =>
       element("button", { type: "button", title: label, "aria-label": label, onclick: action, class: name }, icon(name));
     this.playButton = button("play", "Play (space)", () => this.toggle());
     this.playButton.classList.add("primary");
     this.loopButton = button("loop", "Loop (L)", () => this.setLoop());
-    this.speedButton = element("button", { type: "button", class: "text", title: "Speed", onclick: () => this.faster() }, "1×");
+    this.loopButton.setAttribute("aria-pressed", String(this.loop));
+    this.speedButton = element("button", { type: "button", class: "text", title: "Speed", onclick: () => this.faster() }, `${this.speed}×`);
     this.label = element("div", { class: "label", "aria-live": "polite" });
     this.range = element("input", {
       type: "range", min: 0, max: this.count - 1, step: 1, value: this.step, "aria-label": "Step",
@@ -919,8 +917,20 @@ class Player {
   }
 }
 
-export function mount(root, data, send) {
-  return new Player(root, data, send);
+export function mount(root, data, send, habits) {
+  return new Player(root, data, send, habits);
+}
+
+// The player after its host has been given data: the same one if they are the same, else a new one that keeps how its
+// visitor likes it. What the old one measured, hovered or picked says nothing about other data.
+export function renew(player, data, send) {
+  player.send = send;
+  if (data.token === player.data.token) {
+    player.applyOverlay(data.overlay);
+    return player;
+  }
+  player.destroy();
+  return mount(player.root, data, send, player.habits());
 }
 
 function render({ model, el }) {
@@ -928,12 +938,13 @@ function render({ model, el }) {
   // JupyterLab would take "a" for "a cell above"; it looks for this on the focused node itself.
   el.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
   const given = () => ({ ...model.get("data"), guest: true, step: model.get("step") });
-  const player = mount(el, given(), (name, value) => { model.set(name, value); model.save_changes(); });
-  const renew = () => player.update(given());
+  const send = (name, value) => { model.set(name, value); model.save_changes(); };
+  let player = mount(el, given(), send);
+  const change = () => { player = renew(player, given(), send); };
   const follow = () => model.get("step") !== player.step && player.go(model.get("step"), false);
-  model.on("change:data", renew);
+  model.on("change:data", change);
   model.on("change:step", follow);
-  return () => { model.off("change:data", renew); model.off("change:step", follow); player.destroy(); };
+  return () => { model.off("change:data", change); model.off("change:step", follow); player.destroy(); };
 }
 
 const players = new WeakMap();
@@ -943,6 +954,6 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   const root = parentElement.querySelector(".cillab-player");
   const old = players.get(root);
-  if (old) { old.send = setStateValue; old.update(data); } else players.set(root, mount(root, data, setStateValue));
+  players.set(root, old ? renew(old, data, setStateValue) : mount(root, data, setStateValue));
   return () => { players.get(root)?.destroy(); players.delete(root); };
 }

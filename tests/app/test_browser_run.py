@@ -24,7 +24,7 @@ pytestmark = [
 ]
 _FORM = (
     "train?spec-learner=finetune&spec-data=digits&spec-split=B0-Inc5&spec-train_per_class=5&spec-test_per_class=5"
-    "&spec-probe_points=10&spec-train_probe_per_class=2&h-finetune-epochs=150"
+    "&spec-probe_points=10&spec-train_probe_per_class=2&h-finetune-fit.epochs=150"
 )
 _PATIENT_MS = 180_000  # loading torch on a busy machine
 

@@ -16,7 +16,7 @@ from tests.runs.synthetic import write_synthetic_run
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from app.ui import selection, terms
+from app.ui import lexicon, selection, terms
 from app.ui.parts import COLLAPSE, DRIFT
 from app.ui.store import Entry, Opened
 from cillab import figures, glossary
@@ -109,7 +109,7 @@ def test_parts_show_every_figure_of_collapse_and_of_forgetting() -> None:
 
 
 def test_every_glossary_link_leads_to_a_page_and_part_that_exist() -> None:
-    for key, places in terms.places().items():
+    for key, places in lexicon.places().items():
         assert terms.line(key).startswith("**")
         for place in places:
             assert (ROOT / "app" / place.page).is_file()

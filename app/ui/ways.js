@@ -1,0 +1,30 @@
+// The way to another page: one entry in the browser's history, whatever is in the address.
+//
+// Streamlit can change the page from the server, but not while an option of the page stands in the address, and it
+// writes an entry for every change of the query, so that Back first walks through them. Here the address is set, and the
+// browser says that it moved: Streamlit then opens the page that stands there, as it does for Back and Forward.
+//
+// A change of the query on the same page replaces the entry: Back leads to the page before.
+
+let taken = null; // a component is told its data again whenever it is mounted
+
+function keepOneEntryAPage() {
+  if (history.pushState.onePage) return;
+  const push = history.pushState;
+  history.pushState = (state, unused, url) => {
+    const same = url != null && new URL(url, location.href).pathname === location.pathname;
+    return same ? history.replaceState(state, unused, url) : push.call(history, state, unused, url);
+  };
+  history.pushState.onePage = true;
+}
+
+export default function ({ data }) {
+  keepOneEntryAPage();
+  const { to, here, token } = data;
+  if (!token || token === taken) return;
+  taken = token;
+  // Pages are neighbours below the root of the app; on its first page the root may stand without its slash.
+  const root = here ? new URL(".", location.href).pathname : location.pathname.replace(/\/?$/, "/");
+  history.pushState({}, "", root + to);
+  dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+}
