@@ -47,12 +47,13 @@ write: $(BIN)/python  ## notebooks/*.ipynb from notebooks/sources/*.py
 bench: $(VENV)/.test  ## every benchmark, one JSON line or table each
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lint: $(VENV)/.lint  ## ruff, pyright, the floors of the house, notebooks without outputs
+lint: $(VENV)/.lint  ## ruff, pyright, the floors of the house, notebooks without outputs, prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/python scripts/prose.py
 
 format: $(VENV)/.lint  ## let ruff put things in order
 	$(BIN)/ruff check --fix .

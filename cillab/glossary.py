@@ -67,7 +67,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "NC1: spread within classes",
         "h_ic = feature of image i of class c, mu_c = class mean, mu_G = average of the class means, v_c = mean square"
-        " distance of class c to its mean, Sigma_W, Sigma_B = covariance within classes and of the class means,"
+        " distance of class c to its mean. Sigma_W, Sigma_B = covariance within classes and of the class means,"
         " K classes, D dimensions, n_c images of class c.",
         "",
         (

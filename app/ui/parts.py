@@ -30,7 +30,7 @@ COLLAPSE: Mapping[str, Part] = {
     "overview": Part(
         "NC1 to NC4",
         "Do images of a class shrink to a point (NC1), do the class means spread like a simplex (NC2), does the head "
-        "line up with them (NC3), and does it answer like the nearest mean (NC4)?",
+        "line up with them (NC3)? Does it answer like the nearest mean (NC4)?",
         (Panel("collapse", "Neural collapse over the tasks"),),
     ),
     "classes": Part(

@@ -95,7 +95,7 @@ def noise_floor(
         quantile over images and random heads of max(map)
 
     Range [0, inf), in the unit of the score. A random head is a Gaussian direction in feature space, scaled so that its
-    scores spread over `images` (standard deviation) as those of the learner's `target` do; hence the floor has the unit
+    scores spread over `images` (standard deviation) as those of the learner's `target` do. So the floor has the unit
     of the learner's maps. Source: defined here.
 
     Raises:

@@ -98,8 +98,9 @@ def prototype_gap(
 
         relative_c = || stored_c - measured_c || / sqrt(v_c),        v_c = within-class variance measured now
 
-    Range [0, inf), 0 = the memory is up to date; 1 = as far off as a typical image of the class. inf for a class
-    without spread, NaN if it is also without gap; the mean leaves those out. Small samples: noise of the measured mean
+    Range [0, inf), 0 = the memory is up to date; 1 = as far off as a typical image of the class. Infinite for a
+    class without spread, NaN if it is also without gap; the mean leaves those out. Small samples: noise of the
+    measured mean
     alone gives about 1/sqrt(n_c), if it is measured on other images than the stored one. Source: defined here.
     """
     old, now = stored.double(), measured.double()

@@ -53,7 +53,7 @@ def nc3(
 
     Source: NC3 in Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117 (there squared); the
     variance over classes is UNC3 in Wu & Papyan, NeurIPS 2024, arXiv:2405.17767. `structure` is the simplex Gram
-    distance of W M^T, which another toolbox reports as self-duality error: it is 0 for any W with W M^T
+    distance of W M^T, which another toolbox reports as self-duality error. It is 0 for any W with W M^T
     proportional to I - 11^T/K, such as W = M plus anything orthogonal to the means. Range [0, 2] for the distance,
     lower is better; [-1, 1] for the cosine, higher is better. Small samples: noise of the means shrinks every cosine
     by about sqrt(1 + v_c / (n_c ||mu_c - mu_G||^2)). `centre_head` subtracts the mean row first, which changes no

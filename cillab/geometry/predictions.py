@@ -110,7 +110,7 @@ def task_decomposition(
 
         accuracy  ~  task_id * within_task
 
-    An image is right iff its predicted task is right and the best class of that task is right, so accuracy is the
+    An image is right iff its predicted task is right and the best class of that task is right. So accuracy is the
     share of images with both; the product equals it when the two are independent. Source: Kim et al., NeurIPS 2022,
     arXiv:2211.02633. `classes` names the columns. All in [0, 1], higher is better.
 

@@ -42,8 +42,8 @@ print(f"  classes: {len(run.order)}, for example", *[repr(run.class_names[c]) fo
 # %% [markdown]
 # The stream of classes is cut into tasks. After each task the learner must choose among **all** classes seen so far, and it is
 # not told which task an image comes from: that is *class-incremental* learning. After each task a *probe*, always the same
-# images, was shown to it, and a *snapshot* was written: the features of these images, the answers, the mean feature of each
-# class, and how often which class was taken for which.
+# images, was shown to it, and a *snapshot* was written. It holds the features of these images, the answers, the mean feature of
+# each class, and how often which class was taken for which.
 
 # %%
 snapshot = run.snapshot(run.steps[-1])
@@ -147,8 +147,9 @@ assert np.isclose(forgetting(matrix), run.result.forgetting_chaudhry)  # the lib
 figures.accuracy(run)
 
 # %% [markdown]
-# **What you saw.** A learner that never moves its features can still lose accuracy on old classes, and a learner that
-# learns little has little to forget. Always read forgetting beside the diagonal.
+# **What you saw.** The learners differ in forgetting as well as in the end. **Why forgetting alone misleads.** A learner that
+# never moves its features can still lose accuracy on old classes, and a learner that learns little has little to forget. Always
+# read forgetting beside the diagonal.
 #
 # ## 4. Where do the classes lie?
 #
@@ -240,9 +241,9 @@ assert 0 < moved["min"] < 0.1 < moved["finetune"]
 figures.collapse(run)
 
 # %% [markdown]
-# **What you saw.** NC1 rises many times over and NC4 falls, though features moved by a few per cent only. This NC1 divides the spread of images by
-# that of class means *in each direction* that the means use, and with every task there are more and weaker such directions. A
-# second form of NC1 adds the directions up before it divides:
+# **What you saw.** NC1 rises many times over and NC4 falls, though features moved by a few per cent only. This NC1 divides the
+# spread of images by that of class means *in each direction* that the means use, and with every task there are more and weaker
+# such directions. A second form of NC1 adds the directions up before it divides:
 
 # %%
 for form in ("nc1", "nc1_quotient"):

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Why do the classes of a trained network end up as a tetrahedron?
 #
-# **You will** write the force that moves features, let gradient descent move twelve points in space until a perfect frame
-# stands there, derive its angle, and break it in four ways: too few dimensions, no weight decay, unequal classes, and a class
+# **You will** write the force that moves features, let gradient descent move twelve points in space until a perfect frame stands
+# there, and derive its angle. Then you break it in four ways: too few dimensions, no weight decay, unequal classes, and a class
 # that comes late.
 # **Time** under 20 s on a CPU, 40 minutes for a reader. **Needs** nothing but vectors and the softmax. No network, no images, no
 # GPU: everything happens in three dimensions, where it can be seen.
@@ -18,11 +18,10 @@ import torch
 # %% [markdown]
 # ## 1. What pulls a feature?
 #
-# A deep network is flexible enough to put the feature $h$ of a training image nearly anywhere. So forget the network and let
-# the features themselves be what is learnt (the *unconstrained features model*; Mixon, Parshall & Pi 2020, Zhu et al., NeurIPS
-# 2021, arXiv:2105.02375).
-# The head gives class $c$ the score $w_c \cdot h$, the softmax turns scores into probabilities $p_c$, and the loss is
-# $-\log p_y$ for the right class $y$.
+# A deep network is flexible enough to put the feature $h$ of a training image nearly anywhere. So forget the network and let the
+# features themselves be what is learnt (the *unconstrained features model*; Mixon, Parshall & Pi 2020, Zhu et al., NeurIPS 2021,
+# arXiv:2105.02375). The head gives class $c$ the score $w_c \cdot h$, the softmax turns scores into probabilities $p_c$, and the
+# loss is $-\log p_y$ for the right class $y$.
 #
 # > **Predict.** Along which vectors does the gradient move $h$? Which of them matter most: those of classes that $h$ is far
 # > from, or of those it is mistaken for?
@@ -89,9 +88,9 @@ assert np.allclose(three.cosines[-1][~np.eye(3, dtype=bool)], -0.5, atol=1e-4)
 figures.toy(three)
 
 # %% [markdown]
-# **The four signs of neural collapse** (Papyan, Han & Donoho 2020), all in that picture: points of a class fall onto each other
-# (NC1), their means take equal angles and lengths (NC2), the rows of the head point at the means (NC3), and the head decides
-# like the nearest mean (NC4).
+# **The four signs of neural collapse** (Papyan, Han & Donoho 2020) are all in that picture. Points of a class fall onto each
+# other (NC1), and their means take equal angles and lengths (NC2). The rows of the head point at the means (NC3), and the head
+# decides like the nearest mean (NC4).
 #
 # ## 3. Why this angle, and what about four classes?
 #
@@ -123,8 +122,8 @@ def mean_cosine(k: int, length: float) -> float:
 assert check_mean_cosine(mean_cosine)
 
 # %% [markdown]
-# A length is not negative, so the mean cosine cannot be below $-1/(K-1)$, and it gets there exactly when the vectors sum to
-# zero. If all pairs are to be alike, that is the best there is: the **simplex**.
+# **Why this is the end.** A length is not negative, so the mean cosine cannot be below $-1/(K-1)$, and it gets there exactly when
+# the vectors sum to zero. If all pairs are to be alike, that is the best there is: the **simplex**.
 
 # %%
 four = simulate(classes=4, dim=3, frames=24)
@@ -208,12 +207,13 @@ figures.toy(toy)
 # %% [markdown]
 # **What you saw.** Not one old *feature* moved, and every old image is wrong. The rows of the head did it: whatever is not the
 # new class is wrong for each image shown, so old rows are pushed away and the new one grows. With the old images kept, the
-# triangle opens into a tetrahedron. With a head that was fixed at a simplex of four from the start no row of the head gives way,
-# and **free** features, which no image of another class can touch, keep every old answer.
+# triangle opens into a tetrahedron. With a head that was fixed at a simplex of four from the start no row of the head gives way.
+# **Free** features, which no image of another class can touch, then keep every old answer.
 #
-# The last row is the warning. There the features are the output of one small network that all images share, and
-# the head is the same fixed simplex. Old images lose their answers, because the weights that move the new images move the old
-# ones too. *A fixed head removes one cause of forgetting, the rows that drift. The other cause, features that share weights, stays.*
+# **Why this is half of the answer.** The last row is the warning. There the features are the output of one small network that all
+# images share, and the head is the same fixed simplex. Old images lose their answers, because the weights that move the new
+# images move the old ones too. *A fixed head removes one cause of forgetting, the rows that drift. The other cause, features that
+# share weights, stays.*
 #
 # Two remedies follow, and the rest of this course studies both: bring old classes back (stored images, stored statistics), or
 # decide the geometry beforehand **and** keep the features of old classes where they are.
@@ -266,7 +266,8 @@ if BIG:
     )
 
 # %% [markdown]
-# In the app: `make app`, then [Toy collapse](http://localhost:8501/toy_collapse?toy_classes=3&toy_added=1) opens with the late class, and
+# In the app: `make app`, then [Toy collapse](http://localhost:8501/toy_collapse?toy_classes=3&toy_added=1) opens with the late
+# class, and
 # [Step through](http://localhost:8501/step_through?run=demo-min&step=9) shows the real thing.
 #
 # ## Take-aways

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # How do you measure collapse without fooling yourself?
 #
-# **You will** see a network "collapse" because you gave it too few images, take that bias out with a formula, find the
-# one number of collapse that random labels improve, and know which angles are out of reach when there are more classes
-# than dimensions.
+# **You will** see a network "collapse" because you gave it too few images, and take that bias out with a formula. You will find
+# the one number of collapse that random labels improve, and know which angles are out of reach when there are more classes than
+# dimensions.
 # **Time** a minute on a CPU, 40 minutes for a reader. **Needs** notebook [00](00_tour_of_a_run.ipynb) for the names of
 # NC1 to NC4. Nothing is trained and nothing downloaded: the backbone below never changes, so whatever moves in this
 # notebook is not learning. It is measurement.
@@ -34,9 +34,9 @@ print(f"{len(seen.x)} training images, {num_classes} classes, features of {dim} 
 #
 # ## 1. How many images must you measure on?
 #
-# NC1 compares two spreads. $\Sigma_W$ is the covariance of images around the mean $\mu_c$ of their class, $\Sigma_B$ that of the
-# $K$ class means around their own mean $\mu_G$; $\operatorname{tr}$, the trace, adds up the variances of all directions, and
-# $\Sigma_B^{+}$ is the pseudo-inverse, which leaves out directions in which the means do not differ:
+# NC1 compares two spreads. The covariance of images around the mean $\mu_c$ of their class is $\Sigma_W$, that of the $K$ class
+# means around their own mean $\mu_G$ is $\Sigma_B$. The trace, $\operatorname{tr}$, adds up the variances of all directions.
+# The pseudo-inverse $\Sigma_B^{+}$ leaves out directions in which the means do not differ:
 #
 # $$\text{NC1}_{\text{quotient}} = \frac{\operatorname{tr}\Sigma_W}{\operatorname{tr}\Sigma_B}, \qquad
 # \text{NC1}_{\text{pinv}} = \tfrac1K \operatorname{tr}(\Sigma_W \Sigma_B^{+}).$$
@@ -341,7 +341,7 @@ moving = {"pairs of the first ten classes": first_ten, "ideal, -1/(K-1)": target
 sketch.lines(np.arange(1, 11), moving, x_title="tasks seen", y_title="mean cosine")
 
 # %% [markdown]
-# **What you saw.** Both curves move though no feature does. The ideal moves because $K$ grows. The cosines move because they
+# **What you saw.** Both curves move, and no feature has moved. The ideal moves because $K$ grows. The cosines move because they
 # are seen from the centre $\mu_G$, and the centre goes where the new classes are. Neither is forgetting.
 #
 # NC1 of the first ten classes moves as well, and not through $\mu_G$ alone. Its numerator is their own spread, which is constant.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # What does a pre-trained backbone already give?
 #
-# **You will** classify 100 classes that came in ten tasks without one gradient step, prove that the order of the tasks
-# cannot matter, find ten points of accuracy in a covariance matrix, and see which classes geometry says will be confused.
+# **You will** classify 100 classes that came in ten tasks without one gradient step, and prove that the order of the tasks cannot
+# matter. You will find ten points of accuracy in a covariance matrix, and see which classes geometry says will be confused.
 # **Time** a minute on a CPU, 40 minutes for a reader. **Needs** notebook [02](02_measuring_collapse.ipynb) for NC1.
 # Everything here is the baseline: whatever a method of class-incremental learning claims, it claims *above* this.
 
@@ -126,9 +126,9 @@ for (split, seed), (head, curve) in zip(asked, results, strict=True):
 
 # %% [markdown]
 # **What you saw.** $A_{\text{last}}$ does not move, and the heads agree to rounding. $A_{\text{avg}}$ moves by points: it asks
-# which classes had to be told apart on the way. So *a difference in $A_{\text{avg}}$ between two papers with different
-# class orders or splits may mean nothing at all*, while $A_{\text{last}}$ of such a method is a fine test of an
-# implementation: if yours depends on the order, it has a bug.
+# which classes had to be told apart on the way. So *a difference in $A_{\text{avg}}$ between two papers with different class
+# orders or splits may mean nothing at all*. $A_{\text{last}}$ of such a method, on the other hand, tests an implementation: if
+# yours depends on the order, it has a bug.
 #
 # **Why.** A mean is a sum and a count, and sums do not know in which order they were added.
 #
@@ -176,10 +176,10 @@ for _ in lab:
 figures.accuracy_matrix(lab.run)
 
 # %% [markdown]
-# **What you saw.** Columns fall although no feature and no mean ever changes. Every new class is one more way to be wrong:
-# **crowding**. The usual formula counts it as "forgetting". How much it costs depends on the features *and on the head*: section 5
-# measures it for two heads on the same features. The first question to ask of a forgetting number is how much of it simplecil
-# has too.
+# **What you saw.** Columns fall although no feature and no mean ever changes. **Why.** Every new class is one more way to be
+# wrong: **crowding**. The usual formula counts it as "forgetting". How much it costs depends on the features *and on the head*:
+# section 5 measures it for two heads on the same features. The first question to ask of a forgetting number is how much of it
+# simplecil has too.
 
 # %%
 from cillab.geometry import accuracy
@@ -334,7 +334,8 @@ if BIG:
     print(f"nearest mean {(nearest_mean(x, y, new) == truth).mean():.1%}, LDA {score(0.01):.1%}")
 
 # %% [markdown]
-# In the app: `make app`, then [the Head lab](http://localhost:8501/head_lab?run=demo-min&step=9&head=Linear+discriminant+%28LDA%29), which reads the
+# In the app: `make app`, then [the Head
+# lab](http://localhost:8501/head_lab?run=demo-min&step=9&head=Linear+discriminant+%28LDA%29), which reads the
 # features of a recorded run with each of these heads. To see the run above there, give its lab a folder that stays,
 # `out="runs/simplecil"`, and start the app where `runs` is.
 #

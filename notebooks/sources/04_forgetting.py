@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Where does the accuracy go when a network learns something new?
 #
-# **You will** step a learner by hand and stop it half way, train a network on six tasks, change *one word* at task 4 and
-# watch it forget nearly everything, and then find out whether anything was really gone.
+# **You will** step a learner by hand and stop it half way, and train a network on six tasks. Then you change *one word* at task
+# 4, watch it forget nearly everything, and find out how much of that was gone.
 # **Time** one to two minutes on a CPU, 45 minutes for a reader. **Needs** notebooks [00](00_tour_of_a_run.ipynb) (accuracy
 # matrix) and [03](03_what_pretraining_gives.ipynb) (crowding).
 
@@ -61,8 +61,9 @@ print(f"{progress.done} of {progress.total} images seen; knows {len(learner.seen
 print("unchanged bit for bit" if torch.equal(before, after) else "changed")
 
 # %% [markdown]
-# **What you saw.** Nothing. What a learner observes takes effect when the iterator is exhausted, and closing it early undoes
-# everything. That is what makes *cancel* safe in the app, and a run that was killed can go on after its last whole task.
+# **What you saw.** It has learnt nothing: the answers are unchanged bit for bit. **Why.** What a learner observes takes effect
+# when the iterator is exhausted, and closing it early undoes everything. So *cancel* is safe in the app, and a run that was
+# killed can go on after its last whole task.
 #
 # ## 2. What is left after six tasks?
 #
@@ -123,10 +124,9 @@ picture
 
 # %% [markdown]
 # **What you saw.** Nine names for one matrix, some apart by many points. Forgetting and backward transfer agree up to the sign
-# when every task is at its best right after it was learnt; a task that first rises and then falls back to where it began has
+# when every task is at its best right after it was learnt. A task that first rises and then falls back to where it began has
 # forgetting above zero and a backward transfer of zero. PILOT's forgetting counts the last row in the maximum and can never be
-# negative.
-# *A paper that writes "forgetting" without a formula has not said which.*
+# negative. *A paper that writes "forgetting" without a formula has not said which.*
 #
 # On the right: an image is right if its task is right **and** its class within the task (Kim et al., NeurIPS 2022,
 # arXiv:2211.02633). Look which of the two falls.
@@ -289,10 +289,11 @@ picture
 # **What you saw.** In the run with `seen` most of what was "forgotten" is **shallow**: the features still tell the old classes
 # apart, but the head never names them. Where a head learns from new classes alone, suspect this first.
 #
-# Two cautions. *First*, the fresh head was fitted on old images. It measures what is there; it does not say that a learner without
-# these images could get it back. What needs no old image at all is prevention: local competitors from the start. A repair needs
-# something that was kept: class means, the sums of a ridge, or a few images. *Second*, "deep" is what **this probe** does not find, a ridge on the
-# last features. Another probe finds another amount. Here is the nearest class mean, on the same snapshots:
+# Two cautions. *First*, the fresh head was fitted on old images. It measures what is there; it does not say that a learner
+# without these images could get it back. What needs no old image at all is prevention: local competitors from the start. A repair
+# needs something that was kept: class means, the sums of a ridge, or a few images. *Second*, "deep" is what **this probe** does
+# not find, a ridge on the last features. Another probe finds another amount. Here is the nearest class mean, on the same
+# snapshots:
 
 
 # %%
@@ -348,8 +349,9 @@ if BIG:
     print(dict(zip(("deep", "crowding", "shallow"), lost(real.run).round(3).tolist(), strict=True)))
 
 # %% [markdown]
-# In the app: `make app`, then [what the recorded fine-tuning lost](http://localhost:8501/drift?run=demo-finetune&step=9&drift=Forgetting),
-# ten tasks long. With `OUT = Path("runs")` above, your own three runs stand there too.
+# In the app: `make app`, then [what the recorded fine-tuning
+# lost](http://localhost:8501/drift?run=demo-finetune&step=9&drift=Forgetting), ten tasks long. With `OUT = Path("runs")` above,
+# your own three runs stand there too.
 #
 # ## Take-aways
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Can we fix the ideal geometry in advance, when classes keep coming?
 #
-# **You will** build the ideal frame of $K$ classes, predict to the digit how far each old vertex turns when the frame grows,
-# turn a frame towards real class means, and see why a frame that is right in theory can be at chance in practice.
+# **You will** build the ideal frame of $K$ classes and predict to the digit how far each old vertex turns when the frame grows.
+# You will turn a frame towards real class means, and see why a frame that is right in theory can be at chance in practice.
 # **Time** half a minute on a CPU, 45 minutes for a reader. **Needs** notebooks [02](02_measuring_collapse.ipynb) and
 # [03](03_what_pretraining_gives.ipynb).
 
@@ -212,9 +212,10 @@ print(
 )
 
 # %% [markdown]
-# **What you saw.** The accuracy is at chance. Ideal geometry with no relation to the features is worth nothing *until the features
-# are trained towards it*, and training that moves all features far is what makes networks forget. So turn the frame first, as far as a
-# rotation can take it. That is the **orthogonal Procrustes** problem (Schönemann 1966): among all orthogonal $R$ maximise
+# **What you saw.** The accuracy is at chance. Ideal geometry with no relation to the features is worth nothing *until the
+# features are trained towards it*, and training that moves all features far is what makes networks forget. So turn the frame
+# first, as far as a rotation can take it. That is the **orthogonal Procrustes** problem (Schönemann 1966): among all orthogonal
+# $R$ maximise
 #
 # $$\sum_i \langle R a_i, b_i \rangle = \operatorname{tr}(R\, A^\top B), \qquad B^\top A = P S Q^\top \;\Rightarrow\; R = P Q^\top .$$
 #
@@ -305,12 +306,12 @@ assert curves["appended to a placed frame"][0] > 0.8 > curves["appended to a pla
 sketch.lines(SIZES, curves, x_title="classes", y_title="mean cosine of vertex and class mean")
 
 # %% [markdown]
-# **What you saw.** Two pictures show one dilemma. Appending turns old vertices least. Its fit has two parts: a first frame in random
-# orientation fits nothing, one that is placed on its ten class means begins as well as the best, and then loses fit with every
-# task, because a new column points in a random direction and not where its class is. Solving anew keeps the fit, and moves every
-# old target by more than ten degrees per task. Each method of fixed geometry is an answer to it: pre-allocate and train the
-# features (NC-FSCIL), grow (ProNC), or turn again and repair old classes with stored Gaussians. The fit falls with $K$ even for
-# the best frame: 100 related classes are *not* a simplex to this backbone.
+# **What you saw.** Two pictures show one dilemma. Appending turns old vertices least. A first frame in random orientation fits
+# nothing. One that is placed on its ten class means begins as well as the best. It then loses fit with every task, because a new
+# column points in a random direction and not where its class is. Solving anew keeps the fit, and moves every old target by more
+# than ten degrees per task. Each method of fixed geometry is an answer to it: pre-allocate and train the features (NC-FSCIL),
+# grow (ProNC), or turn again and repair old classes with stored Gaussians. The fit falls with $K$ even for the best frame: 100
+# related classes are *not* a simplex to this backbone.
 #
 # ## 5. Why not just train with cross-entropy towards the frame?
 #
@@ -369,7 +370,8 @@ if BIG:
     print({blend: f"{ask(blend=blend).accuracy:.1%}" for blend in (0.0, 0.5, 1.0)})
 
 # %% [markdown]
-# In the app: `make app`, then [the Head lab with a fixed simplex](http://localhost:8501/head_lab?run=demo-min&step=9&head=Fixed+simplex+ETF), and
+# In the app: `make app`, then [the Head lab with a fixed
+# simplex](http://localhost:8501/head_lab?run=demo-min&step=9&head=Fixed+simplex+ETF), and
 # [Collapse](http://localhost:8501/collapse?run=demo-min&step=9), where the ideal moves task by task.
 #
 # ## Take-aways

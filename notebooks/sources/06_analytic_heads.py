@@ -2,7 +2,7 @@
 # # Can a classifier learn in tasks and forget *exactly* nothing?
 #
 # **You will** write a classifier that learns ten tasks one after another and ends with the same weights as if it had seen all
-# images at once, find the digit where that stops being true, and ask a head what would have happened otherwise.
+# images at once. You will find the digit where that stops being true, and ask a head what would have happened otherwise.
 # **Time** half a minute on a CPU, 40 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb).
 
 # %%
@@ -119,8 +119,9 @@ print(f"largest difference to joint: {np.abs(recursive - joint).max():.0e}, larg
 assert np.allclose(recursive, joint, atol=1e-9)
 
 # %% [markdown]
-# **What you saw.** The same weights, to a dozen digits. This is not a bound and not a trick with stored data: a learner can
-# forget *exactly nothing*, if its features stay where they are and its loss is quadratic.
+# **What you saw.** The weights are the same, to a dozen digits. **Why.** $R'$ and $W'$ are the closed form of all images seen so
+# far, rewritten by an identity; nothing is approximated. A learner can forget *exactly nothing*, if its features stay where they
+# are and its loss is quadratic.
 #
 # > **Predict.** Now in single precision, the numbers that GPUs like best, and for several $\gamma$. A smaller $\gamma$ hardly
 # > changes the joint solution. What does it do to the recursion?
@@ -136,11 +137,11 @@ for gamma in (10.0, 0.1, 1e-3):
         print(f"    in tasks, {dtype.__name__}: {right:.1%}, weights differ by {gap:.0e}")
 
 # %% [markdown]
-# **What you saw.** In double precision all is well. In single precision the same formula goes from harmless to chance as
-# $\gamma$ falls, while the joint solution does not care. $R$ starts at $I/\gamma$, which is huge, and each update subtracts from
-# it a matrix that is nearly equal: what is left is rounding. A formula that is exact on paper is not therefore exact on a
-# machine. The library keeps the *sums* in float64 and factors once after each task, where nothing is subtracted. Its learner
-# is `acil`; with `expansion=0` it reads the plain features:
+# **What you saw.** In double precision all is well. In single precision the same formula goes from harmless to chance as $\gamma$
+# falls, while the joint solution hardly changes. **Why.** The matrix $R$ starts at $I/\gamma$, which is huge. Each update
+# subtracts from it a matrix that is nearly equal, and what is left is rounding. A formula that is exact on paper is not therefore
+# exact on a machine. The library keeps the *sums* in float64 and factors once after each task, where nothing is subtracted. Its
+# learner is `acil`; with `expansion=0` it reads the plain features:
 
 # %%
 learner = cillab.learner("acil", backbone, expansion=0, gamma=GAMMA)
@@ -214,7 +215,8 @@ sketch.lines(GAMMAS, curves, x_title="gamma", log_x=True, percent=True)
 # %% [markdown]
 # **What you saw.** It does not go to chance. At large $\gamma$ the inverse becomes $I/\gamma$, so
 # $W \to \Phi^\top Y / \gamma$: sums of the features of each class. (`WhatIf` centres $\Phi$ and $Y$ first, which is a bias without
-# a penalty.) The rows of the head then point *exactly* at the centred class means. NC3 is reached, from below, by a head that has learnt nothing but means; small $\gamma$ moves it away from them
+# a penalty.) The rows of the head then point *exactly* at the centred class means. NC3 is reached, from below, by a head that has
+# learnt nothing but means; small $\gamma$ moves it away from them
 # and is better for it. **Self-duality is not quality**: on features that have not collapsed, the best head is not the means.
 #
 # **Play.** Leave out the classes of the newest task, or blend.
@@ -261,9 +263,9 @@ sketch.lines(
 )
 
 # %% [markdown]
-# **What you saw.** A narrow random layer loses, a wide one wins: classes that no hyperplane separates in 160 dimensions are
-# separated in thousands (Cover 1965). The exact recursion still holds, since the layer is fixed before the first image. The price is
-# $D^2$ numbers: at $D = 10{,}000$, RanPAC's choice, the matrix $\Phi^\top\Phi$ alone has 100 million.
+# **What you saw.** A narrow random layer loses, a wide one wins. **Why.** Classes that no hyperplane separates in 160 dimensions
+# can be separated in thousands (Cover 1965). The exact recursion still holds, since the layer is fixed before the first image.
+# The price is $D^2$ numbers: at $D = 10{,}000$, RanPAC's choice, the matrix $\Phi^\top\Phi$ alone has 100 million.
 #
 # **What would change this?** Let the features move. Then the sums of old tasks belong to features that exist no more, and
 # exactness is gone: that is where notebooks 07, 08 and 10 begin.

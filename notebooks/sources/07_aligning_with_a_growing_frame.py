@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Can features follow a frame that grows with the classes?
 #
-# **You will** write a loss that can *finish*, step a learner by hand and watch collapse epoch by epoch, compare three ways to
-# grow the frame with the angle that theory predicts, and find out how far a target may turn before its class is lost.
+# **You will** write a loss that can *finish*, step a learner by hand and watch collapse epoch by epoch. You will compare three
+# ways to grow the frame with the angle that theory predicts, and find out how far a target may turn before its class is lost.
 # **Time** one to two minutes on a CPU, 45 minutes for a reader. **Needs** notebook [05](05_growing_frames.ipynb).
 #
 # The method is **NCPTM-CIL** (He et al., arXiv:2504.18437). Its abstract names three components: a *dynamic ETF classifier*, an
@@ -40,7 +40,7 @@ stream
 # ## 1. Which loss is content at the ideal?
 #
 # One unit vertex $m_k$ per class, all pairs at cosine $-1/(K-1)$. A feature $z$ of unit length and of class $y$ is pulled to its
-# own vertex, and pushed from the others, but only as long as it is closer to them than the simplex itself asks for:
+# own vertex. It is pushed from the others, but only as long as it is closer to them than the simplex itself asks for:
 #
 # $$\text{pull} = \tfrac12 (m_y \cdot z - 1)^2, \qquad
 # \text{push} = \frac{1}{K-1} \sum_{k \ne y} \tfrac12 \max\!\Big(0,\; m_k \cdot z + \frac{1}{K-1}\Big)^2 .$$
@@ -95,9 +95,9 @@ for name, start in (("own vertex", frame[0]), ("half way", arc[20]), ("wrong ver
 
 # %% [markdown]
 # **What you saw.** At the own vertex both are zero with zero gradient (to rounding). There every other cosine is exactly
-# $-1/(K-1)$, so no hinge is open. A feature that has arrived is left alone by both terms. (Cross-entropy with a whole simplex as head
-# does not turn it either, but asks for a longer feature for ever; notebook [05](05_growing_frames.ipynb), section 5.) The push is
-# small because it is divided by $K-1$ and its hinge is seldom open.
+# $-1/(K-1)$, so no hinge is open. **Why it matters.** A feature that has arrived is left alone by both terms. (Cross-entropy with
+# a whole simplex as head does not turn it either, but asks for a longer feature for ever; notebook [05](05_growing_frames.ipynb),
+# section 5.) The push is small because it is divided by $K-1$ and its hinge is seldom open.
 #
 # ## 2. What collapses while it learns?
 #
@@ -129,9 +129,9 @@ sketch.lines(
 
 # %% [markdown]
 # **What you saw.** The first epochs train adapters on images, the rest the alignment layer on remembered features. With so few
-# epochs the adapters hardly move anything; where the curves break, the stage changes, and from then on all three fall: NC1 most,
-# the images of a class gather; the angles among the means (NC2) least. Nothing reaches 0. Collapse is a *direction* here, not a
-# state. What counts is whether test images come along:
+# epochs the adapters hardly move anything. Where the curves break, the stage changes, and from then on all three fall. NC1 falls
+# most, because the images of a class gather; the angles among the means (NC2) change least. Nothing reaches 0. Collapse is a
+# *direction* here, not a state. What counts is whether test images come along:
 
 
 # %%
@@ -154,8 +154,8 @@ print(f"after task 1: {accuracies(learner, 1)[0]:.1%} of the test images of 10 c
 # %% [markdown]
 # ## 3. Ten more classes: who has to turn?
 #
-# Three ways to have a larger frame: solve Procrustes anew for all means (`etf="nearest"`), keep the columns of the first frame
-# and append random ones (`"prefix"`), or hand out vertices of one large fixed frame (`"fixed"`).
+# There are three ways to a larger frame. `etf="nearest"` solves Procrustes anew for all means, `"prefix"` keeps the columns of
+# the first frame and appends random ones, `"fixed"` hands out vertices of one large fixed frame.
 #
 # > **Predict.** By how many degrees do old vertices turn from 10 to 20 classes in each? For one of the three you have a closed
 # > form: $\cos^2\theta = \frac{K_2 (K_1 - 1)}{K_1 (K_2 - 1)}$. For one it is zero. And the third?
@@ -185,9 +185,9 @@ assert np.allclose(angle["fixed"], 0, atol=0.05)
 sketch.lines(np.arange(1, len(stream) + 1), curves, x_title="task", y_title="accuracy on seen classes", percent=True)
 
 # %% [markdown]
-# **What you saw.** `prefix` turns by the closed form to the digit, `fixed` not at all, `nearest` by far the most. And yet the three
-# accuracies lie close together: the alignment layer is trained again after every task and takes the features wherever the
-# targets are. Stability of the *target* decides less than one might think, as long as something can follow it.
+# **What you saw.** `prefix` turns by the closed form to the digit, `fixed` not at all, `nearest` by far the most. And yet the
+# three accuracies lie close together. **Why.** The alignment layer is trained again after every task and takes the features
+# wherever the targets are. Stability of the *target* decides less than one might think, as long as something can follow it.
 #
 # ### What does it look like?
 # A `Lab` learns and looks after every task; here with `nearest`, without adapters as above. Features $z$ in a plane that does not
@@ -228,8 +228,8 @@ for t in range(1, len(shots)):
     print(f"image to its vertex {degrees(z[t], m[t]):.0f}, had it stayed {degrees(z[t - 1], m[t]):.0f}")
 
 # %% [markdown]
-# **What you saw.** They follow, most of the way: images of the first task turn nearly as far as its vertices and end closer to them
-# than if they had stayed, although not one of them is there any more. Section 5 says how that is possible.
+# **What you saw.** They follow, most of the way. Images of the first task turn nearly as far as its vertices and end closer to
+# them than if they had stayed, although the learner has kept none of these images. Section 5 says how that is possible.
 #
 # ## 4. How far may a target turn?
 #
@@ -265,9 +265,9 @@ for task, kind in [(i, k) for i in range(len(steps)) for k in ("nearest", "prefi
     print(f"{classes:>3} classes, {kind:>8}: turned {angle[kind][task]:5.1f}, safe up to {safe_angle(classes):.1f}")
 
 # %% [markdown]
-# **What you saw.** Every *single* turn stays within the margin, even where the frame is solved anew: features that had truly *collapsed*
-# onto the vertex would survive it without a single old image. But turns add up. How far are the vertices of the first task from
-# the place where they stood first?
+# **What you saw.** Every *single* turn stays within the margin, even where the frame is solved anew: features that had truly
+# *collapsed* onto the vertex would survive it without a single old image. But turns add up. How far are the vertices of the first
+# task from the place where they stood first?
 
 # %%
 for t in range(1, len(m)):
@@ -278,10 +278,10 @@ for t in range(1, len(m)):
 assert path > safe_angle(10 * len(m)) > degrees(m[-2], m[-1])  # one turn is within the margin, their sum is not
 
 # %% [markdown]
-# The margin covers *one* turn of features that are at their vertex when it begins. Over a stream the way adds up to more than the
-# margin, so features that are never realigned can be lost, however well they had collapsed. And real features have not collapsed
-# (section 2): they use up part of the margin with their own spread. Collapse **buys room to turn once**; realignment after each
-# task, section 5, renews it.
+# **Why one turn only.** The margin covers *one* turn of features that are at their vertex when it begins. Over a stream the way
+# adds up to more than the margin, so features that are never realigned can be lost, however well they had collapsed. And real
+# features have not collapsed (section 2): they use up part of the margin with their own spread. Collapse **buys room to turn
+# once**; realignment after each task, section 5, renews it.
 #
 # The learner has a knob for the trade, `hold`: the weight of an old class in the Procrustes problem.
 

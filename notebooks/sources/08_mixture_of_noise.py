@@ -43,9 +43,9 @@ stream
 # $$\varepsilon_i = \mu_i(r W_\downarrow) + \epsilon\, \sigma_i(r W_\downarrow), \qquad
 # r \leftarrow r + \Big(\sum_i w_i\, \varepsilon_i\Big) W_\uparrow .$$
 #
-# In the paper $\epsilon \sim \mathcal N(0, 1)$ is drawn while training, which makes $\mu_i$ a mean and $\sigma_i$ a deviation; it does
-# not say what $\epsilon$ is at test time. In the released code $\epsilon = 1$ always, so nothing is random: the "noise" is a learnt
-# function of the image. The library follows the code in every variant (`epsilon="one"`), and so does this notebook;
+# In the paper $\epsilon \sim \mathcal N(0, 1)$ is drawn while training, which makes $\mu_i$ a mean and $\sigma_i$ a deviation; it
+# does not say what $\epsilon$ is at test time. In the released code $\epsilon = 1$ always, so nothing is random: the "noise" is a
+# learnt function of the image. The library follows the code in every variant (`epsilon="one"`), and so does this notebook;
 # `epsilon="sampled"` draws $\epsilon$ while training and sets it to 1 afterwards.
 #
 # Generators of old tasks are frozen, a new one begins at zero and is trained on its own task. On top stands the analytic head of
@@ -70,10 +70,10 @@ with torch.no_grad():
     print(f"after them features differ by {(learner.features(some) - before).norm() / before.norm():.1%}")
 
 # %% [markdown]
-# **What you saw.** A fresh generator is silent, so the *first* task starts from the bare backbone. (For later tasks this is half of
-# the answer; section 2 has the other half.) How far training then moves the features is a matter of learning rate, steps and
-# images. `LOUD` is a large rate on purpose, so that an effect can be seen within a minute; the library's rate for this variant is
-# 0.01, and with as few images as here its effect would be too small to see.
+# **What you saw.** A fresh generator is silent, so the *first* task starts from the bare backbone. (For later tasks this is half
+# of the answer; section 2 has the other half.) How far training then moves the features is a matter of learning rate, steps and
+# images. `LOUD` is a large rate on purpose, so that an effect can be seen within a minute. The library's rate for this variant is
+# 0.01; with as few images as here its effect would be too small to see.
 #
 # ## 2. Who is mixed with whom?
 #
@@ -191,8 +191,9 @@ with torch.no_grad():
 print(f"largest difference {float((one_by_one - at_once).abs().max()):.0e} of {float(at_once.abs().max()):.2g}")
 
 # %% [markdown]
-# **What you saw.** Folded and unfolded agree to rounding: test time does not grow with the number of tasks. (With noise that is really
-# drawn, `epsilon="sampled"`, this holds at test time only, where the draw is replaced by 1.)
+# **What you saw.** Folded and unfolded agree to rounding. **Why.** A weighted sum of linear maps is one linear map, so test time
+# does not grow with the number of tasks. (With noise that is really drawn, `epsilon="sampled"`, this holds at test time only,
+# where the draw is replaced by 1.)
 #
 # ## 4. Is every generator alive?
 #
@@ -212,9 +213,9 @@ for name, value, gone in zip(names, ratio.tolist(), dead.tolist(), strict=True):
     print(f"{name}: noise over signal {value:.1e}{', dead' if gone else ''}")
 
 # %% [markdown]
-# **What you saw.** The first two never learn and never will, since later tasks train only their own. Their weights still take part in
-# the softmax, so they *dilute* the living ones. Nothing crashes and accuracy hardly shows it: one has to look inside. (The figure
-# `cillab.figures.mixing` marks them.)
+# **What you saw.** The first two never learn. **Why.** Their weight was 0 in their own task, so their gradient was 0 too, and
+# later tasks train only their own generator. Their weights still take part in the softmax, so they *dilute* the living ones.
+# Nothing crashes and accuracy hardly shows it: one has to look inside. (The figure `cillab.figures.mixing` marks them.)
 #
 # ## 5. Does the noise help?
 #
@@ -334,9 +335,9 @@ sketch.bars(list(ends), oracle, y_title="accuracy on all seen classes", percent=
 #
 # ## 6. Take off what is common
 #
-# No old image is at hand, but the new task's are: their mean feature before noise learning and after it differ by just what the
-# new noise does to all images alike, as far as these images can tell. One vector, added up over tasks and taken off
-# every feature. Neither paper nor code does so; the library does by default (`variant="recentred"`).
+# Old images are gone, but the new task's images are there. Their mean features before noise learning and after it differ by what
+# the new noise does to all images alike, as far as these images can tell. One vector, added up over tasks and taken off every
+# feature. Neither paper nor code does so; the library does by default (`variant="recentred"`).
 #
 # > **Predict.** How much of what the loud learner lost comes back: nothing, about half, all of it?
 

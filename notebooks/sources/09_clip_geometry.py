@@ -2,7 +2,7 @@
 # # How can a name classify a picture?
 #
 # **You will** classify 100 classes without one training image, measure the gap between pictures and words and close it on
-# purpose, find the number that decides how sure CLIP is (and not what it says), and add one, two, five pictures to a name.
+# purpose. You will find the number that decides how sure CLIP is (and not what it says), and add pictures to a name.
 # **Time** half a minute on a CPU, 40 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb).
 #
 # CLIP (Radford et al., ICML 2021, arXiv:2103.00020) has two encoders that were trained so that a picture and its caption get similar
@@ -37,8 +37,7 @@ print(f"{len(pictures)} pictures, {len(names)} names, {pictures.shape[1]} coordi
 # ## 1. What does it know without any picture?
 #
 # Put each name into a sentence, encode it, make it a unit vector $u_c$. A picture with feature $v$ gets the name with the largest
-# cosine:
-# $\hat y = \arg\max_c \cos(v, u_c)$.
+# cosine: $\hat y = \arg\max_c \cos(v, u_c)$.
 #
 # > **Predict.** Guessing gets 1 %. What does this get on compositions that it has never seen? And what if only the first two
 # > words of each name are kept?
@@ -71,8 +70,8 @@ print(f"{score(words('a photo of a {}.', firsts)):.1%}")
 #
 # ## 2. Which sentence?
 #
-# > **Predict.** Rank: the bare name; "a photo of a ..."; seven sentences of CLIP's authors, averaged; a sentence with a word that this
-# > model has never seen.
+# > **Predict.** Rank: the bare name; "a photo of a ..."; seven sentences of CLIP's authors, averaged; a sentence with a word that
+# > this model has never seen.
 #
 # ### Exercise 1
 # Several sentences make one vector per class: the mean of unit vectors, made a unit vector.
@@ -137,10 +136,10 @@ cosines = {
 sketch.bars(list(cosines), {"mean cosine": list(cosines.values())})
 
 # %% [markdown]
-# **What you saw.** In this small model a picture and its name are about as close as two pictures of one class. In CLIP models trained on
-# the web they are not. There two pictures are *on average* closer to each other, even of different classes, than a picture is to
-# its own name: pictures and words form two separate clouds. This **modality gap** (Liang et al., NeurIPS 2022, arXiv:2203.02053)
-# need not harm classification, because pictures are only compared with names. Is there a gap here at all?
+# **What you saw.** In this small model a picture and its name are about as close as two pictures of one class. In CLIP models
+# trained on the web they are not. There two pictures are *on average* closer to each other, even of different classes, than a
+# picture is to its own name: pictures and words form two separate clouds. This **modality gap** (Liang et al., NeurIPS 2022,
+# arXiv:2203.02053) need not harm classification, because pictures are only compared with names. Is there a gap here at all?
 #
 # ### Exercise 2
 # Measure it: the distance between the mean unit vector of the pictures and that of the names.
@@ -188,11 +187,11 @@ assert curves["gap that is left"][places["beyond"]] > curves["gap that is left"]
 assert beyond.mean() >= closed.mean() > opened.mean()  # more gap again, and no worse
 
 # %% [markdown]
-# **What you saw.** There is a gap, larger than between two sets of pictures, and accuracy rises as it closes. But look beyond 1: the gap
-# opens again and accuracy does not fall. So the gap as such was not the harm. A move that all names share adds the same number to
-# all products with a picture; what differs between classes is the new *length*, by which it is divided. Names that already
-# lay in the direction of the average picture ("hubs", which were answered too often) grow longest and are damped most. Do
-# not read "the gap shrank" as "therefore it got better": ask what else the move did.
+# **What you saw.** There is a gap, larger than between two sets of pictures, and accuracy rises as it closes. But look beyond 1:
+# the gap opens again and accuracy does not fall. So the gap as such was not the harm. **Why.** A move that all names share adds
+# the same number to all products with a picture; what differs between classes is the new *length*, by which it is divided. Names
+# that already lay in the direction of the average picture ("hubs", which were answered too often) grow longest and are damped
+# most. Do not read "the gap shrank" as "therefore it got better": ask what else the move did.
 #
 # ## 4. How sure, and how right to be sure?
 #
@@ -256,10 +255,10 @@ else:
     interact(lambda scale: print("accuracy {:.1%}, confidence {:.1%}, loss {:.2f}".format(*told(scale))), scale=slider)
 
 # %% [markdown]
-# **What you saw.** Accuracy is a flat line: a positive scale never changes which cosine is largest. Confidence and loss change a lot;
-# where the two lines cross, the model is on average as sure as it is right. At the learnt scale *this* model is too sure of *these*
-# pictures, as the printed line says: the scale was fitted to compositions that it had seen, and these are new ones. Other models
-# and other data may be off in the other direction. Measure it before you say "too sure".
+# **What you saw.** Accuracy is a flat line. **Why.** A positive scale never changes which cosine is largest. Confidence and loss
+# change a lot; where the two lines cross, the model is on average as sure as it is right. At the learnt scale *this* model is too
+# sure of *these* pictures, as the printed line says: the scale was fitted to compositions that it had seen, and these are new
+# ones. Other models and other data may be off in the other direction. Measure it before you say "too sure".
 #
 # ## 5. Are the names a simplex?
 #

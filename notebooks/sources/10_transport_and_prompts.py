@@ -1,14 +1,14 @@
 # %% [markdown]
 # # When the encoder moves on, where do old classes go?
 #
-# **You will** carry stored Gaussians along with a moving encoder by optimal transport, find a move that transport cannot see,
-# measure on a real learner whether the carrying helps, and separate class names without destroying what they mean.
+# **You will** carry stored Gaussians along with a moving encoder by optimal transport, and find a move that transport cannot see.
+# You will measure on a real learner whether the carrying helps, and separate class names without destroying what they mean.
 # **Time** about a minute on a CPU, 50 minutes for a reader. **Needs** notebooks [05](05_growing_frames.ipynb) and
 # [09](09_clip_geometry.ipynb).
 #
-# Three methods for CLIP stand behind it: **DMC** and **DMC-OT** (Chen et al., arXiv:2511.10974; here *reconstructions after the
-# abstract*: stages, Gaussian memory and calibration are named there, equations and numbers are ours) and **CPT** (Guo et al., CVPR
-# 2026, arXiv:2605.11939; its published losses).
+# Three methods for CLIP stand behind it. **DMC** and **DMC-OT** (Chen et al., arXiv:2511.10974) are *reconstructions after the
+# abstract* here: stages, Gaussian memory and calibration are named there, equations and numbers are ours. Of **CPT** (Guo et al.,
+# CVPR 2026, arXiv:2605.11939) you meet the published losses.
 
 # %%
 import os
@@ -80,8 +80,8 @@ assert torch.allclose(a, transport.gaussian_map(m_o, s_o, m_n, s_n)[0])
 teaching.clouds({"old encoder": before.numpy(), "new encoder": after.numpy(), "carried": carried.numpy()})
 
 # %% [markdown]
-# **What you saw.** The carried cloud lies exactly on the new one, point on point, because the move really was a symmetric positive map.
-# How far apart are two Gaussians at all? The cost of the cheapest map is a distance,
+# **What you saw.** The carried cloud lies exactly on the new one, point on point, because the move really was a symmetric
+# positive map. How far apart are two Gaussians at all? The cost of the cheapest map is a distance,
 #
 # $$W_2^2 = \|m - m'\|^2 + \operatorname{tr}\!\Big( S + S' - 2 \big( S^{1/2} S' S^{1/2} \big)^{1/2} \Big).$$
 #
@@ -137,15 +137,15 @@ by["carried by least squares"] = old_class @ paired_transport(pairs, 0.0).a.T
 teaching.clouds({name: cloud.numpy() for name, cloud in by.items()})
 
 # %% [markdown]
-# **What you saw.** $A = I$: two clouds with the same mean and covariance are the same to transport, and the old class is left behind.
-# Transport between Gaussians knows *laws*, not which image went where. But the new task's images are there, before and
-# after: they are **paired**. Least squares on pairs sees the turn. (It has its own weakness: residuals are lost,
-# so it shrinks what it carries.) That is the control that every claim for transport needs.
+# **What you saw.** $A = I$, and the old class is left behind. **Why.** Two clouds with the same mean and covariance are the same
+# to transport: it knows *laws*, not which image went where. But the new task's images are there, before and after: they are
+# **paired**. Least squares on pairs sees the turn. (It has its own weakness: residuals are lost, so it shrinks what it carries.)
+# That is the control that every claim for transport needs.
 #
 # ## 3. Does carrying help a real learner?
 #
-# DMC adapts CLIP in two stages per task, never both sides at once: first the image side towards frozen names, then a *soft
-# prompt* (learnt vectors in place of the words around a name) on the text side towards remembered images. We look between the
+# DMC adapts CLIP in two stages per task, never both sides at once. First the image side moves towards frozen names. Then a *soft
+# prompt* (learnt vectors in place of the words around a name) moves the text side towards remembered images. We look between the
 # two.
 #
 # > **Predict.** After the stage `images`: have the prompts changed? After the stage `text`: have the features?
@@ -212,11 +212,12 @@ for kind in KINDS[1:]:
 # **What you saw.** Read `none` first: that is how stale the memory was; a calibration that ended above it would do harm. Here every
 # other kind takes off a part (the printed lines say how much), and moving the means alone (`shift`) comes close to whole maps.
 #
-# What do the two maps measure? `gaussian` knows the two *laws* of the new task's features, before and after. `paired` knows for each
-# image where it went, and fits one linear map by least squares. Their difference is everything that one linear map can say and
-# two laws cannot: turns, but also shears, and the shrinkage that least squares pays for what is not linear. It is **not** the size of a turn. The
-# covariances were estimated from a handful of images in 128 dimensions and are shrunk by 5 % (notebook 02): in directions that
-# the new task does not populate, every map should be near the identity, and with few images the shrinkage decides.
+# What do the two maps measure? `gaussian` knows the two *laws* of the new task's features, before and after. `paired` knows for
+# each image where it went, and fits one linear map by least squares. Their difference is everything that one linear map can say
+# and two laws cannot: turns, but also shears, and the shrinkage that least squares pays for what is not linear. It is **not** the
+# size of a turn. The covariances were estimated from few images in 128 dimensions and are shrunk by 5 % (notebook 02). In
+# directions that the new task does not populate, every map should be near the identity, and with few images the shrinkage
+# decides.
 #
 # **Ask what-if.** How much shrinkage?
 
@@ -372,9 +373,10 @@ for name, texts in (("names", frozen), ("names, turned", frozen @ rotation)):
     print(f"{name:>14}: separation loss {float(textual_etf(texts, groups)):.3f}, accuracy {accuracy(texts):.1%}")
 
 # %% [markdown]
-# **What you saw.** The loss is blind to a rotation, exactly as transport was in section 2; pictures are not. Hence CPT's third term,
-# *rotation stabilisation* $\frac1K \sum_c \|g_c - \hat g_c\|_1$, which ties the names to where they were. *Geometry that is defined
-# by angles alone leaves a rotation free. Always ask what fixes it.*
+# **What you saw.** The loss does not change under a rotation, as transport did not in section 2, and accuracy falls to chance.
+# **Why.** Cosines among names are the same after a rotation, those with pictures are not. Hence CPT's third term, *rotation
+# stabilisation* $\frac1K \sum_c \|g_c - \hat g_c\|_1$, which ties the names to where they were. *Geometry that is defined by
+# angles alone leaves a rotation free. Always ask what fixes it.*
 #
 # With CIFAR-100 and OpenAI's CLIP, for those who have them and a GPU (0.6 GB to download):
 

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # What did it look at, and how would we know?
 #
-# **You will** compute a saliency map from an activation and a gradient, find the layer where it is exactly blank, ask for the
-# difference between two classes, and test the maps against the place where the object really is.
+# **You will** compute a saliency map from an activation and a gradient, and find the layer where it is exactly blank. You will
+# ask for the difference between two classes, and test the maps against the place where the object really is.
 # **Time** under a minute on a CPU, 45 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb).
 #
-# Maps are seductive. Each section therefore ends in a number, and the bundled world helps: every picture of a shield comes with
-# the mask of its charge (the lion, the key, the star), which is part of what its class is.
+# Maps are seductive. Each section therefore ends in a number. The bundled world helps: every picture of a shield comes with the
+# mask of its charge (the lion, the key, the star), which is part of what its class is.
 
 # %%
 import os
@@ -94,8 +94,8 @@ teaching.tiles(images[:6].numpy(), maps[:6], captions[:6])
 #
 # Deeper is more abstract, so one would take the output of the last block.
 #
-# > **Predict.** How large is the largest gradient at a *patch* behind the last block of this ViT, which reads its answer from the class
-# > token alone?
+# > **Predict.** How large is the largest gradient at a *patch* behind the last block of this ViT, which reads its answer from the
+# > class token alone?
 
 # %%
 last = backbone.block_names[-1]
@@ -110,10 +110,10 @@ except InvalidRequestError as error:
     print(error)
 
 # %% [markdown]
-# **What you saw.** Exactly zero, not small. Patches talk to the class token through attention; in the last block that happens once, from
-# what stands *before* it (`norm1`). What a patch is behind it, nobody reads. So the last block's output gives a blank map
-# for every picture and every class, and the library refuses it rather than draw it. With average pooling
-# it would be fine: *choose the layer from the way the model pools.*
+# **What you saw.** The gradient is exactly zero, not small. **Why.** Patches reach the class token through attention, and in the
+# last block that happens once, from what stands *before* it (`norm1`). What a patch becomes behind it is never read. So the last
+# block's output gives a blank map for every picture and every class, and the library refuses it rather than draw it. With average
+# pooling it would be fine: *choose the layer from the way the model pools.*
 #
 # ## 3. Is it where the object is?
 #
@@ -141,8 +141,8 @@ def energy(heat: np.ndarray, mask: np.ndarray) -> float:
 assert check_energy(energy)
 
 # %% [markdown]
-# > **Predict.** The charge covers about a twentieth of a picture. Energy inside it, for maps of the last and of earlier layers: all at
-# > chance, growing with depth, largest in the middle?
+# > **Predict.** The charge covers about a twentieth of a picture. Energy inside it, for maps of the last and of earlier layers: all
+# > at chance, growing with depth, largest in the middle?
 
 # %%
 for task in range(1, 4):
@@ -166,10 +166,10 @@ sketch.lines(
 )
 
 # %% [markdown]
-# **What you saw.** Compare the energy with the dotted line, never with zero: a map that is the same everywhere gets exactly that. Maps are
-# above it in the first half of the network, most in block 3, and fall to it or below at the end, although the last is the layer that
-# is usually drawn. A class token can collect what it needs early; late patches need not be *about* their own place any more.
-# (The field of the shield belongs to the class as well, so 100 % would not be right either.)
+# **What you saw.** Compare the energy with the dotted line, never with zero: a map that is the same everywhere gets exactly that.
+# Maps are above it in the first half of the network, most in block 3, and fall to it or below at the end, although the last is
+# the layer that is usually drawn. **Why.** A class token can collect what it needs early; late patches need not be *about* their
+# own place any more. (The field of the shield belongs to the class as well, so 100 % would not be right either.)
 #
 # **Play** with the layer.
 
@@ -251,11 +251,11 @@ assert paired(found["coldest, block 3"], found["hottest, block 3"]).low > 0
 assert paired(found["random"], found["hottest, block 3"]).low > 0
 
 # %% [markdown]
-# **What you saw.** A faithful map must give this order: covering what is hot hurts more than covering at random, covering what is cold
-# hurts no more than covering at random. The printed lines compare on the same pictures. Maps of block 3 pass: hot is clearly worse
-# than random and than cold. At the last block hot and cold are much nearer to each other, and the map says little, as energy and
-# noise floor said already. Three tests agree, and none of them needed an eye. (Painted patches are odd pictures in themselves;
-# that is why random is the reference, not nothing.)
+# **What you saw.** A faithful map must give this order: covering what is hot hurts more than covering at random, covering what is
+# cold hurts no more than covering at random. The printed lines compare on the same pictures. Maps of block 3 pass: hot is clearly
+# worse than random and than cold. At the last block hot and cold are much nearer to each other, and the map says little, as
+# energy and noise floor said already. Three tests agree, and none of them needed an eye. (Painted patches are odd pictures in
+# themselves; that is why random is the reference, not nothing.)
 #
 # ## 5. What tipped it over?
 #
@@ -308,9 +308,9 @@ agree = torch.corrcoef(torch.stack([three["true"].flatten(), three["predicted"].
 print(f"maps of the true and of the predicted class correlate {float(agree):.2f}")
 
 # %% [markdown]
-# **What you saw.** One colour scale over all six. "Where does it see the true class" and "where does it see the rival" overlap in part, since
-# both classes share parts. The difference shows only the patches that speak for the true class *against* its rival: what is left
-# of the right answer. (Layer: block 3, which passed the tests.)
+# **What you saw.** One colour scale over all six. "Where does it see the true class" and "where does it see the rival" overlap in
+# part, since both classes share parts. The difference shows only the patches that speak for the true class *against* its rival:
+# what is left of the right answer. (Layer: block 3, which passed the tests.)
 #
 # With CIFAR-100 and ViT-B/16, for those who have them (0.5 GB to download); no masks there, so only the layers:
 
@@ -327,8 +327,8 @@ if BIG:
     display(teaching.tiles(images.cpu().numpy(), gradcam(learner, images)["predicted"].cpu().numpy()))
 
 # %% [markdown]
-# In the app: `make app`, then [Grad-CAM](http://localhost:8501/grad_cam?run=demo-min&step=9): the same maps for a recorded run, one image
-# over all tasks, with energy and pointing game.
+# In the app: `make app`, then [Grad-CAM](http://localhost:8501/grad_cam?run=demo-min&step=9): the same maps for a recorded run,
+# one image over all tasks, with energy and pointing game.
 #
 # ## Take-aways
 #

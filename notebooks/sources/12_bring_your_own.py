@@ -1,8 +1,9 @@
 # %% [markdown]
 # # How do I get my own images, and my own method, into all this?
 #
-# **You will** make a data set out of a folder, run two learners on it, put them into one table, write a report that opens
-# anywhere, and write a run folder *by hand*, so that any program in any language can be looked at with the same figures.
+# **You will** make a data set out of a folder, run two learners on it, put them into one table, and write a report that opens
+# anywhere. You will also write a run folder *by hand*, so that any program in any language can be looked at with the same
+# figures.
 # **Time** half a minute on a CPU, 30 minutes for a reader. **Needs** notebook [00](00_tour_of_a_run.ipynb).
 
 # %%
@@ -30,9 +31,9 @@ TRAIN, TEST = (8, 4) if FAST else (30, 10)
 # %% [markdown]
 # ## 1. What is a data set?
 #
-# A folder. One folder per class, in `train` and `test` (or only one level, then a fifth is held out). Names of folders are names of classes,
-# so write them as you would in a caption: text encoders read them. Here six classes of rendered shields play *your photographs*; to
-# make it real, they get three sizes and two formats.
+# A folder. One folder per class, in `train` and `test` (or only one level, then a fifth is held out). Names of folders are names
+# of classes, so write them as you would in a caption: text encoders read them. Here six classes of rendered shields play *your
+# photographs*; to make it real, they get three sizes and two formats.
 
 # %%
 CHOSEN = range(40, 46)  # six of one family: they share most of what they are made of
@@ -84,8 +85,9 @@ print(f"{len(stream)} tasks: {stream.sizes} classes; class ids are positions in 
 teaching.tiles(shown.images[::TEST].cpu().numpy(), captions=first)
 
 # %% [markdown]
-# **What you saw.** Mixed sizes are drawn onto the canvas that the backbone wants, here 64 x 64. `stream.digest` is a hash of every image and
-# where it was dealt to: two people whose digests agree ran the same data. Mistakes are one clear line, for example:
+# **What you saw.** Mixed sizes are drawn onto the canvas that the backbone wants, here 64 x 64. `stream.digest` is a hash of
+# every image and of the task that it went to. **Why a hash.** Two people whose digests agree ran the same data; a name alone does
+# not say that. Mistakes are one clear line, for example:
 
 # %%
 from cillab.core.errors import CillabError
@@ -124,14 +126,14 @@ for name in ("simplecil", "acil"):
 print(f"acil, minus simplecil: {teaching.paired(right['acil'], right['simplecil'])}")
 
 # %% [markdown]
-# **What you saw.** A table row carries its protocol: data and split digests, order, weights, transform. Rows with different protocols are not
-# ranked against each other. From a shell: `cillab table runs`. A share $p$ of $n$ images is known to
-# $\pm 1.96 \sqrt{p(1-p)/n}$, which is printed behind each number. Four times the images halve it.
+# **What you saw.** A table row carries its protocol: data and split digests, order, weights, transform. Rows with different
+# protocols are not ranked against each other. From a shell: `cillab table runs`. A share $p$ of $n$ images is known to $\pm 1.96
+# \sqrt{p(1-p)/n}$, which is printed behind each number. Four times the images halve it.
 #
-# Those two intervals do **not** test the difference. Both learners were asked about the same images, and an image on which they agree
-# says nothing about which is better. Only the images on which they disagree count; the last line counts them, gives the difference
-# with its own interval, and an exact test. An interval that contains 0 means: these images cannot tell. More images and more
-# class orders come first.
+# **Why this is not yet a comparison.** Those two intervals do not test the difference. Both learners were asked about the same
+# images, and an image on which they agree says nothing about which is better. Only the images on which they disagree count; the
+# last line counts them, gives the difference with its own interval, and an exact test. An interval that contains 0 means: these
+# images cannot tell. More images and more class orders come first.
 #
 # ## 3. How do I show it to somebody who has nothing installed?
 #
@@ -147,7 +149,8 @@ print(f"{size / 1e6:.1f} MB, {page.count('<figure')} figures, needs the network:
 figures.accuracy_matrix(lab.run)
 
 # %% [markdown]
-# **What you saw.** One HTML file with every figure that the run has data for, alive and offline. From a shell: `cillab report DIR --out report.html`.
+# **What you saw.** One HTML file with every figure that the run has data for, alive and offline. From a shell: `cillab report DIR
+# --out report.html`.
 #
 # ## 4. And a method that is not in this library?
 #
