@@ -1,28 +1,38 @@
-"""One self-contained page about a run: its protocol, its numbers, every figure. No network is needed to read it."""
+"""One self-contained page about a run: protocol, numbers, images, every figure that it supports. It opens offline."""
 
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from html import escape
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from cillab import figures
 from cillab.core.errors import RunError, UnknownNameError
+from cillab.figures import Picture
 from cillab.runs import Run
 from cillab.runs.files import write_text
 from cillab.screen import percent
 
-# In the order in which a person would ask.
-FIGURES = (
-    "accuracy", "accuracy_matrix", "forgetting", "confusion", "collapse", "cosine", "angles", "drift", "projection",
-)  # fmt: skip
-FIGURES_IF = {"noise": ("mixing",)}  # only for learners that show such a thing
+_IMAGES = 12  # at most, one of each of as many tasks
+_STRIPS = 4  # of these the first ones get their Grad-CAM over all steps
 
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
 h1 { font-size: 1.6rem; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; }
-figure { margin: 2.5rem 0; } figcaption { color: #4b5563; } code { background: #f3f4f6; padding: .1rem .3rem; }
+h2 { margin-top: 3rem; border-bottom: 1px solid #e5e7eb; } h3 { margin: 2rem 0 0; font-size: 1.05rem; }
+figure { margin: 1rem 0 .4rem; } .notes { margin: 0; font-size: .8rem; color: #4b5563; }
+.images { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
+.images div { font-size: .8rem; line-height: 1.3; } .images img { display: block; width: 6rem; }
+.images span { display: block; color: #4b5563; }
+figcaption { color: #4b5563; } code { background: #f3f4f6; padding: .1rem .3rem; }
 """
 
 
@@ -40,26 +50,95 @@ def write_report(path: str | Path, out: str | Path) -> int:
     return len(text.encode())
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A figure of the run, in the chapter where the app shows it."""
+
+    chapter: str
+    title: str
+    picture: Picture
+
+
 def _page(run: Run) -> str:
-    shows = run.capabilities.shows
-    names = [*FIGURES, *(name for need, more in FIGURES_IF.items() if need in shows for name in more)]
-    pictures = [_picture(run, name) for name in names]
+    images = _images(run)
+    drawn, missing = _draw(run, images[:_STRIPS])
     protocol = {key: value for key, value in run.protocol.model_dump().items() if value not in (None, "", {})}
     title = f"{run.protocol.learner or run.name} on {run.protocol.data or 'a stream'}, {run.protocol.split}"
+    absent = "".join(f"<li>{escape(line)}</li>" for line in missing)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
-        f"<h1>{escape(title)}</h1>{_numbers(run)}{''.join(pictures)}<h2>Protocol</h2>{_table(protocol)}"
+        f"<h1>{escape(title)}</h1>{_numbers(run)}{_gallery(run, images)}{_chapters(drawn)}"
+        + (f"<h2>Not in this run</h2><ul>{absent}</ul>" if missing else "")
+        + f"<h2>Protocol</h2>{_table(protocol)}"
         f"<p>Written by cillab {escape(run.info.cillab_version)} on {escape(run.info.created)}.</p></body></html>"
     )
 
 
-def _picture(run: Run, name: str) -> str:
-    """A figure, or a line that says which arrays the writer of this run left out: a run by another program may."""
-    try:
-        return getattr(figures, name)(run).html(include_plotlyjs=False)
-    except UnknownNameError as error:
-        return f"<p><small>No figure {escape(name)}: {escape(str(error).split('. ')[0])}.</small></p>"
+def _draw(run: Run, points: Sequence[int]) -> tuple[list[_Drawn], list[str]]:
+    """Every figure that the run supports, those of one image for each of `points`; and what is missing, and why."""
+    drawn, missing = list[_Drawn](), list[str]()
+    for one in figures.figures_of():
+        for options in [{"point": point} for point in points] if one.per_image else [{}]:
+            try:
+                picture = one.draw(run, **options)
+                reason = picture.sentence if picture.empty else ""
+            except UnknownNameError as error:
+                picture, reason = None, str(error).split(". ")[0]
+            if picture is None or reason:
+                missing.append(f"{one.title}: {reason}")
+                break
+            chapter = figures.PAGES[one.page].title if one.page in figures.PAGES else one.page
+            drawn.append(_Drawn(chapter, one.title, picture))
+    return drawn, missing
+
+
+def _chapters(drawn: Sequence[_Drawn]) -> str:
+    """The figures by chapter; a note of several of them stands once, at the end, and they refer to it."""
+    count = Counter(note for one in drawn for note in one.picture.notes)
+    common = {note: at for at, note in enumerate((n for n, times in count.items() if times > 1), start=1)}
+    parts, chapter = [], ""
+    for one in drawn:
+        if one.chapter != chapter:
+            chapter = one.chapter
+            parts.append(f"<h2>{escape(chapter)}</h2>")
+        own = tuple(note for note in one.picture.notes if note not in common)
+        links = ", ".join(f'<a href="#note-{at}">{at}</a>' for n, at in common.items() if n in one.picture.notes)
+        parts.append(f"<h3>{escape(one.title)}</h3>{replace(one.picture, notes=own).html(include_plotlyjs=False)}")
+        parts.append(f'<p class="notes">How to read it: {links}</p>' if links else "")
+    notes = "".join(f'<li id="note-{at}">{escape(note)}</li>' for note, at in common.items())
+    return "".join(parts) + (f"<h2>How to read these figures</h2><ol>{notes}</ol>" if notes else "")
+
+
+def _images(run: Run) -> list[int]:
+    """Probe images to show, one a task: one that was known when its task had been learnt and is wrong now, if any."""
+    if run.probe.sprites is None or not run.probe.sprites.is_file():
+        return []
+    steps, tasks = run.task_steps, np.asarray(run.probe.tasks)
+    last, chosen = run.snapshot(steps[-1])["predictions"] == run.probe.labels, []
+    for task in np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _IMAGES)).round().astype(int)).tolist():
+        mine = np.flatnonzero(tasks == task)
+        known = run.snapshot(steps[task])["predictions"][mine] == run.probe.labels[mine]
+        lost = mine[known & ~last[mine]]
+        chosen += [int((lost if len(lost) else mine)[0])] if len(mine) else []
+    return chosen
+
+
+def _gallery(run: Run, points: Sequence[int]) -> str:
+    """The images with their class, and the answer when their task had been learnt and at the end."""
+    cells, steps = [], run.task_steps
+    for point in points:
+        buffer, truth = BytesIO(), int(run.probe.labels[point])
+        Image.fromarray(np.ascontiguousarray(run.probe.sprite(point))).save(buffer, "PNG")
+        task, name = int(run.probe.tasks[point]), run.info.name_of(truth)
+        answers = (int(run.snapshot(step)["predictions"][point]) for step in (steps[task], steps[-1]))
+        said = ["right" if answer == truth else run.info.name_of(answer) for answer in answers]
+        source = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
+        cells.append(
+            f'<div><img src="{source}" alt="{escape(name)}"><b>{escape(name)}</b>'
+            f"<span>task {task + 1}, learnt: {escape(said[0])}<br>now: {escape(said[1])}</span></div>"
+        )
+    return f'<h2>Images</h2><div class="images">{"".join(cells)}</div>' if cells else ""
 
 
 def _numbers(run: Run) -> str:

@@ -1,7 +1,8 @@
 """Figures: arrays of a run in, a plotly figure and one sentence out. No torch, no files written, no randomness.
 
-Every name here is a function `(run, step=None, *, theme="light") -> Picture`. Each stands in a module of the same name
-beside a `read_...` (run -> arrays) and a `draw_...` (arrays -> Picture), so that an app can keep the arrays.
+A figure is a function `(run, step=None, *, theme="light") -> Picture`, declared by `@figure(title=..., page=...,
+needs=...)`: what pages, tooltips and the report show is derived from that. Beside it stand a `read_...` (run -> arrays)
+and a `draw_...` (arrays -> Picture), so that an app can keep the arrays.
 """
 
 from cillab.figures.accuracy import accuracy
@@ -24,9 +25,11 @@ from cillab.figures.modality_gap import modality_gap
 from cillab.figures.moved import prototypes, similarity
 from cillab.figures.on_object import on_object
 from cillab.figures.over_steps import angle_blocks, generalised, spectrum
+from cillab.figures.pages import PAGES, Page, Part
 from cillab.figures.picture import Picture
 from cillab.figures.projecting import Projection, dequantise, project, quantise
 from cillab.figures.projection import projection
+from cillab.figures.registry import Figure, Group, Nothing, figure, figures_of, groups, named, shown
 from cillab.figures.retention import retention
 from cillab.figures.sides import sides
 from cillab.figures.text_movement import text_movement
@@ -37,6 +40,12 @@ from cillab.figures.variability import variability
 from cillab.figures.variants import variants
 
 __all__ = [
+    "PAGES",
+    "Figure",
+    "Group",
+    "Nothing",
+    "Page",
+    "Part",
     "Picture",
     "Projection",
     "accuracy",
@@ -52,19 +61,24 @@ __all__ = [
     "dequantise",
     "drift",
     "epochs",
+    "figure",
+    "figures_of",
     "forgetting",
     "generalised",
     "gram",
+    "groups",
     "head_medium_tail",
     "logit_bias",
     "mixing",
     "modality_gap",
+    "named",
     "on_object",
     "project",
     "projection",
     "prototypes",
     "quantise",
     "retention",
+    "shown",
     "sides",
     "similarity",
     "spectrum",

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, SECOND, THIRD, Theme, cursor, style, task_colour, task_mark
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, percent, plural
 from cillab.runs import Run, parse_step
 
@@ -101,6 +102,12 @@ def _sentence(curves: Sequence[Curve]) -> str:
     return text + "."
 
 
+@figure(
+    title="Accuracy over the tasks",
+    page="drift",
+    needs=("accuracy/seen",),
+    quantities=("a_seen", "a_avg", "a_last"),
+)
 def accuracy(
     run: Run | Sequence[Run] | Mapping[str, Run], step: str | int | None = None, *, theme: Theme = "light"
 ) -> Picture:

@@ -6,6 +6,7 @@ from jaxtyping import Float64
 
 from cillab.figures.palette import CURSOR, SEQUENTIAL, Theme, style
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import empty, percent
 from cillab.runs import Run, parse_step
 
@@ -65,6 +66,14 @@ def row_frame(row: int) -> dict[str, float]:
     return {"x0": -0.5, "x1": row + 0.5, "y0": row - 0.5, "y1": row + 0.5}
 
 
+@figure(
+    title="Accuracy by task",
+    page="drift",
+    part="accuracy",
+    needs=("accuracy/row",),
+    quantities=("a_seen_task_mean", "learning_accuracy"),
+    follows="cursor",
+)
 def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """The accuracy matrix of a run, with the row of `step` framed (default: the last)."""
     at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None

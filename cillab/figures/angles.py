@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, see_through, style
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number
 from cillab.runs import Run, Snapshot
 
@@ -133,8 +134,13 @@ def draw_angles(data: Angles, step: str, theme: Theme = "light") -> Picture:
     return Picture(figure, angles_sentence(data, step), angles_notes(data, step))
 
 
+@figure(
+    title="Angles between class means",
+    page="collapse",
+    needs=("cosine",),
+    quantities=("equiangularity", "maximal_angle", "ideal_cosine"),
+    follows="lines",
+)
 def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Spread of the angles between class means of a run at `step` (default: the last)."""
-    if not run.steps:
-        return empty("angles", "No step yet.", theme)
     return with_notes(draw_angles(read_angles(run), run.resolve(step), theme), run, step)

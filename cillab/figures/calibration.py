@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, Theme, cursor, see_through
 from cillab.figures.panels import finished, grid, missing, reach, scalars, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, empty, percent, place, places, task_axis
+from cillab.figures.registry import figure
+from cillab.figures.words import after, percent, place, places, task_axis
 from cillab.runs import Run
 
 _SIDES = (("old", "old classes", ACCENT, "circle", "solid"), ("new", "new classes", SECOND, "square", "dash"))
@@ -109,8 +110,12 @@ def _sentence(data: Reliability) -> str:
     return f"{text} {' and '.join(parts)}." if parts else "Calibration was not measured at this step."
 
 
+@figure(
+    title="Confidence against accuracy",
+    page="drift",
+    needs=("calibration/new",),
+    quantities=("calibration_error",),
+)
 def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Calibration on old and new classes of a run at `step` (default: the last)."""
-    if not run.steps:
-        return empty("calibration", "No step yet.", theme)
     return draw_calibration(read_calibration(run, step), theme)

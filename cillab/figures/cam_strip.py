@@ -9,7 +9,8 @@ from jaxtyping import Float32, UInt8
 from cillab.core.errors import InvalidRequestError
 from cillab.figures.palette import MUTED, TEXT, Theme, see_through, style
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, empty, number, place
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, number, place
 from cillab.runs import Run
 
 _UP_TO = 12  # steps side by side; of more, evenly spread ones and always the last
@@ -31,15 +32,15 @@ class Strip:
     scale: float  # largest value over all steps of the run: one colour scale
 
 
-def read_strip(run: Run, step: str | int | None = None, point: int = 0, target: str = "predicted") -> Strip | None:
-    """The maps of probe image `point`, or None for a run without maps.
+def read_strip(run: Run, step: str | int | None = None, point: int = 0, target: str = "predicted") -> Strip:
+    """The maps of probe image `point`.
 
     Raises:
         InvalidRequestError: no such probe image.
     """
     every = [s for s in run.steps if f"cam/{target}" in run.snapshot(s)]
     if not every:
-        return None
+        raise Nothing
     if not 0 <= point < len(run.probe):
         raise InvalidRequestError(f"point = {point}. Valid: 0 to {len(run.probe) - 1}.")
     chosen = run.resolve(step)
@@ -151,9 +152,16 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
     return Picture(figure, sentence, notes)
 
 
+@figure(
+    title="Grad-CAM of one image over the steps",
+    page="grad_cam",
+    needs=("cam/predicted",),
+    lacks="This run was made without Grad-CAM maps.",
+    quantities=("noise_floor",),
+    per_image=True,
+)
 def cam_strip(
     run: Run, step: str | int | None = None, *, point: int = 0, target: str = "predicted", theme: Theme = "light"
 ) -> Picture:
     """Grad-CAM of probe image `point` over the steps of a run, the one at `step` framed."""
-    data = read_strip(run, step, point, target) if run.steps else None
-    return draw_strip(data, theme) if data else empty("cam_strip", "This run was made without Grad-CAM maps.", theme)
+    return draw_strip(read_strip(run, step, point, target), theme)

@@ -11,7 +11,8 @@ from cillab.figures.measure import centred, class_quotient, cosines
 from cillab.figures.palette import CURSOR, NAMED_UP_TO, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
+from cillab.figures.registry import figure
+from cillab.figures.words import ORACLE, after, class_labels, images_note, number
 from cillab.runs import Run, Snapshot
 
 _PANELS = (
@@ -132,8 +133,13 @@ def _sentence(data: ClassCollapse) -> str:
     return text + "."
 
 
+@figure(
+    title="Class by class",
+    page="collapse",
+    part="classes",
+    needs=("means/now", "nc/within"),
+    quantities=("nc1_quotient", "nc3", "nc4"),
+)
 def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """NC1, NC3 and NC4 of every class of a run at `step` (default: the last)."""
-    if not run.steps:
-        return empty("class_collapse", "No step yet.", theme)
     return draw_class_collapse(read_class_collapse(run, step), theme)

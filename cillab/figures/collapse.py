@@ -12,11 +12,11 @@ from plotly.subplots import make_subplots
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, Theme, cursor, style
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import (
     MOVING_TARGET,
     ORACLE,
     after,
-    empty,
     end_of,
     images_note,
     moved,
@@ -58,8 +58,6 @@ def read_collapse(run: Run) -> Collapse:
 
 def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light", columns: int = 2) -> Picture:
     """Four small plots on one task axis: training images solid, test images dotted, a cursor at `step`."""
-    if not data.steps:
-        return empty("collapse", "No step has been measured yet.", theme)
     rows = -(-len(_PANELS) // columns)
     figure = make_subplots(rows, columns, horizontal_spacing=0.11, vertical_spacing=0.2)
     cells = [(index // columns + 1, index % columns + 1) for index in range(len(_PANELS))]
@@ -142,7 +140,14 @@ def collapse_sentence(data: Collapse, step: str) -> str:
     )
 
 
+@figure(
+    title="Neural collapse over the tasks",
+    page="collapse",
+    part="overview",
+    needs=("nc/train/nc1",),
+    quantities=("nc1_pinv", "equinorm", "equiangularity", "nc3", "nc4"),
+    follows="cursor",
+)
 def collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light", columns: int = 2) -> Picture:
     """NC1 to NC4 of a run over its steps, with a cursor at `step` (default: the last)."""
-    data = read_collapse(run)
-    return with_notes(draw_collapse(data, run.resolve(step) if data.steps else None, theme, columns), run, step)
+    return with_notes(draw_collapse(read_collapse(run), run.resolve(step), theme, columns), run, step)

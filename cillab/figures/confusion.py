@@ -12,6 +12,7 @@ from cillab.figures.coarse import CLASSES_UP_TO
 from cillab.figures.cosine import blocks
 from cillab.figures.palette import Theme, see_through, style
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import after, class_labels, empty, percent, plural, task_grid
 from cillab.runs import Run
 
@@ -103,8 +104,13 @@ def _sentence(data: Confusion) -> str:
     )
 
 
+@figure(
+    title="Confusion of classes",
+    page="drift",
+    needs=("confusion",),
+    quantities=("prediction_bias",),
+    width=640,
+)
 def confusion(run: Run, step: str | int | None = None, *, by: By = "auto", theme: Theme = "light") -> Picture:
     """Confusion matrix of a run at `step` (default: the last), by class or added up by task."""
-    return (
-        draw_confusion(read_confusion(run, step), by, theme) if run.steps else empty("confusion", "No step yet.", theme)
-    )
+    return draw_confusion(read_confusion(run, step), by, theme)

@@ -10,6 +10,7 @@ from cillab.figures.coarse import shown
 from cillab.figures.palette import TEXT, Theme, diverging, see_through, style
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
 from cillab.runs import Run, Snapshot
 
@@ -113,7 +114,14 @@ def _sentence(data: Cosines) -> str:
     )
 
 
+@figure(
+    title="All cosines, by task",
+    page="collapse",
+    part="ages",
+    needs=("cosine",),
+    quantities=("ideal_cosine", "maximal_angle"),
+    width=640,
+)
 def cosine(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Cosines of the class means of a run at `step` (default: the last)."""
-    picture = draw_cosine(read_cosines(run, step), theme) if run.steps else empty("cosine", "No step yet.", theme)
-    return with_notes(picture, run, step)
+    return with_notes(draw_cosine(read_cosines(run, step), theme), run, step)

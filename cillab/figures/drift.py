@@ -11,6 +11,7 @@ from cillab.figures.numbers import EACH_TASK
 from cillab.figures.palette import HUES, NAMED_UP_TO, Theme, cursor, see_through, style, task_colour, task_mark
 from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import empty, number, place, places, task_axis
 from cillab.runs import Run
 
@@ -150,7 +151,14 @@ def drift_sentence(data: Drift, step: str) -> str:
     )
 
 
+@figure(
+    title="Drift of class means since they were learnt",
+    page="drift",
+    part="means",
+    needs=("means/stored", "means/now"),
+    quantities=("cosine_drift",),
+    follows="cursor",
+)
 def drift(run: Run, step: str | int | None = None, *, theme: Theme = "light", centred: bool = True) -> Picture:
     """Drift of the class means of a run, with a cursor at `step` (default: the last)."""
-    data = read_drift(run, centred=centred)
-    return with_notes(draw_drift(data, run.resolve(step) if data.steps else None, theme), run, step)
+    return with_notes(draw_drift(read_drift(run, centred=centred), run.resolve(step), theme), run, step)

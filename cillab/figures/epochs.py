@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, CURSOR, GRID, MUTED, SECOND, THIRD, Theme, cursor, see_through
 from cillab.figures.panels import finished, grid, log_reach, missing, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import empty, moved, number, percent, place, task_axis
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import moved, number, percent, place, task_axis
 from cillab.runs import Run, parse_step
 
 _NAME = "internals/etf/epochs"
@@ -35,8 +36,8 @@ class Epochs:
     expected: Float64[np.ndarray, " task"]  # of the closed form
 
 
-def read_epochs(run: Run, step: str | int | None = None) -> Epochs | None:
-    """The epochs of all tasks one after the other; None where the learner keeps no such record."""
+def read_epochs(run: Run, step: str | int | None = None) -> Epochs:
+    """The epochs of all tasks one after the other."""
     count = len(run.info.tasks)
     rows, task = [np.zeros((0, 6))], [np.zeros(0)]
     turned, expected = np.full((count, 3), np.nan), np.full(count, np.nan)
@@ -53,14 +54,12 @@ def read_epochs(run: Run, step: str | int | None = None) -> Epochs | None:
             expected[at] = np.degrees(float(np.asarray(shot["internals/etf/expected"]).reshape(-1)[0]))
     table = np.concatenate(rows)
     if not len(table):
-        return None
+        raise Nothing
     return Epochs(run.steps, run.resolve(step), count, table, np.concatenate(task), turned, expected)
 
 
-def draw_epochs(data: Epochs | None, theme: Theme = "light") -> Picture:
+def draw_epochs(data: Epochs, theme: Theme = "light") -> Picture:
     """Five panels over the epochs of all tasks, with a line where a task ends, and one over the tasks."""
-    if data is None:
-        return empty("epochs", "This learner keeps no record of its epochs.", theme)
     figure, cells = grid(6, 3, horizontal_spacing=0.08, vertical_spacing=0.22)
     x, tasks = np.arange(1, len(data.rows) + 1, dtype=np.float32), (data.task + 1).astype(int)
     chosen = (parse_step(data.step) or (0, None))[0]
@@ -164,8 +163,14 @@ def _sentence(data: Epochs, chosen: int) -> str:
     return f"{text}."
 
 
+@figure(
+    title="Through the epochs of all tasks",
+    page="collapse",
+    part="training",
+    needs=("internals/etf/epochs",),
+    lacks="This learner keeps no record of its epochs.",
+    quantities=("nc1_quotient", "simplex_gram_distance", "nc3", "nc4", "growth_angle"),
+)
 def epochs(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Collapse of a run through the epochs of all its tasks; the task of `step` (default: the last) is shaded."""
-    if not run.steps:
-        return empty("epochs", "No step yet.", theme)
     return draw_epochs(read_epochs(run, step), theme)

@@ -6,6 +6,7 @@ from jaxtyping import Float64
 
 from cillab.figures.palette import Theme, style, task_colour
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, percent
 from cillab.runs import Run, parse_step
 
@@ -59,6 +60,12 @@ def draw_forgetting(
     return Picture(figure, sentence, ("Best accuracy before this step minus accuracy now (Chaudhry et al., 2018).",))
 
 
+@figure(
+    title="Forgotten, by task",
+    page="drift",
+    needs=("accuracy/row",),
+    quantities=("forgetting_chaudhry",),
+)
 def forgetting(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Forgetting per task of a run at `step` (default: the last)."""
     at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None

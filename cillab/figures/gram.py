@@ -11,6 +11,7 @@ from cillab.figures.measure import centred
 from cillab.figures.palette import TEXT, Theme, diverging, see_through
 from cillab.figures.panels import finished, grid, notes_of, title
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
 from cillab.runs import Run, Snapshot
 
@@ -127,6 +128,14 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
     return Picture(figure, sentence + parts[0].sentence, data.notes)
 
 
+@figure(
+    title="Gram matrix of the means beside the ideal",
+    page="collapse",
+    part="angles",
+    needs=("means/now",),
+    quantities=("simplex_gram_distance", "equinorm", "ideal_cosine"),
+    width=1040,
+)
 def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Gram matrix of the class means of a run at `step` (default: the last), beside the ideal."""
     return draw_gram(read_gram(run, step), theme) if run.steps else empty("gram", "No step yet.", theme)

@@ -9,7 +9,8 @@ from jaxtyping import Float64, Int64
 from cillab.core.scenario import THIRDS, thirds_of
 from cillab.figures.palette import ACCENT, MUTED, SECOND, THIRD, Theme, style
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, class_labels, empty, percent, plural
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, class_labels, percent, plural
 from cillab.runs import Run
 
 _COLOURS = {"head": ACCENT, "medium": THIRD, "tail": SECOND}
@@ -32,8 +33,8 @@ class Rarity:
         return float(own.mean()) if len(own) else float("nan")
 
 
-def read_rarity(run: Run, step: str | int | None = None) -> Rarity | None:
-    """Accuracy by class from the confusion counts; None if the run is balanced or counted no training images.
+def read_rarity(run: Run, step: str | int | None = None) -> Rarity:
+    """Accuracy by class from the confusion counts.
 
     By default the last step at which every seen class had images: in base-to-new the end of the base classes, so that
     they compete among themselves, as the protocol asks.
@@ -41,10 +42,10 @@ def read_rarity(run: Run, step: str | int | None = None) -> Rarity | None:
     steps = [s for s in run.steps if "train_images" in run.snapshot(s)]
     whole = [s for s in steps if (np.asarray(run.snapshot(s)["train_images"]) > 0).all()]
     if run.protocol.imbalance == 1 or not whole:
-        return None
+        raise Nothing
     shot = run.snapshot(whole[-1] if step is None else run.resolve(step))
     if "train_images" not in shot:
-        return None
+        raise Nothing
     seen, images = np.asarray(shot["seen"], np.int64), np.asarray(shot["train_images"], np.int64)
     thirds = thirds_of(_trained(run))
     confusion = np.asarray(shot["confusion"], np.float64)
@@ -60,10 +61,8 @@ def _trained(run: Run) -> tuple[int, ...]:
     return tuple(c for task in tasks for c in task)
 
 
-def draw_head_medium_tail(data: Rarity | None, theme: Theme = "light") -> Picture:
+def draw_head_medium_tail(data: Rarity, theme: Theme = "light") -> Picture:
     """A mark per class, a line for the mean of each third, and the number of training images as grey bars below."""
-    if data is None:
-        return empty("head_medium_tail", "Every class has the same number of training images in this run.", theme)
     figure, x = go.Figure(), np.arange(len(data.accuracy))
     figure.add_bar(
         x=x, y=data.images, name="training images", yaxis="y2", marker={"color": MUTED[theme], "opacity": 0.3},
@@ -106,8 +105,14 @@ def _sentence(data: Rarity) -> str:
     )
 
 
+@figure(
+    title="Accuracy by number of images",
+    page="drift",
+    part="rarity",
+    needs=("train_images", "confusion"),
+    when=lambda run: run.protocol.imbalance != 1,
+    lacks="Every class has the same number of training images in this run.",
+)
 def head_medium_tail(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Accuracy of head, medium and tail classes of a run with a long tail."""
-    if not run.steps:
-        return empty("head_medium_tail", "No step yet.", theme)
     return draw_head_medium_tail(read_rarity(run, step), theme)

@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, SECOND, Theme, cursor
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, empty, number, place, places, task_axis
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, number, place, places, task_axis
 from cillab.runs import Run
 
 _NAME = "internals/text/logit_bias"
@@ -24,23 +25,20 @@ class LogitBias:
     logits: Float64[np.ndarray, "step 2 2"]  # NaN in the first task: there is no old class
 
 
-def read_logit_bias(run: Run, step: str | int | None = None) -> LogitBias | None:
-    """What each step recorded; None where none did."""
+def read_logit_bias(run: Run, step: str | int | None = None) -> LogitBias:
+    """What each step recorded."""
     found = np.full((len(run.steps), 2, 2), np.nan)
     for row, one in enumerate(run.steps):
         shot = run.snapshot(one)
         if _NAME in shot:
             found[row] = np.asarray(shot[_NAME], np.float64)
     if not np.isfinite(found).any():
-        return None
+        raise Nothing
     return LogitBias(run.steps, run.resolve(step), len(run.info.tasks), found)
 
 
-def draw_logit_bias(data: LogitBias | None, theme: Theme = "light") -> Picture:
+def draw_logit_bias(data: LogitBias, theme: Theme = "light") -> Picture:
     """A panel per kind of features, a line per group of classes: the right group should be on top in both."""
-    if data is None:
-        reason = "No logits of old against new classes were recorded: it takes two tasks and remembered Gaussians."
-        return empty("logit_bias", reason, theme)
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     looks = (("earlier classes", ACCENT, "solid", "circle"), ("newest classes", SECOND, "dash", "square"))
@@ -86,8 +84,13 @@ def _sentence(data: LogitBias) -> str:
     return f"{text}: a lean of {number(abs(lean))} towards the {side} classes."
 
 
+@figure(
+    title="Which side the scores favour",
+    page="text_transport",
+    part="bias",
+    needs=("internals/text/logit_bias",),
+    lacks="No logits of old against new classes were recorded: it takes two tasks and remembered Gaussians.",
+)
 def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Old and new classes in the logits of a run over its steps, with a cursor at `step` (default: the last)."""
-    if not run.steps:
-        return empty("logit_bias", "No step yet.", theme)
     return draw_logit_bias(read_logit_bias(run, step), theme)

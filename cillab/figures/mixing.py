@@ -9,10 +9,9 @@ from plotly.subplots import make_subplots
 
 from cillab.figures.palette import GRID, MUTED, SECOND, SEQUENTIAL, TEXT, Theme, cursor, see_through, style, task_colour
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, empty, number, percent, place, places, plural, task_axis
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, number, percent, place, places, plural, task_axis
 from cillab.runs import Run
-
-_NOTHING = "This learner adds no noise, so there is nothing to mix."
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +28,11 @@ class Mixing:
     strongest: float  # largest ratio over all steps: one colour scale for all of them
 
 
-def read_mixing(run: Run, step: str | int | None = None) -> Mixing | None:
-    """The noise arrays of a run, or None when its learner has none."""
+def read_mixing(run: Run, step: str | int | None = None) -> Mixing:
+    """The noise arrays of a run."""
     steps = tuple(s for s in run.steps if "internals/noise/weights" in run.snapshot(s))
     if not steps:
-        return None
+        raise Nothing
     chosen = run.resolve(step)
     shot = run.snapshot(chosen if chosen in steps else steps[-1])
     tasks = len(run.info.tasks)
@@ -163,7 +162,12 @@ def _sentence(data: Mixing) -> str:
     return text + "."
 
 
+@figure(
+    title="Weights, strength and likeness",
+    page="noise_mixing",
+    needs=("internals/noise/weights",),
+    lacks="This learner adds no noise, so there is nothing to mix.",
+)
 def mixing(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Noise mixing of a run at `step` (default: the last)."""
-    data = read_mixing(run, step) if run.steps else None
-    return draw_mixing(data, theme) if data else empty("mixing", _NOTHING if run.steps else "No step yet.", theme)
+    return draw_mixing(read_mixing(run, step), theme)

@@ -12,8 +12,8 @@ from cillab.figures.clouds import ellipse, outlines, plane, spaced, square, unit
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor, see_through, task_colour
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.text_movement import NO_TEXT
-from cillab.figures.words import after, class_labels, empty, number, percent, place, places, task_axis
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
 from cillab.runs import Run, Snapshot
 
 _LEARNT, _FROZEN, _MEAN, _FACTOR = (
@@ -71,11 +71,11 @@ def _fits(shot: Snapshot) -> bool:
     return _LEARNT in shot and _FROZEN in shot and shot[_LEARNT].shape == shot["means/now"].shape
 
 
-def read_modality_gap(run: Run, step: str | int | None = None) -> ModalityGap | None:
-    """Gaps and cosines of all steps, and the plane; None where there are no names in the space of the features."""
+def read_modality_gap(run: Run, step: str | int | None = None) -> ModalityGap:
+    """Gaps and cosines of all steps, and the plane."""
     chosen = run.resolve(step)
     if not _fits(run.snapshot(chosen)):
-        return None
+        raise Nothing
     series = {name: np.full(len(run.steps), np.nan) for name in ("learnt", "frozen", "own", "other")}
     for row, one in enumerate(run.steps):
         shot = run.snapshot(one)
@@ -113,10 +113,8 @@ def _shapes(shot: Snapshot, axes: Float64[np.ndarray, "2 feature"]) -> tuple[Flo
     )
 
 
-def draw_modality_gap(data: ModalityGap | None, theme: Theme = "light") -> Picture:
+def draw_modality_gap(data: ModalityGap, theme: Theme = "light") -> Picture:
     """Left the gap and the cosines over the steps, right both clouds in a plane that holds the gap."""
-    if data is None:
-        return empty("modality_gap", NO_TEXT, theme)
     figure, cells = grid(
         3, 2, specs=[[{}, {"rowspan": 2}], [{}, None]], column_widths=[0.46, 0.54], vertical_spacing=0.24,
         horizontal_spacing=0.09,
@@ -211,8 +209,13 @@ def _sentence(data: ModalityGap) -> str:
     return f"{text}. The own name is the nearest for {percent(data.nearest)} of the classes."
 
 
+@figure(
+    title="Images against names",
+    page="text_transport",
+    part="gap",
+    needs=("internals/text/prototypes", "internals/text/frozen"),
+    lacks="This learner keeps no text prototypes.",
+)
 def modality_gap(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Images against class names of a run over its steps, and in a fixed plane at `step` (default: the last)."""
-    if not run.steps:
-        return empty("modality_gap", "No step yet.", theme)
     return draw_modality_gap(read_modality_gap(run, step), theme)

@@ -10,7 +10,8 @@ from cillab.figures import measure
 from cillab.figures.palette import Theme, cursor
 from cillab.figures.panels import finished, grid, notes_of, reach, task_lines, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, empty, number, place, task_axis
+from cillab.figures.registry import figure
+from cillab.figures.words import after, number, place, task_axis
 from cillab.runs import Run, Snapshot, parse_step
 
 _TOP = 10  # directions of a subspace
@@ -162,15 +163,25 @@ def draw_prototypes(data: Moved, theme: Theme = "light") -> Picture:
     return Picture(figure, text, data.notes)
 
 
+@figure(
+    title="Features of the probe images, now against the end of their task",
+    page="drift",
+    part="rotation",
+    needs=("features",),
+    quantities=("sample_drift", "bures_wasserstein", "procrustes_distance", "linear_cka", "subspace_overlap"),
+)
 def similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Six measures of drift of the probe images of a run, since the end of their task."""
-    if not run.steps:
-        return empty("similarity", "No step yet.", theme)
     return draw_similarity(read_similarity(run, step), theme)
 
 
+@figure(
+    title="Stored against measured means",
+    page="drift",
+    part="means",
+    needs=("means/stored", "means/now", "nc/within"),
+    quantities=("prototype_gap",),
+)
 def prototypes(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Stored against re-measured class means of a run."""
-    if not run.steps:
-        return empty("prototypes", "No step yet.", theme)
     return draw_prototypes(read_prototypes(run, step), theme)

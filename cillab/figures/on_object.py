@@ -10,6 +10,7 @@ from cillab.figures.measure import bootstrap
 from cillab.figures.palette import MUTED, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, number, percent, place, places, plural, task_axis
 from cillab.runs import Run, parse_step
 
@@ -183,6 +184,14 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
     return Picture(figure, f"At task {place(runs[0].step):g}, {'; '.join(parts)}.", notes)
 
 
+@figure(
+    title="How much of a map lies on the object",
+    page="grad_cam",
+    part="object",
+    needs=("cam_energy/predicted",),
+    lacks="This run holds no maps of images whose object is known.",
+    quantities=("energy_inside", "pointing_game"),
+)
 def on_object(
     run: Run | Sequence[Run] | Mapping[str, Run],
     step: str | int | None = None,

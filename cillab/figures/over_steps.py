@@ -12,7 +12,8 @@ from cillab.figures.measure import between_eigenvalues, log_energy, spectrum as 
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through
 from cillab.figures.panels import Cell, finished, grid, log_reach, notes_of, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number, place, places, task_axis
+from cillab.figures.registry import figure
+from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, number, place, places, task_axis
 from cillab.runs import Run, Snapshot
 
 _AGES = ("old with old", "old with new", "new with new")
@@ -228,22 +229,37 @@ def draw_spectrum(data: OverSteps, theme: Theme = "light") -> Picture:
     return Picture(figure, f"{text} (effective rank).", data.notes)
 
 
+@figure(
+    title="Blocks by age",
+    page="collapse",
+    part="ages",
+    needs=("cosine",),
+    quantities=("blocks", "ideal_cosine"),
+)
 def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Mean cosines old/old, old/new and new/new of a run over its steps, with the moving target."""
-    if not run.steps:
-        return empty("angle_blocks", "No step yet.", theme)
     return draw_angle_blocks(read_angle_blocks(run, step), theme)
 
 
+@figure(
+    title="Generalised NC2",
+    page="collapse",
+    part="angles",
+    needs=("means/now",),
+    quantities=("generalised_nc2",),
+)
 def generalised(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Generalised NC2 of a run over its steps."""
-    if not run.steps:
-        return empty("generalised", "No step yet.", theme)
     return draw_generalised(read_generalised(run, step), theme)
 
 
+@figure(
+    title="Eigenvalues and directions in use",
+    page="collapse",
+    part="spectra",
+    needs=("means/now",),
+    quantities=("effective_rank", "participation_ratio", "top_eigenvalue_share"),
+)
 def spectrum(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Spectra and effective ranks of a run, with a cursor at `step` (default: the last)."""
-    if not run.steps:
-        return empty("spectrum", "No step yet.", theme)
     return draw_spectrum(read_spectrum(run, step), theme)

@@ -16,6 +16,11 @@ class Picture:
     sentence: str  # also the alternative text
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def empty(self) -> bool:
+        """Is there nothing to see but the reason why?"""
+        return not self.figure.data
+
     def show(self, *args: Any, **options: Any) -> None:
         """Open the figure with plotly's renderer."""
         self.figure.show(*args, **options)
@@ -24,7 +29,8 @@ class Picture:
         """A `<figure>` with the sentence and the notes under it; pass True to make it stand alone."""
         body = self.figure.to_html(full_html=False, include_plotlyjs=include_plotlyjs, config={"displaylogo": False})
         notes = "".join(f"<br><small>{_escape(note)}</small>" for note in self.notes)
-        return f"<figure>{body}<figcaption>{_escape(self.sentence)}{notes}</figcaption></figure>"
+        said = _escape(self.sentence)
+        return f'<figure aria-label="{said}">{body}<figcaption>{said}{notes}</figcaption></figure>'
 
     def page(self, title: str, ground: str = "#FFFFFF") -> str:
         """A whole page that needs nothing else, opens offline and keeps the figure alive."""
@@ -46,4 +52,4 @@ class Picture:
 
 
 def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

@@ -12,7 +12,8 @@ from cillab.core.errors import InvalidRequestError
 from cillab.figures.palette import GRID, TEXT, UNSEEN, Theme, style, task_colour, task_mark
 from cillab.figures.picture import Picture
 from cillab.figures.projecting import Projection, project
-from cillab.figures.words import after, empty, percent, plural
+from cillab.figures.registry import figure
+from cillab.figures.words import after, percent, plural
 from cillab.runs import Run
 
 _FOCUS_UP_TO = 8  # hues that can be told apart
@@ -183,6 +184,11 @@ def _marks(figure: go.Figure, xy: np.ndarray, name: str, names: list[str], marke
     )
 
 
+@figure(
+    title="Test images in one fixed plane",
+    page="explore",
+    needs=("features", "predictions"),
+)
 def projection(
     run: Run,
     step: str | int | None = None,
@@ -193,6 +199,4 @@ def projection(
     projected: Projection | None = None,
 ) -> Picture:
     """The probe of a run at `step` (default: the last) in a plane that is the same at every step."""
-    if not run.steps:
-        return empty("projection", "No step yet.", theme)
     return draw_projection(read_plane(run, step, projected), focus=focus, show_head=show_head, theme=theme)

@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, GROUND, MUTED, SECOND, THIRD, Theme, cursor
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import MINUS, empty, percent
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import MINUS, percent
 from cillab.runs import Run, parse_step
 
 _HEADS = (("accuracy/row", "the learner's head"), ("accuracy/nme", "nearest mean"), ("accuracy/fresh", "fresh ridge"))
@@ -36,11 +37,11 @@ class Retention:
         return np.stack([deep, crowding, total - deep - crowding])
 
 
-def read_retention(run: Run) -> Retention | None:
-    """The matrices of all tasks so far, or None for a run without fresh heads."""
+def read_retention(run: Run) -> Retention:
+    """The matrices of all tasks so far."""
     steps = run.task_steps
     if not steps or _THEN not in run.snapshot(steps[-1]):
-        return None
+        raise Nothing
     matrices = []
     for name in (*(name for name, _ in _HEADS), _THEN):
         matrix = np.full((len(steps), len(steps)), np.nan)
@@ -141,10 +142,14 @@ def _sentence(data: Retention, row: int) -> str:
     return f"{text} the head only (shallow).".replace("-", MINUS)
 
 
+@figure(
+    title="Three kinds of forgetting",
+    page="drift",
+    needs=("accuracy/fresh_then",),
+    lacks="This run holds no fresh heads.",
+    quantities=("probe_retention", "split_forgetting"),
+)
 def retention(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Deep and shallow forgetting of a run at `step` (default: the last)."""
-    data = read_retention(run) if run.steps else None
-    if data is None:
-        return empty("retention", "This run holds no fresh heads." if run.steps else "No step yet.", theme)
     at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None
-    return draw_retention(data, at, theme)
+    return draw_retention(read_retention(run), at, theme)

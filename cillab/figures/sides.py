@@ -10,7 +10,8 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, SECOND, Theme, cursor, see_through
 from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, scalars, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import ORACLE, after, empty, images_note, number, percent, place, places, task_axis
+from cillab.figures.registry import figure
+from cillab.figures.words import ORACLE, after, images_note, number, percent, place, places, task_axis
 from cillab.runs import Run
 
 # Scalar, title, what collapse would be, how its axis runs.
@@ -112,6 +113,12 @@ def _sentence(data: Sides) -> str:
     return f"{text}; NC4 is {percent(agree)} and {percent(asked)}."
 
 
+@figure(
+    title="Training side and test side",
+    page="collapse",
+    needs=("nc/train/nc1_quotient",),
+    quantities=("nc1_quotient", "cdnv", "equinorm", "maximal_angle", "nc3", "nc4"),
+)
 def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Six measures of collapse of a run on both sides, with a cursor at `step` (default: the last)."""
-    return draw_sides(read_sides(run, step), theme) if run.steps else empty("sides", "No step yet.", theme)
+    return draw_sides(read_sides(run, step), theme)

@@ -10,11 +10,11 @@ from cillab.figures.measure import cosines
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, class_labels, empty, number, place, places, task_axis
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, class_labels, number, place, places, task_axis
 from cillab.runs import Run
 
 _TEXT = ("internals/text/prototypes", "internals/text/frozen")
-NO_TEXT = "This learner keeps no text prototypes."
 # Series, name on screen, colours, dash, mark.
 _LINES = (
     ("old", "names of earlier tasks", ACCENT, "solid", "circle"),
@@ -36,11 +36,11 @@ class TextMovement:
     labels: tuple[str, ...]
 
 
-def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement | None:
-    """Cosines of learnt to frozen prototypes; None where the learner keeps none at `step`."""
+def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement:
+    """Cosines of learnt to frozen prototypes."""
     chosen = run.resolve(step)
     if not all(name in run.snapshot(chosen) for name in _TEXT):
-        return None
+        raise Nothing
     series = {name: np.full(len(run.steps), np.nan) for name, *_ in _LINES}
     before: dict[int, np.ndarray] = {}
     for row, one in enumerate(run.steps):
@@ -64,10 +64,8 @@ def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement 
     return TextMovement(run.steps, chosen, len(run.info.tasks), series, cosines(learnt, frozen), tasks, labels)
 
 
-def draw_text_movement(data: TextMovement | None, theme: Theme = "light") -> Picture:
+def draw_text_movement(data: TextMovement, theme: Theme = "light") -> Picture:
     """Left the cosines over the steps, right those of every class at one step, in the order of the stream."""
-    if data is None:
-        return empty("text_movement", NO_TEXT, theme)
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     for name, shown, colour, dash, mark in _LINES:
@@ -124,8 +122,13 @@ def _sentence(data: TextMovement) -> str:
     return text
 
 
+@figure(
+    title="Learnt names against frozen ones",
+    page="text_transport",
+    part="names",
+    needs=("internals/text/prototypes", "internals/text/frozen"),
+    lacks="This learner keeps no text prototypes.",
+)
 def text_movement(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Learnt against frozen class names of a run over its steps, and class by class at `step` (default: the last)."""
-    if not run.steps:
-        return empty("text_movement", "No step yet.", theme)
     return draw_text_movement(read_text_movement(run, step), theme)

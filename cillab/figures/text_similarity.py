@@ -10,7 +10,8 @@ from cillab.figures.coarse import shown
 from cillab.figures.palette import TEXT, Theme, diverging, see_through
 from cillab.figures.panels import finished, grid, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, class_labels, empty, number, task_grid
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, class_labels, number, task_grid
 from cillab.runs import Run
 
 _PANELS = ("frozen", "prototypes")
@@ -47,11 +48,11 @@ def within(cosines: Float64[np.ndarray, "cls cls"], clusters: Int64[np.ndarray, 
     return inside, between
 
 
-def read_text_similarity(run: Run, step: str | int | None = None) -> TextSimilarity | None:
-    """The two matrices of one step; None where the learner keeps no text prototypes."""
+def read_text_similarity(run: Run, step: str | int | None = None) -> TextSimilarity:
+    """The two matrices of one step."""
     shot = run.snapshot(run.resolve(step))
     if not all(f"internals/text/{name}" in shot for name in _PANELS):
-        return None
+        raise Nothing
     clusters = shot.get("internals/text/clusters")
     rows = np.arange(len(shot["seen"]))
     if clusters is not None:
@@ -69,10 +70,8 @@ def _cosines(rows: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls
     return unit @ unit.T
 
 
-def draw_text_similarity(data: TextSimilarity | None, theme: Theme = "light") -> Picture:
+def draw_text_similarity(data: TextSimilarity, theme: Theme = "light") -> Picture:
     """Two heat maps on one scale from -1 to 1, with lines between the clusters, or between the tasks."""
-    if data is None:
-        return empty("text_similarity", "This learner keeps no text prototypes.", theme)
     figure, cells = grid(2, 2, horizontal_spacing=0.06)
     groups, word = (data.tasks, "task") if data.clusters is None else (data.clusters, "cluster")
     groups = np.zeros(len(data.labels), np.int64) if groups is None else groups
@@ -120,8 +119,14 @@ def _sentence(data: TextSimilarity) -> str:
     )
 
 
+@figure(
+    title="Names among themselves",
+    page="text_transport",
+    part="names",
+    needs=("internals/text/prototypes", "internals/text/frozen"),
+    lacks="This learner keeps no text prototypes.",
+    quantities=("effective_rank",),
+)
 def text_similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Cosines of the text prototypes of a run at `step` (default: the last), frozen and learnt."""
-    if not run.steps:
-        return empty("text_similarity", "No step yet.", theme)
     return draw_text_similarity(read_text_similarity(run, step), theme)

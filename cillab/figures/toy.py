@@ -21,6 +21,7 @@ from cillab.figures.palette import (
 )
 from cillab.figures.panels import title
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import moved, number, percent
 
 if TYPE_CHECKING:
@@ -238,6 +239,11 @@ def _transport(figure: go.Figure, toy: "Toy", at: int, theme: Theme) -> None:
     )  # fmt: skip
 
 
+@figure(
+    title="The toy",
+    page="toy_collapse",
+    of="toy",
+)
 def toy(run: "Toy", step: int | None = None, *, theme: Theme = "light", play: bool = True) -> Picture:
     """The frames of a toy: play them, or look at one (by position; default: the last)."""
     return draw_toy(run, step, theme, play=play)

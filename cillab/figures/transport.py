@@ -24,7 +24,8 @@ from cillab.figures.palette import (
 )
 from cillab.figures.panels import Cell, finished, missing, reach, scalars, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import after, class_labels, empty, number, percent, place, places, task_axis
+from cillab.figures.registry import Nothing, figure
+from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
 from cillab.runs import Run, Snapshot
 
 _MEAN, _FACTOR = "internals/gaussian/mean", "internals/gaussian/factor"
@@ -73,12 +74,12 @@ def _old(shot: Snapshot) -> Int64[np.ndarray, " old"]:
     return np.flatnonzero(np.isfinite(shot[f"{_MEAN}_before"]).all(axis=1))
 
 
-def read_transport(run: Run, step: str | int | None = None) -> Transport | None:
-    """What the steps recorded of calibration; None where the learner keeps no Gaussians in the space of features."""
+def read_transport(run: Run, step: str | int | None = None) -> Transport:
+    """What the steps recorded of calibration; nothing where the learner keeps no Gaussians in the space of features."""
     chosen = run.resolve(step)
     shot = run.snapshot(chosen)
     if _MEAN not in shot or shot[_MEAN].shape != shot["means/now"].shape:
-        return None
+        raise Nothing
     old = _old(shot)
     axes = _axes(run)
     none = np.full(len(shot["seen"]), np.nan)
@@ -147,10 +148,8 @@ def _pooled(shot: Snapshot, axes: Float64[np.ndarray, "2 feature"]) -> Float[np.
     return (roots[:, None] * np.asarray(directions, np.float64)) @ axes.T
 
 
-def draw_transport(data: Transport | None, theme: Theme = "light") -> Picture:
+def draw_transport(data: Transport, theme: Theme = "light") -> Picture:
     """The plane, W2 class by class and over the steps, and the eigenvalues of the map."""
-    if data is None:
-        return empty("transport", "This learner keeps no Gaussians of old classes in the space of its features.", theme)
     figure, cells = _frame()
     large, *small = cells
     _draw_plane(figure, data, theme)
@@ -313,8 +312,13 @@ def _sentence(data: Transport) -> str:
     return f"{text}."
 
 
+@figure(
+    title="Stored, calibrated and measured Gaussians",
+    page="text_transport",
+    needs=("internals/gaussian/mean",),
+    lacks="This learner keeps no Gaussians of old classes in the space of its features.",
+    quantities=("bures_wasserstein",),
+)
 def transport(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Calibration of the stored Gaussians of a run at `step` (default: the last), and W2 over its steps."""
-    if not run.steps:
-        return empty("transport", "No step yet.", theme)
     return draw_transport(read_transport(run, step), theme)

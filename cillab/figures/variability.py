@@ -12,6 +12,7 @@ from cillab.figures.measure import pair_cdnv
 from cillab.figures.palette import SEQUENTIAL, TEXT, Theme, see_through, style
 from cillab.figures.panels import notes_of
 from cillab.figures.picture import Picture
+from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number, task_grid
 from cillab.runs import Run, Snapshot
 
@@ -93,8 +94,14 @@ def draw_variability(data: Variability, theme: Theme = "light") -> Picture:
     return Picture(figure, sentence + part.sentence, data.notes)
 
 
+@figure(
+    title="Pair by pair: CDNV",
+    page="collapse",
+    part="classes",
+    needs=("means/now", "nc/within"),
+    quantities=("cdnv",),
+    width=640,
+)
 def variability(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """CDNV of the pairs of classes of a run at `step` (default: the last)."""
-    if not run.steps:
-        return empty("variability", "No step yet.", theme)
     return draw_variability(read_variability(run, step), theme)

@@ -9,7 +9,8 @@ from jaxtyping import Float64
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor
 from cillab.figures.panels import finished, grid, scalars, title
 from cillab.figures.picture import Picture
-from cillab.figures.words import MINUS, empty, percent, place, places, task_axis
+from cillab.figures.registry import figure
+from cillab.figures.words import MINUS, percent, place, places, task_axis
 from cillab.geometry import accuracy
 from cillab.runs import Run, parse_step
 
@@ -122,8 +123,24 @@ def draw_variants(data: Variants, theme: Theme = "light") -> Picture:
     return Picture(figure, f"{text}.".replace(" -", f" {MINUS}"), notes)
 
 
+@figure(
+    title="All summaries, side by side",
+    page="drift",
+    part="forgetting",
+    needs=("accuracy/row", "confusion"),
+    quantities=(
+        "a_last",
+        "a_avg",
+        "a_seen_task_mean",
+        "learning_accuracy",
+        "bwt_gem",
+        "bwt_all",
+        "forgetting_chaudhry",
+        "forgetting_pilot",
+        "performance_drop",
+        "task_decomposition",
+    ),
+)
 def variants(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """All summaries of the accuracy matrix of a run up to `step` (default: the last)."""
-    if not run.task_steps:
-        return empty("variants", "No task has been tested yet.", theme)
     return draw_variants(read_variants(run, step), theme)

@@ -25,6 +25,6 @@ def test_a_run_without_features_has_a_report(tmp_path: Path) -> None:
     writer.result({"a_last": 0.5, "a_avg": 0.5, "accuracy_seen": [0.5], "accuracy_matrix": [[0.5]]})
     write_report(tmp_path / "run", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "No figure cosine: Unknown array of step t00 &#x27;cosine&#x27;" in page
-    assert page.count("<figure>") >= 3  # accuracy, matrix, confusion
+    assert "<li>All cosines, by task: This run does not record `cosine` (cosines of the class means now" in page
+    assert page.count("<figure ") >= 3  # accuracy, matrix, confusion
     assert "not stated" in page
