@@ -13,11 +13,15 @@ from rich.console import Console
 
 import cillab
 from cillab.core.errors import CancelledError, CillabError, nearest, one_line, unknown_name
+from cillab.core.leaving import leaving_at_once
 from cillab.lab.spec import RunSpec, parse_setting
-from cillab.runs import Run
+from cillab.runs import Run, RunWriter
+from cillab.runs.claim import claim
+from cillab.runs.probe import has_probe
 from cillab.runs.schema import plain
+from cillab.runs.writer import must_be_free
 
-REFUSED, CANCELLED = 2, 130  # exit codes: a request that cannot be carried out; Ctrl-C, as shells count it
+REFUSED, SIGNALLED = 2, 128  # exit codes: a request that cannot be carried out; plus the signal, as shells count it
 
 app = typer.Typer(
     name="cillab",
@@ -79,20 +83,29 @@ def run(
     if "learner" in given and given["learner"] != base.get("learner", given["learner"]):
         params = dict(parse_setting(text) for text in settings or [])  # of another learner, so not those of the file
     request = RunSpec.of({**base, **given, "params": params})
-    with _interruptible():
-        from cillab.lab.engine import Lab  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
-
-        lab = Lab.from_spec(request)
-        _follow(lab, log)
+    must_be_free(request.folder())
+    ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
+    try:
+        with leaving_at_once(ours.withdraw):
+            from cillab.lab.engine import Lab  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
+        with _interruptible():
+            lab = Lab.from_spec(request)
+            _follow(lab, log)
+    finally:
+        ours.withdraw()  # of a request that was refused; a run that began has taken it over
 
 
 @app.command()
 def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")]) -> None:
     """Go on with a run after its last finished task."""
-    Run(directory)  # refuses what is no run before torch is loaded
-    with _interruptible():
+    run = Run(directory)  # refuses what is no run before torch is loaded
+    if run.status.state == "finished" and run.result is not None and has_probe(directory):
+        typer.echo(f"{directory} is finished: nothing is left to do.")
+        return
+    ours = RunWriter.resume(directory)  # and what is being written
+    with leaving_at_once(ours.release):
         from cillab.lab.engine import Lab  # noqa: PLC0415
-
+    with _interruptible():
         lab = Lab.resume(directory)
         _follow(lab, None)
 
@@ -275,14 +288,14 @@ def main() -> NoReturn:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except CancelledError as error:
-        _end(one_line(error), CANCELLED)
+        _end(one_line(error), SIGNALLED + error.signal)
     except CillabError as error:
         _end(one_line(error), REFUSED)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or one_line(error)}{where}", REFUSED)
     except KeyboardInterrupt:
-        _end("Interrupted.", CANCELLED)
+        _end("Interrupted.", SIGNALLED + signal.SIGINT)
     except Exception as error:
         usage: Callable[[], str] | None = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -291,7 +304,7 @@ def main() -> NoReturn:
         if usage is not None:  # Typer's own complaints; their class has moved between its versions
             _end(_usage_line(error, usage()), REFUSED)
         if type(error).__name__ == "Abort":
-            _end("Interrupted.", CANCELLED)
+            _end("Interrupted.", SIGNALLED + signal.SIGINT)
         raise
 
 
@@ -309,16 +322,21 @@ def _follow(lab: Any, log: Path | None) -> None:
 
 @contextmanager
 def _interruptible():
-    """SIGTERM as Ctrl-C, so that a job that is told to stop says so in its folder."""
+    """SIGTERM as Ctrl-C, so that a job that is told to stop says so in its folder; the exit code tells them apart."""
+    asked = signal.SIGINT
 
     def stop(number: int, frame: object) -> NoReturn:
+        nonlocal asked
+        asked = signal.Signals(number)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
-        raise CancelledError("Interrupted. Everything finished is on disk; `cillab resume DIR` goes on.") from None
+        error = CancelledError("Interrupted. Everything finished is on disk; `cillab resume DIR` goes on.")
+        error.signal = int(asked)
+        raise error from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -43,6 +43,8 @@ class RunError(CillabError):
 class CancelledError(CillabError):
     """The run was asked to stop. What was finished before is on disk."""
 
+    signal = 2  # number of the signal that asked, for the shell's exit code; SIGINT unless told otherwise
+
 
 def one_line(error: BaseException) -> str:
     """The message of `error` with every run of white space turned into one blank."""

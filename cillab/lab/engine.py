@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from cillab.core.contract import Learner, Progress
-from cillab.core.errors import CancelledError, CillabError, InvalidRequestError, RunError, one_line
+from cillab.core.errors import CancelledError, CillabError, InvalidRequestError, one_line
 from cillab.geometry.collapse import Collapse
 from cillab.lab import checkpoints
 from cillab.lab.costs import Trainable
@@ -18,6 +18,8 @@ from cillab.lab.probe import Accuracy, Probe
 from cillab.lab.result import result_of
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run, RunWriter, step_id
+from cillab.runs.probe import has_probe
+from cillab.runs.writer import must_be_free
 from cillab.streams.stream import Stream
 
 _LOG_S = 0.5  # between two rows of the training loss
@@ -66,7 +68,7 @@ class Lab:
         Raises:
             RunError: the folder is not empty. InvalidRequestError: an option that RunSpec does not have.
         """
-        _must_be_free(Path(out))
+        must_be_free(Path(out))
         check_scenario(stream.scenario.name, type(learner))
         given = spec if spec is not None else spec_of(stream, learner)
         self._prepare(given.with_(**options, out=str(out)), stream, learner)
@@ -91,7 +93,7 @@ class Lab:
         Raises:
             CillabError: one clear line.
         """
-        _must_be_free(spec.folder())
+        must_be_free(spec.folder())
         ready = prepare(spec)
         return cls(ready.stream, ready.learner, spec.folder(), spec=ready.spec)
 
@@ -129,12 +131,15 @@ class Lab:
         Raises:
             RunError: it is not empty any more, or the disk is full.
         """
-        if self._writer is None:
-            self._probe = self._make_probe()
-            points = self._probe.points
-            writer = RunWriter.create(self.path, info_of(self.spec, self.stream, self.learner))
-            writer.probe(list(points.ids), points.labels.tolist(), self._probe.tasks, self._probe.sprites())
-            self._writer = writer
+        with self._telling():
+            if self._writer is None:
+                self._writer = RunWriter.create(self.path, info_of(self.spec, self.stream, self.learner))
+            self._writer.claim()
+            if self._probe is None:
+                self._probe = self._make_probe()
+            if not has_probe(self.path):  # or its writer was killed right after run.json
+                points = self._probe.points
+                self._writer.probe(list(points.ids), points.labels.tolist(), self._probe.tasks, self._probe.sprites())
         return self._writer
 
     def step(self) -> Step:
@@ -153,6 +158,8 @@ class Lab:
         Raises:
             CancelledError: asked to stop, through the control folder. Iterating again goes on.
         """
+        if self._whole():
+            return
         with self._open() as writer:
             if self._done == len(self.stream):  # a run that was killed between its last snapshot and its result
                 self._finish(writer)
@@ -170,7 +177,13 @@ class Lab:
         """
         return copied(self, task, out, learner, changed)
 
-    def _adopt(self, writer: RunWriter, done: int) -> None:
+    def _whole(self) -> bool:
+        """Is everything on disk, up to the last word? Then nothing is left to write."""
+        if self._done < len(self.stream) or not (self.path / "result.json").is_file():
+            return False
+        return self.run.status.state == "finished" and has_probe(self.path)
+
+    def _adopt(self, writer: RunWriter | None, done: int) -> None:
         """Go on in a folder that holds `done` finished tasks; the learner is in the state after them."""
         run = Run(self.path)
         self._writer, self._probe = writer, self._make_probe()
@@ -184,22 +197,40 @@ class Lab:
     @contextmanager
     def _open(self) -> Iterator[RunWriter]:
         """The writer, and a status that is true however this block ends."""
-        writer = self.begin()
-        if self._done < len(self.stream):
-            writer.status(state="running", task=self._done, error=None)
-        try:
+        with self._telling():
+            writer = self.begin()
+            if self._done < len(self.stream):
+                writer.status(state="running", task=self._done, error=None)
             yield writer
+            writer.release()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """However this block ends, status.json says so; and unless the caller may go on, others may write the run."""
+        try:
+            yield
         except GeneratorExit:  # the caller stopped asking; it may ask again
             if self._done < len(self.stream):
-                _say(writer, state="paused")
+                self._say(state="paused")
+            elif self._writer is not None:
+                self._writer.release()
             raise
         except (KeyboardInterrupt, CancelledError) as error:
-            _say(writer, state="cancelled", error=one_line(error) or "interrupted from the keyboard")
+            self._say(state="cancelled", error=one_line(error) or "interrupted from the keyboard")
             raise
         except BaseException as error:
             line = one_line(error) if isinstance(error, CillabError) else f"{type(error).__name__}: {one_line(error)}"
-            _say(writer, state="failed", error=line)
+            self._say(state="failed", error=line)
             raise
+
+    def _say(self, **changes: Any) -> None:
+        """Write a last status; a full disk here must not hide the error that ended the run."""
+        if self._writer is None or self._writer.taken_over:
+            return
+        with suppress(CillabError, OSError):
+            self._writer.status(**changes)
+        if changes["state"] != "paused":
+            self._writer.release()
 
     def _learn(self, writer: RunWriter, index: int) -> Iterator[Progress]:
         """Let the learner observe task `index`. Whatever ends this early, its `observe` is closed: it rolls back."""
@@ -314,17 +345,3 @@ class Lab:
         if not left:
             return stage
         return stage + left * sum(self._spent) / len(self._spent) if self._spent else None
-
-
-def _must_be_free(path: Path) -> None:
-    """Refuse early what RunWriter would refuse after everything has been loaded."""
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file, not a folder for a run.")
-    if path.is_dir() and any(path.iterdir()):
-        raise RunError(f"{path} exists and is not empty. Give a new folder with --out, or `cillab resume {path}`.")
-
-
-def _say(writer: RunWriter, **changes: Any) -> None:
-    """Write a last status; a full disk here must not hide the error that ended the run."""
-    with suppress(CillabError, OSError):
-        writer.status(**changes)

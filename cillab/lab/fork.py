@@ -12,6 +12,7 @@ from cillab.lab import checkpoints
 from cillab.lab.prepare import info_of, make_learner_of, prepare, resolved
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run, RunWriter, step_id
+from cillab.runs.probe import has_probe
 from cillab.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -27,16 +28,23 @@ def continued(cls: type["Lab"], path: Path, stream: Stream | None, learner: Lear
     run = Run(path)
     spec = RunSpec.of(run.spec, owner=f"{path}/run.json").with_(out=str(path))
     done = _finished_tasks(run)
-    writer = RunWriter.resume(path)  # before anything is loaded: it refuses a run that is being written
-    if stream is None or learner is None:
-        ready = prepare(spec)
-        stream, learner = stream or ready.stream, learner or ready.learner
-    lab = cls.__new__(cls)
-    lab._prepare(spec, stream, learner)
-    _must_match(run, lab)
-    if done:
-        checkpoints.load(run.path / "checkpoints" / f"{step_id(done - 1)}.safetensors", learner)
-    if done < len(lab.stream) or run.result is None:
+    writer = None
+    if done < len(run.info.tasks) or run.result is None or run.status.state != "finished" or not has_probe(path):
+        writer = RunWriter.resume(path)  # before anything is loaded: it refuses a run that is being written
+    try:
+        if stream is None or learner is None:
+            ready = prepare(spec)
+            stream, learner = stream or ready.stream, learner or ready.learner
+        lab = cls.__new__(cls)
+        lab._prepare(spec, stream, learner)
+        _must_match(run, lab)
+        if done:
+            checkpoints.load(run.path / "checkpoints" / f"{step_id(done - 1)}.safetensors", learner)
+    except BaseException:
+        if writer is not None:
+            writer.release()
+        raise
+    if writer is not None and (done < len(lab.stream) or run.result is None):
         writer.rewind(step_id(index) for index in range(done))
     lab._adopt(writer, done)
     return lab

@@ -2,17 +2,20 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cillab.core.errors import RunError
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run, RunWriter, Status, request, withdraw
+from cillab.runs.claim import is_claimed
 from cillab.runs.run import is_alive
+from cillab.runs.writer import must_be_free
 
 LOG = "log.txt"
 _ASK_S = 0.9  # after the touch-file, before the signal
@@ -26,6 +29,7 @@ class Job:
 
     path: Path
     pid: int
+    host: str = field(default_factory=socket.gethostname)  # of the process; signals reach only this machine
 
     @classmethod
     def at(cls, path: str | Path) -> "Job":
@@ -37,11 +41,13 @@ class Job:
         status = Run(path).status
         if status.pid is None:
             raise RunError(f"{path} names no process.")
-        return cls(Path(path), status.pid)
+        return cls(Path(path), status.pid, status.host or socket.gethostname())
 
     @property
     def alive(self) -> bool:
         """Is its process there?"""
+        if not self._here:  # its process cannot be seen: the heartbeat tells
+            return Run(self.path).liveness() in ("queued", "running", "paused")
         with suppress(ChildProcessError, OSError):  # reaps our own child, so that it does not look alive for ever
             os.waitpid(self.pid, os.WNOHANG)
         return is_alive(self.pid)
@@ -78,7 +84,10 @@ class Job:
         withdraw(self.path, "pause")
 
     def cancel(self) -> None:
-        """Stop within 2 s: ask, then signal its group, then end it. What was finished is on disk either way."""
+        """Stop within 2 s: ask, then signal its group, then end it. What was finished is on disk either way.
+
+        A run on another machine can only be asked: it stops after its current batch.
+        """
         if self.run is not None:
             request(self.path, "cancel")
             if self.wait(_ASK_S):
@@ -90,7 +99,9 @@ class Job:
             self.wait(_TERM_S)
         run = self.run
         if run is not None and run.liveness() == "interrupted":  # it had no time to say so itself
-            RunWriter.resume(self.path).status(state="cancelled", error="ended by force", pid=self.pid)
+            writer = RunWriter.resume(self.path)
+            writer.status(state="cancelled", error="ended by force")
+            writer.release()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end of the process; False if it did not come."""
@@ -101,8 +112,17 @@ class Job:
             time.sleep(_POLL_S)
         return True
 
+    @property
+    def _here(self) -> bool:
+        return self.host == socket.gethostname()
+
     def _signal(self, number: signal.Signals) -> None:
-        """To the whole group, but only if the process still is the leader of its own: pids are used again."""
+        """To the whole group, if it is on this machine and leads its group, and a living process writes the run.
+
+        Pids are used again, and the status of a folder that somebody sent may name any process.
+        """
+        if not self._here or ((self.path / "run.json").is_file() and not is_claimed(self.path)):
+            return
         with suppress(ProcessLookupError, PermissionError):
             if os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, number)
@@ -115,8 +135,7 @@ def start(spec: RunSpec) -> Job:
         RunError: the folder exists and is not empty.
     """
     path = spec.folder()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not empty. Give a new folder, or resume the run that is there.")
+    must_be_free(path)
     return _launch(path, [*spec.arguments(), "--log", str(log_beside(path))], log_beside(path))
 
 

@@ -109,6 +109,11 @@ def write_probe(
     write_json(folder / "probe.json", index)
 
 
+def has_probe(run: Path) -> bool:
+    """Was the probe of this run folder written? Its index comes last."""
+    return (run / "probe" / "probe.json").is_file()
+
+
 def read_probe(folder: Path) -> Probe:
     """Read the index; the atlas is decoded only when looked at.
 

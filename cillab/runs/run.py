@@ -106,8 +106,7 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / "run.json").is_file():
-            where = "has no run.json" if self.path.is_dir() else "is no folder"
-            raise RunError(f"{self.path} {where}, so it is not a run.")
+            raise RunError(_not_a_run(self.path))
         self.info: RunInfo = read_record(self.path / "run.json", RunInfo)
         self._snapshots: dict[str, tuple[tuple[int, int], Snapshot]] = {}
 
@@ -153,7 +152,7 @@ class Run:
     def liveness(self, *, now: float | None = None) -> Liveness:
         """The state in `status`, or `interrupted` when its writer is gone: heartbeat too old, or process not there."""
         status = self.status
-        if status.state not in ("running", "paused") or status.pid is None:
+        if status.state not in ("queued", "running", "paused") or status.pid is None:
             return status.state
         age = (time.time() if now is None else now) - status.heartbeat
         here = status.host == socket.gethostname()
@@ -250,6 +249,17 @@ class Run:
         """Arrays computed on demand before (`projections/<key>`, `cams/<key>`), or None."""
         path = self.path / kind / f"{key}.safetensors"
         return Arrays(path) if path.is_file() else None
+
+
+def _not_a_run(path: Path) -> str:
+    if not path.is_dir():
+        return f"{path} is no folder, so it is not a run."
+    if (path / "spec.yaml").is_file() or (path / "control").is_dir():
+        again = (
+            f"`cillab run {path / 'spec.yaml'} --out {path}`" if (path / "spec.yaml").is_file() else "the same command"
+        )
+        return f"{path} has no run.json: it was stopped before the run began. Start it again with {again}."
+    return f"{path} has no run.json, so it is not a run."
 
 
 def is_alive(pid: int) -> bool:

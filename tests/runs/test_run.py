@@ -168,6 +168,7 @@ def test_liveness_needs_a_heartbeat_and_a_process(tmp_path):
 def test_a_run_that_another_process_writes_cannot_be_resumed(tmp_path):
     RunWriter.create(tmp_path / "r", info()).status(state="running")
     status = Run(tmp_path / "r").status.model_dump()
+    (tmp_path / "r/control/lock").unlink()  # the other one is a program that takes no lock
     files.write_json(tmp_path / "r/status.json", status | {"pid": os.getppid(), "host": socket.gethostname()})
     with pytest.raises(RunError, match="is being written by process"):
         RunWriter.resume(tmp_path / "r")
