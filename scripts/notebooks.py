@@ -7,14 +7,16 @@
 
 A source is a Python file in the percent format, which editors and jupytext know too: `# %%` begins a code cell,
 `# %% [markdown]` a text, `# %% tags=["exercise"]` a tagged one. The tags: `exercise` (a stub), `check` (one call),
-`solution` (folded), `real-data` (not run unless the reader says so).
+`solution` (folded), `real-data` (not run unless the reader says so). The student version adds `lifeline`.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,14 +78,42 @@ def dumps(notebook: Notebook) -> str:
 
 def without_solutions(notebook: Notebook) -> Notebook:
     """The student version: cells tagged `solution` are gone, a line on top says what to do."""
-    kept = [cell for cell in notebook["cells"] if "solution" not in cell["metadata"].get("tags", [])]
     note = _cell(0, markdown=True, tags=[])
     note["source"] = [
         "*Student version: each exercise is a function that you write; the cell below it says whether it is right.\n",
-        "Later cells use your functions, so go from top to bottom.*",
+        "Later cells use your functions, so go from top to bottom. Where one is not right yet, the cell after the\n",
+        "check borrows the course's, so that everything below runs. The score at the end says which were yours.*",
     ]
-    cells = [kept[0], note, *kept[1:]]
+    cells = [notebook["cells"][0], note]
+    for cell in notebook["cells"][1:]:
+        tags = cell["metadata"].get("tags", [])
+        if "solution" not in tags:
+            cells.append(cell)
+        if "check" in tags:
+            cells.append(_lifeline("".join(cell["source"]).strip()))
     return {**notebook, "cells": [{**cell, "id": str(index)} for index, cell in enumerate(cells)]}
+
+
+def solutions(notebook: Notebook) -> str:
+    """A module with the functions of the solution cells and the imports that they need."""
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    solved = ["".join(cell["source"]) for cell in notebook["cells"] if "solution" in cell["metadata"].get("tags", [])]
+    functions = [node for one in solved for node in ast.parse(one).body if isinstance(node, ast.FunctionDef)]
+    used = {node.id for function in functions for node in ast.walk(function) if isinstance(node, ast.Name)}
+    imports = []
+    for statement in ast.parse(code[0]).body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            statement.names = [one for one in statement.names if (one.asname or one.name.split(".")[0]) in used]
+            if statement.names:
+                imports.append(ast.unparse(statement))
+    imports.sort(key=lambda line: (line.split()[1] in {"numpy", "torch"}, line))
+    bodies = [ast.get_source_segment(one, node) or "" for one in solved for node in ast.parse(one).body
+              if isinstance(node, ast.FunctionDef)]  # fmt: skip
+    public = ", ".join(f'"{function.name}"' for function in functions)
+    head = '"""Solutions of a chapter, written from its solution cells by `make write`."""'
+    return (
+        "\n\n".join([head, "\n".join(imports), f"__all__ = [{public}]"]) + "".join(f"\n\n\n{b}" for b in bodies) + "\n"
+    )
 
 
 def execute(path: Path) -> Any:
@@ -139,8 +169,11 @@ def page(notebook: Any, title: str) -> str:
 def write(home: Path = HOME) -> None:
     """Every notebook from its source."""
     for source in sorted((home / "sources").glob("*.py")):
-        target = home / f"{source.stem}.ipynb"
-        target.write_text(dumps(from_source(source.read_text())))
+        target, notebook = home / f"{source.stem}.ipynb", from_source(source.read_text())
+        target.write_text(dumps(notebook))
+        answers = home / "checks" / "solutions" / f"chapter_{source.stem[:2]}.py"
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        answers.write_text(solutions(notebook))
         print(target)
 
 
@@ -154,7 +187,7 @@ def read(home: Path = HOME) -> None:
 
 def student(out: Path, home: Path = HOME) -> None:
     """The student version of every notebook."""
-    out.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(home / "checks", out / "checks", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for path in sorted(home.glob("*.ipynb")):
         (out / path.name).write_text(dumps(without_solutions(json.loads(path.read_text()))))
         print(out / path.name)
@@ -185,6 +218,16 @@ def _cell(index: int, *, markdown: bool, tags: list[str]) -> dict[str, Any]:
         return {"cell_type": "markdown", "id": str(index), "metadata": metadata, "source": []}
     cell = {"cell_type": "code", "execution_count": None, "id": str(index), "metadata": metadata}
     return {**cell, "outputs": [], "source": []}
+
+
+def _lifeline(check: str) -> dict[str, Any]:
+    """A cell that borrows the course's function where the reader's is not right; `check` is "check_x(x)"."""
+    name = check[check.index("(") + 1 : -1]
+    cell = _cell(0, markdown=False, tags=["lifeline"])
+    cell["source"] = [
+        "from cillab.teaching import solution\n", "\n", f"if not {check}:\n", f'    {name} = solution("{name}")'
+    ]  # fmt: skip
+    return cell
 
 
 def _close(cells: list[dict[str, Any]], body: list[str]) -> None:

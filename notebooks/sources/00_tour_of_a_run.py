@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 
 import cillab
+from checks.chapter_00 import check_etf_cosine, check_forgetting, check_summaries
 from cillab import figures
 from cillab.demo import demo_runs
-from cillab.teaching import check_etf_cosine, check_forgetting, check_summaries
+from cillab.teaching import scorecard
 
 import numpy as np
 
@@ -72,9 +73,16 @@ figures.accuracy_matrix(run)
 #
 # ($A_{\text{avg}}$ is the *average incremental accuracy* of iCaRL; Rebuffi et al., CVPR 2017.)
 #
-# ### Exercise 1
+# ### Exercise 1 (10 minutes, easy)
 # All tasks have the same number of test images here, so $A_t$ is the mean of row $t$ as far as it goes. Write the two summaries
 # from the matrix. Entries above the diagonal are NaN.
+#
+# <details><summary>Hint</summary>
+#
+# Row $t$ has $t+1$ numbers that are not NaN: `row[: t + 1]`. Their mean is $A_t$; collect all $A_t$ first, then both summaries
+# are one expression each.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -114,8 +122,15 @@ assert np.isclose(a_last, run.result.a_last, atol=1e-6)
 #
 # $$F = \frac{1}{T-1} \sum_{j<T-1} \Big( \max_{j \le t < T-1} R_{t,j} - R_{T-1,j} \Big)$$
 #
-# ### Exercise 2
+# ### Exercise 2 (15 minutes, medium)
 # Write it from the matrix. The last row does not take part in the maximum.
+#
+# <details><summary>Hint</summary>
+#
+# `np.nanmax(..., axis=0)` takes the best of every column and skips NaN. Which rows and columns may take part? Not the last row,
+# and not the newest task.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -160,7 +175,13 @@ figures.accuracy(run)
 #
 # > **Predict.** What is the cosine between any two of $K$ such vectors? Start with $K = 2$ and $K = 3$ on paper.
 #
-# ### Exercise 3
+# ### Exercise 3 (10 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# The vectors sum to zero. Multiply that sum by one of the vectors: how many of the products are 1, and what are the others?
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -287,6 +308,9 @@ if BIG:
         print(f"task {step.task + 1}: {step.accuracy.seen:.1%} of the classes seen so far")
     display(figures.accuracy_matrix(lab.run))
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # Or another learner beside this one. Open the app:
 #
@@ -297,6 +321,16 @@ if BIG:
 #     cillab run --data shields --split B0-Inc10 --backbone bundled:vit --learner simplecil --out runs/mine
 #
 # and put `runs/mine` where this notebook opens the demo: `cillab.Run("runs/mine")`.
+#
+# ### Open exercise (30 minutes)
+# Two runs have the same $A_{\text{last}}$. Which three further numbers and which figure would you ask for before you call one
+# of them better, and why each?
+#
+# There is no check. *Rubric:*
+#
+# * each number answers a question that $A_{\text{last}}$ leaves open (2 points);
+# * at least one is about old against new classes (1);
+# * one case is named in which all of them agree and the runs still differ (1).
 #
 # ## Take-aways
 #

@@ -8,9 +8,10 @@
 # GPU: everything happens in three dimensions, where it can be seen.
 
 # %%
+from checks.chapter_01 import check_feature_gradient, check_mean_cosine
 from cillab import figures
 from cillab.geometry import etf
-from cillab.teaching import check_feature_gradient, check_mean_cosine, simulate, sketch
+from cillab.teaching import scorecard, simulate, sketch
 
 import numpy as np
 import torch
@@ -28,7 +29,14 @@ import torch
 #
 # $$\frac{\partial}{\partial h}\big(-\log p_y\big) = \sum_c (p_c - [c = y])\, w_c$$
 #
-# ### Exercise 1
+# ### Exercise 1 (15 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# `features @ weight.T` gives all scores at once, one row per image. Turn each row into probabilities, subtract 1 at the right
+# class, and multiply by the rows of `weight`.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -100,7 +108,13 @@ figures.toy(three)
 # Let $u_1, \dots, u_K$ be unit vectors, and $s$ the length of their sum. Multiply out:
 # $s^2 = \big\|\sum_c u_c\big\|^2 = K + \sum_{c \ne k} u_c \cdot u_k.$
 #
-# ### Exercise 2
+# ### Exercise 2 (10 minutes, easy)
+#
+# <details><summary>Hint</summary>
+#
+# The sum over ordered pairs has $K(K-1)$ terms, and it is $s^2 - K$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -265,10 +279,23 @@ if BIG:
         f"NC1 {found.nc1_quotient:.2f}, mean |cos + 1/99| {found.nc2_maximal_angle:.3f}: not trained on it, not collapsed"
     )
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Toy collapse](http://localhost:8501/toy_collapse?toy_classes=3&toy_added=1) opens with the late
 # class, and
 # [Step through](http://localhost:8501/step_through?run=demo-min&step=9) shows the real thing.
+#
+# ### Open exercise (45 minutes)
+# Find settings of the toy in which the final angles differ from the simplex although all classes are equal and decay is on.
+# Explain the figure that you get.
+#
+# There is no check. *Rubric:*
+#
+# * the setting can be run again by another person (1 point);
+# * the deviation is measured, not only seen (1);
+# * the explanation says which of the three conditions fails, or shows that it is a fourth one (2).
 #
 # ## Take-aways
 #

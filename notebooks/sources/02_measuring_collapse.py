@@ -12,10 +12,11 @@
 import os
 
 import cillab
+from checks.chapter_02 import check_angle_deviation, check_angle_floor, check_unbiased_quotient
 from cillab import teaching
 from cillab.geometry import collapse, nc2
 from cillab.geometry.moments import Moments
-from cillab.teaching import check_angle_deviation, check_angle_floor, check_unbiased_quotient, sketch
+from cillab.teaching import scorecard, sketch
 
 import numpy as np
 import torch
@@ -78,8 +79,15 @@ sketch.lines(SIZES, {"NC1 quotient": quotients}, x_title="images per class", y_t
 # Both errors push the quotient down. (The factor $\frac{K-1}{K}$: the centre $\mu_G$ is an average of the same noisy
 # means and takes its share of the noise with it.)
 #
-# ### Exercise 1
+# ### Exercise 1 (15 minutes, medium)
 # Solve the two equations for the true quotient $v / \operatorname{tr}\Sigma_B$.
+#
+# <details><summary>Hint</summary>
+#
+# First equation: $v$ from the measured within-trace. Second equation: subtract the part that $v$ adds from the measured
+# between-trace.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -224,12 +232,19 @@ assert equal < 1e-4 < unequal
 # %% [markdown]
 # NC2 never says that classes are apart. Only NC1 tells a frame of classes from a frame of noise, so the two belong together.
 #
-# ### Exercise 2
+# ### Exercise 2 (15 minutes, medium)
 # Write the deviation from the simplex yourself, as root mean square over pairs (the library's `maximal_angle` takes the
 # mean of the absolute values instead):
 #
 # $$\delta = \sqrt{\operatorname{mean}_{c<k}\Big(\cos(\mu_c - \mu_G,\, \mu_k - \mu_G) + \tfrac1{K-1}\Big)^2}, \qquad
 # \mu_G = \tfrac1K \textstyle\sum_c \mu_c.$$
+#
+# <details><summary>Hint</summary>
+#
+# Subtract the mean of the means, divide each row by its length, take the entries above the diagonal (`np.triu_indices`), then
+# square, mean, root.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -281,7 +296,14 @@ assert np.isclose(angle_deviation(means.numpy()), library)
 # And unit vectors cannot have a mean cosine below $-1/(K-1)$, because the square of their sum is not negative. Expand
 # $\delta^2 = \operatorname{mean}\cos^2 + \frac{2}{K-1}\operatorname{mean}\cos + \frac{1}{(K-1)^2}$ and put both in.
 #
-# ### Exercise 3
+# ### Exercise 3 (20 minutes, hard)
+#
+# <details><summary>Hint</summary>
+#
+# Take the square root last. The mean cosine is at least $-1/(K-1)$, and so the middle term is at least $-2/(K-1)^2$. Where the
+# result would be negative, a simplex fits: 0.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -374,9 +396,22 @@ if BIG:
     curve = [first(n, real.x, real.y).nc1_quotient for n in sizes]  # both worlds have class ids 0 to 99
     display(sketch.lines(sizes, {"ViT-B/16": curve}, x_title="images per class", y_title="NC1 quotient", log_x=True))
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then
 # [Collapse of the finetuned run](http://localhost:8501/collapse?run=demo-finetune&step=9), step by step, with $n$ stated.
+#
+# ### Open exercise (45 minutes)
+# You are to compare collapse of two networks that were measured by two groups, with 50 and with 500 images a class. Write the
+# protocol that makes the numbers comparable, and test it on the features of this chapter.
+#
+# There is no check. *Rubric:*
+#
+# * equal $n$ or a correction, with a reason (1 point);
+# * a control with shuffled labels (1);
+# * the test has an outcome that could have gone wrong (2).
 #
 # ## Take-aways
 #

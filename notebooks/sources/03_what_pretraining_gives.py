@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 
 import cillab
+from checks.chapter_03 import check_lda, check_merge, check_nearest_mean
 from cillab import figures, teaching
 from cillab.geometry import collapse
 from cillab.geometry.moments import Moments
-from cillab.teaching import check_lda, check_merge, check_nearest_mean, sketch
+from cillab.teaching import scorecard, sketch
 
 import numpy as np
 import torch
@@ -39,8 +40,15 @@ print(f"{len(x)} training and {len(new)} test images of {len(stream.order)} clas
 #
 # > **Predict.** Guessing gets 1 %. What does this get: 5 %, 30 %, 70 %, 95 %?
 #
-# ### Exercise 1
+# ### Exercise 1 (10 minutes, easy)
 # `np.unique(y)` gives the class ids in ascending order.
+#
+# <details><summary>Hint</summary>
+#
+# `np.unique(y)` gives the classes; one mean per class, each divided by its length; the largest product with `new` wins.
+# Translate positions back to class ids.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -132,8 +140,14 @@ for (split, seed), (head, curve) in zip(asked, results, strict=True):
 #
 # **Why.** A mean is a sum and a count, and sums do not know in which order they were added.
 #
-# ### Exercise 2
+# ### Exercise 2 (5 minutes, easy)
 # Class 68 returns in a later task with more images. Update its mean without the old images.
+#
+# <details><summary>Hint</summary>
+#
+# A mean times its count is a sum. Sums can be added.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -200,7 +214,14 @@ print(f"forgetting of a learner that forgets nothing: {accuracy.forgetting_chaud
 #
 # This is linear discriminant analysis (Fisher 1936). Note what is *not* needed: old images, gradients, the order.
 #
-# ### Exercise 3
+# ### Exercise 3 (15 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# `np.linalg.solve(within, means.T)` solves for all classes at once. The bias is minus half the product of each row with its
+# mean.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -333,11 +354,23 @@ if BIG:
     means, within, ids = moments.means().numpy(), moments.pooled_within().numpy(), np.array(moments.classes)
     print(f"nearest mean {(nearest_mean(x, y, new) == truth).mean():.1%}, LDA {score(0.01):.1%}")
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [the Head
 # lab](http://localhost:8501/head_lab?run=demo-min&step=9&head=Linear+discriminant+%28LDA%29), which reads the
 # features of a recorded run with each of these heads. To see the run above there, give its lab a folder that stays,
 # `out="runs/simplecil"`, and start the app where `runs` is.
+#
+# ### Open exercise (45 minutes)
+# Build the best read-out of these frozen features that you can, without choosing anything on test images.
+#
+# There is no check. *Rubric:*
+#
+# * the choice is made on held-out training images (2 points);
+# * the gain over LDA comes with a paired interval (1);
+# * what did not help is reported too (1).
 #
 # ## Take-aways
 #

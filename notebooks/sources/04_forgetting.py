@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 import cillab
+from checks.chapter_04 import check_backward_transfer, check_pull, check_three_parts
 from cillab import figures
 from cillab.geometry import accuracy
-from cillab.teaching import check_backward_transfer, check_pull, check_three_parts, fresh, sketch
+from cillab.teaching import fresh, scorecard, sketch
 
 import numpy as np
 import torch
@@ -94,7 +95,13 @@ figures.accuracy_matrix(lab.run)
 #
 # > **Predict.** Can forgetting be positive while backward transfer is zero? When are the two the same, up to the sign?
 #
-# ### Exercise 1
+# ### Exercise 1 (5 minutes, easy)
+#
+# <details><summary>Hint</summary>
+#
+# `np.diag(matrix)` is what each task had when it was new. Leave out the last task on both sides.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -160,7 +167,14 @@ sketch.bars(list(runs), {"old classes": old, "new classes": new}, y_title="accur
 # ### Where do the answers go?
 # The confusion matrix of a snapshot has a row per true class and a column per answer.
 #
-# ### Exercise 2
+# ### Exercise 2 (10 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# Rows of the confusion matrix are true classes, columns are answers. `task_of_class == task_of_class.max()` marks the newest
+# task.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -236,7 +250,13 @@ sketch.bars(by_task, {name: scores(run) for name, run in runs.items()}, y_title=
 #
 # (Deep against shallow forgetting: Lanzillotta et al., arXiv:2512.07400. Crowding kept apart is this library's refinement.)
 #
-# ### Exercise 3
+# ### Exercise 3 (10 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# Deep and crowding are differences of two fresh heads. Shallow is what is left of `head_then - head_now`.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -348,10 +368,23 @@ if BIG:
         pass
     print(dict(zip(("deep", "crowding", "shallow"), lost(real.run).round(3).tolist(), strict=True)))
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [what the recorded fine-tuning
 # lost](http://localhost:8501/drift?run=demo-finetune&step=9&drift=Forgetting), ten tasks long. With `OUT = Path("runs")` above,
 # your own three runs stand there too.
+#
+# ### Open exercise (60 minutes)
+# Take the forked run with `seen` and repair its head with as little stored data as you can. How many images, or which
+# statistics, bring back half of what was shallow?
+#
+# There is no check. *Rubric:*
+#
+# * the cost is stated in numbers or images per class (1 point);
+# * old and new classes are reported apart (1);
+# * the repair is compared with local competitors from the start (2).
 #
 # ## Take-aways
 #

@@ -11,15 +11,17 @@ import os
 from itertools import pairwise
 
 import cillab
+from checks.chapter_05 import check_rotation, check_turn, check_vertices
 from cillab import teaching
 from cillab.geometry import etf, nc2
 from cillab.geometry.moments import Moments
 from cillab.geometry.whatif import WhatIf
-from cillab.teaching import check_rotation, check_turn, check_vertices, sketch
+from cillab.teaching import scorecard, sketch
 
 import numpy as np
 import torch
 
+# %%
 FAST = bool(os.environ.get("CILLAB_FAST"))
 rng = torch.Generator().manual_seed(0)
 
@@ -35,7 +37,13 @@ rng = torch.Generator().manual_seed(0)
 # > **Predict.** Orthonormal vectors have cosine 0. After the mean of all is taken away from each: is the cosine positive or
 # > negative? How many dimensions do the $K$ vertices span?
 #
-# ### Exercise 1
+# ### Exercise 1 (10 minutes, easy)
+#
+# <details><summary>Hint</summary>
+#
+# $U(I - \mathbf 1\mathbf 1^\top/K)$ takes the mean column away from every column. The answer wants vertices as rows.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -94,7 +102,14 @@ print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turne
 #
 # $$\cos\theta = \sqrt{\tfrac{K_1}{K_1 - 1}}\sqrt{\tfrac{K_2}{K_2 - 1}}\; (u_c - \bar u_1) \cdot (u_c - \bar u_2).$$
 #
-# ### Exercise 2
+# ### Exercise 2 (15 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# Multiply out $(u_c - \bar u_1) \cdot (u_c - \bar u_2)$ with the four products that the text gives; then multiply by both
+# roots. `np.arccos`, then degrees.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -222,7 +237,13 @@ print(
 # (Rows of $A$ and $B$ are points. In the basis of the SVD, $\operatorname{tr}$ is a sum of singular values times the diagonal of
 # an orthogonal matrix, and none of its entries exceeds 1.)
 #
-# ### Exercise 3
+# ### Exercise 3 (15 minutes, hard)
+#
+# <details><summary>Hint</summary>
+#
+# `np.linalg.svd(b.T @ a)` returns $P$, $S$ and $Q^\top$. The answer needs only two of them.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -369,10 +390,23 @@ if BIG:
     ask = WhatIf(real.test_x, real.test_y, cifar.order, mu, -mu.square().sum(1) / 2, fit=(real.x, real.y)).ask
     print({blend: f"{ask(blend=blend).accuracy:.1%}" for blend in (0.0, 0.5, 1.0)})
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [the Head lab with a fixed
 # simplex](http://localhost:8501/head_lab?run=demo-min&step=9&head=Fixed+simplex+ETF), and
 # [Collapse](http://localhost:8501/collapse?run=demo-min&step=9), where the ideal moves task by task.
+#
+# ### Open exercise (45 minutes)
+# Grow the frame so that new columns point where the new class means are, while old columns are kept bit for bit. How far do old
+# vertices turn, and how much of the fit of `solved anew` do you keep?
+#
+# There is no check. *Rubric:*
+#
+# * orthonormality is asserted (1 point);
+# * turn and fit are both measured (1);
+# * it is said what the new columns cannot reach, and why (2).
 #
 # ## Take-aways
 #

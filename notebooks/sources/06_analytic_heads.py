@@ -9,10 +9,11 @@
 import os
 
 import cillab
+from checks.chapter_06 import check_passes, check_recursion, check_ridge
 from cillab import teaching
 from cillab.geometry.moments import Moments
 from cillab.geometry.whatif import WhatIf
-from cillab.teaching import check_passes, check_recursion, check_ridge, sketch
+from cillab.teaching import scorecard, sketch
 
 import numpy as np
 import torch
@@ -41,7 +42,13 @@ print(f"{len(phi)} images, {phi.shape[1]} features, {len(tasks)} tasks")
 #
 # is *ridge regression*. It is no less a classifier for being a regression: take the largest output.
 #
-# ### Exercise 1
+# ### Exercise 1 (5 minutes, easy)
+#
+# <details><summary>Hint</summary>
+#
+# `np.linalg.solve(A, B)` solves $AX = B$. Add $\gamma$ to the diagonal of $\Phi^\top\Phi$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -80,7 +87,13 @@ print(f"all classes at once: {((new @ joint).argmax(axis=1) == truth).mean():.1%
 #
 # Read the second one aloud: *correct $W$ by the error it makes on the new images, in the metric of everything seen*.
 #
-# ### Exercise 2
+# ### Exercise 2 (20 minutes, hard)
+#
+# <details><summary>Hint</summary>
+#
+# Write $S = \Phi R$ first; then $R' = R - S^\top (I + S\Phi^\top)^{-1} S$. The new $W$ uses the new $R'$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -161,8 +174,14 @@ assert np.allclose(logits, new @ joint, atol=1e-4)  # the learner answers in flo
 #
 # > **Predict.** With gradient descent, more passes mean a better fit. And here?
 #
-# ### Exercise 3
+# ### Exercise 3 (5 minutes, easy)
 # Put $p\,\Phi^\top\Phi$ and $p\,\Phi^\top Y$ into the closed form. Which $\gamma'$ gives the same $W$ in one pass?
+#
+# <details><summary>Hint</summary>
+#
+# Divide the equation $(p\,\Phi^\top\Phi + \gamma I) W = p\,\Phi^\top Y$ by $p$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -281,9 +300,22 @@ if BIG:
     big = WhatIf(real.test_x, real.test_y, cifar.order, mu, fit=(real.x, real.y))
     print({g: f"{big.ask(gamma=g).accuracy:.1%}" for g in (1.0, 100.0, 1e4, 1e6)})
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [the Head lab with a ridge](http://localhost:8501/head_lab?run=demo-min&step=9&head=Ridge) and a slider
 # for $\gamma$. (The own head of `min` is such a ridge too, on random features of features with learnt noise.)
+#
+# ### Open exercise (45 minutes)
+# One class is to be *unlearnt*: its images must leave the ridge. Write the downdate, compare it with a fit from scratch, and
+# find where it loses digits.
+#
+# There is no check. *Rubric:*
+#
+# * exact in float64 against the fit from scratch (2 points);
+# * the loss of digits is traced to a subtraction (1);
+# * it is said what cannot be unlearnt this way (1).
 #
 # ## Take-aways
 #

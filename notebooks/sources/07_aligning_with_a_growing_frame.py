@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 
 import cillab
+from checks.chapter_07 import check_draw, check_pull_push, check_safe_angle
 from cillab import figures
 from cillab.core.contract import Learner
 from cillab.geometry import etf
 from cillab.parts.losses import pull_push as library_pull_push
-from cillab.teaching import check_draw, check_pull_push, check_safe_angle, fresh, paired, share_error, sketch
+from cillab.teaching import fresh, paired, scorecard, share_error, sketch
 
 import numpy as np
 import torch
@@ -49,8 +50,14 @@ stream
 #
 # > **Predict.** At $z = m_y$ the pull is zero. Is the push zero too, or do the two fight there, as softmax and its rivals do?
 #
-# ### Exercise 1
+# ### Exercise 1 (15 minutes, medium)
 # `vertices @ z` gives all cosines at once.
+#
+# <details><summary>Hint</summary>
+#
+# `np.maximum(0, cosines + 1/(K-1))` is the hinge of every class. Remove the own class with `np.delete` before you sum.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -237,8 +244,14 @@ for t in range(1, len(shots)):
 #
 # > **Predict.** From which angle on can it be taken for another class: 10°, 45°, 90°? Does it get worse with more classes?
 #
-# ### Exercise 2
+# ### Exercise 2 (5 minutes, easy)
 # On the sphere, a point is nearer to $m_y$ than to $m_k$ as long as its angle to $m_y$ is less than half of that between them.
+#
+# <details><summary>Hint</summary>
+#
+# Half of the angle between two vertices, and their cosine is $-1/(K-1)$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -306,8 +319,14 @@ sketch.bars([f"hold {hold:g}" for hold in HOLDS], rows, percent=True)
 # For every class the learner keeps a mean and a covariance of raw features $h$ (before $g$). In later sessions it draws
 # pseudo-features from these Gaussians and trains $g$ on them beside the real ones.
 #
-# ### Exercise 3
+# ### Exercise 3 (10 minutes, medium)
 # You have rows of standard normal noise. Make them draws from $\mathcal N(\mu, \Sigma)$.
+#
+# <details><summary>Hint</summary>
+#
+# If rows $n$ have covariance $I$, rows $nL^\top$ have covariance $LL^\top$. `np.linalg.cholesky` gives such an $L$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -393,10 +412,23 @@ if BIG:
             list(one.observe(task))
         print(kind, [f"{value:.1%}" for value in accuracies(one, len(stream))])
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Train](http://localhost:8501/train?spec-learner=ncptm) with `ncptm` chosen; the
 # [Collapse page](http://localhost:8501/collapse?run=demo-ncptm&step=9) shows the same measures for a recorded run. (With
 # `OUT = Path("runs")` above, the run of this notebook is there too, and its epochs.)
+#
+# ### Open exercise (60 minutes)
+# Choose `hold` per class: which old classes should be allowed to turn further? Propose a rule that needs no old image, and test
+# it.
+#
+# There is no check. *Rubric:*
+#
+# * the rule uses only what the learner keeps (1 point);
+# * it is compared with equal weights on the same images (2);
+# * a failure of the rule is shown or argued (1).
 #
 # ## Take-aways
 #

@@ -12,9 +12,10 @@
 import os
 
 import cillab
+from checks.chapter_08 import check_folded, check_mixture, check_shift
 from cillab.core.contract import Learner
 from cillab.geometry.retention import ridge_probe
-from cillab.teaching import check_folded, check_mixture, check_shift, paired, sketch
+from cillab.teaching import paired, scorecard, sketch
 
 import numpy as np
 import torch
@@ -83,7 +84,13 @@ with torch.no_grad():
 #
 # > **Predict.** With 4 tasks: is the newest generator's weight close to 1, or close to 1/4?
 #
-# ### Exercise 1
+# ### Exercise 1 (10 minutes, easy)
+#
+# <details><summary>Hint</summary>
+#
+# Normalise the rows, multiply by the last one, divide by $\tau$, softmax. Subtract the largest score before `np.exp`.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -159,8 +166,14 @@ sketch.lines(
 #
 # > **Predict.** After 100 tasks there are 200 linear maps per block. How much slower is a test image?
 #
-# ### Exercise 2
+# ### Exercise 2 (10 minutes, medium)
 # Write the whole mixture as one matrix and one bias. (A generator's two maps are added first; here each is given as one.)
+#
+# <details><summary>Hint</summary>
+#
+# A weighted sum of matrices: `np.einsum("g,goi->oi", ...)` or `np.tensordot`. The biases are weighted too.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -274,9 +287,15 @@ assert table["old images called newest"][2] > table["old images called newest"][
 #
 # > **Predict.** Before you read on: the generators of old tasks are frozen, the ridge is exact. What is wrong with old classes?
 #
-# ### Exercise 3
+# ### Exercise 3 (15 minutes, medium)
 # Compare features of the same images of task 1, when they were learnt and now: by how much did they *all* move, in units of
 # their spread?
+#
+# <details><summary>Hint</summary>
+#
+# Move: mean of `now - then`, then its length. Spread: root of the mean squared distance of `then` from its own mean.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -422,9 +441,22 @@ if BIG:
         part = cifar.test()
         print(lr, f"{float((answers(one, part.images) == part.labels.cpu()).float().mean()):.1%}")
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Noise mixing](http://localhost:8501/noise_mixing?run=demo-min&step=9): weights, strength and dead
 # generators of a recorded run of ten tasks.
+#
+# ### Open exercise (60 minutes)
+# Replace the softmax over similarities by a rule of your own for the mixture. Which rule keeps old features most in place, and
+# does accuracy follow?
+#
+# There is no check. *Rubric:*
+#
+# * the move of old features is measured (1 point);
+# * accuracy comes with a paired interval against `average` (2);
+# * the result is stated even if it is negative (1).
 #
 # ## Take-aways
 #

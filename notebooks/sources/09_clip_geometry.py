@@ -13,10 +13,11 @@
 import os
 
 import cillab
+from checks.chapter_09 import check_confidence, check_ensemble, check_gap
 from cillab import teaching
 from cillab.backbones.text import TEMPLATES_7, encode_classes
 from cillab.geometry.moments import Moments
-from cillab.teaching import check_confidence, check_ensemble, check_gap, paired, sketch
+from cillab.teaching import paired, scorecard, sketch
 
 import numpy as np
 import torch.nn.functional as F
@@ -73,8 +74,14 @@ print(f"{score(words('a photo of a {}.', firsts)):.1%}")
 # > **Predict.** Rank: the bare name; "a photo of a ..."; seven sentences of CLIP's authors, averaged; a sentence with a word that
 # > this model has never seen.
 #
-# ### Exercise 1
+# ### Exercise 1 (10 minutes, easy)
 # Several sentences make one vector per class: the mean of unit vectors, made a unit vector.
+#
+# <details><summary>Hint</summary>
+#
+# Normalise every sentence vector, take the mean over axis 1, normalise again.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -141,8 +148,14 @@ sketch.bars(list(cosines), {"mean cosine": list(cosines.values())})
 # picture is to its own name: pictures and words form two separate clouds. This **modality gap** (Liang et al., NeurIPS 2022,
 # arXiv:2203.02053) need not harm classification, because pictures are only compared with names. Is there a gap here at all?
 #
-# ### Exercise 2
+# ### Exercise 2 (5 minutes, easy)
 # Measure it: the distance between the mean unit vector of the pictures and that of the names.
+#
+# <details><summary>Hint</summary>
+#
+# Make unit vectors first, then one mean for the pictures and one for the names, then one distance.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -199,7 +212,13 @@ assert beyond.mean() >= closed.mean() > opened.mean()  # more gap again, and no 
 #
 # > **Predict.** Halve $s$. Does accuracy change? Does the cross-entropy?
 #
-# ### Exercise 3
+# ### Exercise 3 (10 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# Subtract the largest cosine of each row *before* you multiply by the scale: `np.exp` of 10,000 overflows.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -328,9 +347,22 @@ if BIG:
     texts = words("a photo of a {}.")
     print(f"zero-shot {score(texts):.1%}, gap {gap(pictures, texts):.2f}, scale {clip.logit_scale:.0f}")
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Train](http://localhost:8501/train?spec-learner=zeroshot-clip&spec-backbone=bundled%3Aclip) with
 # `zeroshot-clip` chosen, some seconds of work, and look at the run under [Text and transport](http://localhost:8501/text_transport).
+#
+# ### Open exercise (45 minutes)
+# Write a sentence for each class that uses more than its name (what is a lion, what is a chequered field?). Does zero-shot
+# accuracy rise, and for which classes?
+#
+# There is no check. *Rubric:*
+#
+# * sentences are written before accuracy is looked at (1 point);
+# * the comparison is paired (1);
+# * gain and loss are reported by class (2).
 #
 # ## Take-aways
 #

@@ -14,6 +14,7 @@
 import os
 
 import cillab
+from checks.chapter_10 import check_separation, check_transport_map, check_w2
 from cillab import teaching
 from cillab.backbones.text import TEMPLATES, encode_classes
 from cillab.geometry import transport
@@ -21,15 +22,15 @@ from cillab.parts.calibration import CALIBRATIONS, Pairs, gaussian_transport, mo
 from cillab.parts.clusters import clusters_for, spherical_kmeans
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.prompt_losses import textual_etf
-from cillab.teaching import check_separation, check_transport_map, check_w2, paired, sketch
+from cillab.teaching import paired, scorecard, sketch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 # %%
 FAST = bool(os.environ.get("CILLAB_FAST"))  # few images and steps: the same notebook, rougher numbers
 draws = torch.Generator().manual_seed(0)
+F = torch.nn.functional
 
 # %% [markdown]
 # ## 1. How does a cloud follow another one?
@@ -43,7 +44,14 @@ draws = torch.Generator().manual_seed(0)
 #
 # > **Predict.** Which simpler formula would you have tried first, and where does it go wrong? Check: $A S_o A$ must be $S_n$.
 #
-# ### Exercise 1
+# ### Exercise 1 (20 minutes, hard)
+#
+# <details><summary>Hint</summary>
+#
+# A power of a symmetric matrix is the power of its eigenvalues: `values, vectors = np.linalg.eigh(s)`. Write a helper and
+# follow the formula from the inside out.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -85,7 +93,13 @@ teaching.clouds({"old encoder": before.numpy(), "new encoder": after.numpy(), "c
 #
 # $$W_2^2 = \|m - m'\|^2 + \operatorname{tr}\!\Big( S + S' - 2 \big( S^{1/2} S' S^{1/2} \big)^{1/2} \Big).$$
 #
-# ### Exercise 2
+# ### Exercise 2 (15 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# The trace of the cross term is the sum of the roots of the eigenvalues of $S^{1/2} S' S^{1/2}$.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -249,7 +263,14 @@ else:
 #
 # $$L = \frac1M \sum_m \sum_{i \ne j \in S_m} \Big( \cos(g_i, g_j) + \frac1{k_m - 1} \Big)^2 .$$
 #
-# ### Exercise 3
+# ### Exercise 3 (15 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# Loop over the clusters; take the cosines of one cluster; leave out the diagonal; a cluster of one adds nothing. Divide by the
+# number of clusters.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -394,10 +415,22 @@ if BIG:
             given = torch.tensor(one.seen)[one.logits(test.images).argmax(1).cpu()]
         print(kind, f"{float((given == test.labels.cpu()).float().mean()):.1%}")
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Train](http://localhost:8501/train?spec-learner=dmc-ot&spec-backbone=bundled%3Aclip) with `dmc-ot`
 # chosen (or `cpt`); [Text and transport](http://localhost:8501/text_transport) shows stored Gaussians before and after calibration
 # for a run that has them.
+#
+# ### Open exercise (60 minutes)
+# Construct a move of the encoder for which transport is right and paired least squares is wrong, or prove that there is none.
+#
+# There is no check. *Rubric:*
+#
+# * both maps are applied to the same move (1 point);
+# * the error is measured on a class that did not take part in the fit (2);
+# * the reason is given in one sentence (1).
 #
 # ## Take-aways
 #

@@ -12,12 +12,13 @@
 import os
 
 import cillab
+from checks.chapter_11 import check_cam, check_difference, check_energy
 from cillab import teaching
 from cillab.core.errors import InvalidRequestError
 from cillab.explain.gradcam import gradcam, noise_floor
 from cillab.explain.layers import as_grid, cam_layer
 from cillab.explain.overlap import as_seen, energy_inside, pointing_game
-from cillab.teaching import check_cam, check_difference, check_energy, paired, share_error, sketch
+from cillab.teaching import paired, scorecard, share_error, sketch
 
 import numpy as np
 import torch
@@ -47,7 +48,13 @@ print(*backbone.block_names, "features of", backbone.feature_dim)
 # The logit must be the one the method answers with. This learner has no trained head at all; its logits are cosines with class
 # means, and the gradient goes through those.
 #
-# ### Exercise 1
+# ### Exercise 1 (15 minutes, medium)
+#
+# <details><summary>Hint</summary>
+#
+# The weight of a channel is the mean of its gradient over all patches. Sum over channels, then `np.maximum(0, ...)`.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -117,9 +124,15 @@ except InvalidRequestError as error:
 #
 # ## 3. Is it where the object is?
 #
-# ### Exercise 2
+# ### Exercise 2 (10 minutes, easy)
 # Which share of the map's mass lies on the charge (Score-CAM; Wang et al., CVPR-W 2020)? The mask says for each cell how much of
 # it the charge covers. Beside it stands the *pointing game* (Zhang et al., IJCV 2018): does the hottest patch touch the charge?
+#
+# <details><summary>Hint</summary>
+#
+# The share of the heat that lies on the object: heat times mask, summed, over the sum of the heat.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -262,7 +275,13 @@ assert paired(found["random"], found["hottest, block 3"]).low > 0
 # After more tasks, pictures of the first one are taken for new classes. The map of the true class and that of the rival overlap:
 # both are about the same object. Ask for the difference instead.
 #
-# ### Exercise 3
+# ### Exercise 3 (5 minutes, easy)
+#
+# <details><summary>Hint</summary>
+#
+# Remove the true class with `np.delete` before you take the largest.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -326,9 +345,22 @@ if BIG:
     print({place: float(taken(place)[1].abs().max()) for place in ("blocks.11.norm1", "blocks.11")})
     display(teaching.tiles(images.cpu().numpy(), gradcam(learner, images)["predicted"].cpu().numpy()))
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Grad-CAM](http://localhost:8501/grad_cam?run=demo-min&step=9): the same maps for a recorded run,
 # one image over all tasks, with energy and pointing game.
+#
+# ### Open exercise (45 minutes)
+# A colleague shows you ten convincing saliency maps. Write the list of tests that they must pass before you believe them, and
+# apply it to two methods of this chapter.
+#
+# There is no check. *Rubric:*
+#
+# * at least one test with random weights and one with covered patches (2 points);
+# * a threshold is set before the test is run (1);
+# * the verdict is stated for each method (1).
 #
 # ## Take-aways
 #

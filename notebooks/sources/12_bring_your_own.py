@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import cillab
+from checks.chapter_12 import check_census, check_row
 from cillab import figures, teaching
 from cillab.report import write_report
 from cillab.runs import Protocol, RunInfo, RunWriter, step_id
 from cillab.runs.table import table
-from cillab.streams import shields
-from cillab.teaching import check_census, check_row, fresh
+from cillab.teaching import fresh, scorecard
 
 import numpy as np
 from PIL import Image
@@ -36,6 +36,8 @@ TRAIN, TEST = (8, 4) if FAST else (30, 10)
 # photographs*; to make it real, they get three sizes and two formats.
 
 # %%
+from cillab.streams import shields
+
 CHOSEN = range(40, 46)  # six of one family: they share most of what they are made of
 data = fresh(OUT / "shields")
 for class_id in CHOSEN:
@@ -49,8 +51,14 @@ for class_id in CHOSEN:
             Image.fromarray(picture.transpose(1, 2, 0)).save(folder / f"{i:03d}.{ending}")
 
 # %% [markdown]
-# ### Exercise 1
+# ### Exercise 1 (10 minutes, easy)
 # Before any training: count. An empty class or a folder of thumbnails explains many odd results.
+#
+# <details><summary>Hint</summary>
+#
+# `path.suffix.lower()` knows about capitals, and hidden files begin with a dot.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -177,8 +185,14 @@ for split in ("train", "test"):
 # %% [markdown]
 # > **Predict.** Can colour alone tell six shields apart? Better or worse than the nearest mean of ViT features?
 #
-# ### Exercise 2
+# ### Exercise 2 (15 minutes, medium)
 # A snapshot holds one row of the accuracy matrix: the accuracy on the test images of each task, all seen classes competing.
+#
+# <details><summary>Hint</summary>
+#
+# Group by the task of the *truth*: `np.array([task_of[c] for c in truth.tolist()])`.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -284,9 +298,21 @@ if BIG:
         print(step.task + 1, f"{step.accuracy.seen:.1%}")
     write_report(big.path, OUT / "photographs.html")
 
+# %%
+scorecard(globals())
+
 # %% [markdown]
 # In the app: `make app`, then [Bring your own](http://localhost:8501/bring_your_own): upload images, point to a folder, or open a run
 # folder that somebody sent. With `OUT = Path("mine")` above, your three runs are there too.
+#
+# ### Open exercise (60 minutes)
+# Bring 100 photographs of your own in five classes. Which of the learners is best on them, and how sure can you be?
+#
+# There is no check. *Rubric:*
+#
+# * the split is stated and no photograph is in both halves (1 point);
+# * the difference comes with a paired interval (2);
+# * one confusion is explained by looking at the pictures (1).
 #
 # ## Take-aways
 #

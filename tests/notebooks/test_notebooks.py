@@ -4,13 +4,16 @@ import ast
 import json
 import re
 import runpy
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from cillab import teaching
+from cillab.core.errors import InvalidRequestError, UnknownNameError
+from cillab.teaching import scorecard, solution
 
 HOME = Path(__file__).parents[2]
 NOTEBOOKS = sorted((HOME / "notebooks").glob("*.ipynb"))
@@ -29,6 +32,16 @@ def imports(path: Path) -> dict[str, Any]:
     namespace: dict[str, Any] = {}
     exec(compile(ast.Module(kept, []), str(path), "exec"), namespace)
     return namespace
+
+
+def chapter(path: Path) -> Any:
+    """The module with the checks of a notebook."""
+    return import_module(f"checks.chapter_{path.stem[:2]}")
+
+
+def texts(path: Path) -> str:
+    found = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in found if cell.cell_type == "markdown")
 
 
 def test_there_is_a_tour() -> None:
@@ -77,9 +90,10 @@ def test_stubs_fail_and_solutions_pass(path: Path) -> None:
     checks = [re.fullmatch(r"(check_\w+)\((\w+)\)", cell.source.strip()) for cell in cells(path, "check")]
     stubs, solutions = cells(path, "exercise"), cells(path, "solution")
     assert len(checks) == len(stubs) == len(solutions) >= 2
-    public = {name: getattr(teaching, name) for name in teaching.__all__ if name.startswith("check_")}
     known = imports(path)
-    for check, stub, solution in zip(checks, stubs, solutions, strict=True):
+    public = {name: value for name, value in known.items() if name.startswith("check_")}
+    assert [check[2] for check in checks if check] == list(chapter(path).EXERCISES)
+    for check, stub, answer in zip(checks, stubs, solutions, strict=True):
         assert check is not None, "a check cell is one call: check_x(x)"
         undone = dict(known)
         exec(stub.source, undone)
@@ -87,9 +101,49 @@ def test_stubs_fail_and_solutions_pass(path: Path) -> None:
         assert not verdict
         assert verdict.message.startswith("write the function")
         done = {**undone, **public}
-        exec(solution.source, done)
+        exec(answer.source, done)
         assert public[check[1]](done[check[2]])
-        assert solution.metadata["jupyter"]["source_hidden"]
+        assert answer.metadata["jupyter"]["source_hidden"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_exercises_say_how_long_how_hard_and_give_a_hint_before_the_solution(path: Path) -> None:
+    found = nbformat.read(path, as_version=4).cells
+    for place, cell in enumerate(found):
+        if "exercise" in cell.metadata.get("tags", ()):
+            said = found[place - 1].source
+            assert re.search(r"^### Exercise \d \(\d+ minutes, (easy|medium|hard)\)$", said, re.MULTILINE)
+            assert "<summary>Hint</summary>" in said
+    open_one = texts(path).partition("### Open exercise (")[2]
+    assert re.match(r"\d+ minutes\)\n", open_one)
+    assert open_one.partition("*Rubric:*")[2].count("* ") >= 3
+    assert cells(path)[-1].source == "scorecard(globals())"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_score_tells_own_from_borrowed_and_open(path: Path) -> None:
+    module = chapter(path)
+    checks = {check.__name__: check for check in module.EXERCISES.values()}
+    names = list(module.EXERCISES)
+    assert set(scorecard(checks).outcome.values()) == {"open"}
+    borrowed = {name: solution(name) for name in names}
+    assert scorecard({**checks, **borrowed}).outcome == dict.fromkeys(names, "borrowed")
+    own = {name: lambda *given, one=function: one(*given) for name, function in borrowed.items()}
+    done = scorecard({**checks, **own})
+    assert done.right == len(names)
+    assert f"{len(names)} of {len(names)} exercises right" in repr(done)
+    one_wrong = scorecard({**checks, **own, names[0]: lambda *_: None})
+    assert one_wrong.outcome[names[0]] == "open"
+    assert one_wrong.right == len(names) - 1
+
+
+def test_an_exercise_has_one_name_in_the_whole_course() -> None:
+    names = [name for path in NOTEBOOKS for name in chapter(path).EXERCISES]
+    assert len(names) == len(set(names))
+    with pytest.raises(UnknownNameError, match="Did you mean 'forgetting'"):
+        solution("forgeting")
+    with pytest.raises(InvalidRequestError, match="no chapter"):
+        scorecard({})
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -99,9 +153,9 @@ def test_student_version_has_every_exercise_and_no_solution(path: Path) -> None:
     left = [cell for cell in student.cells if cell.cell_type == "code"]
     tags = [tag for cell in left for tag in cell.metadata.get("tags", ())]
     assert "solution" not in tags
-    assert tags.count("exercise") == tags.count("check") == len(cells(path, "exercise"))
-    for solution in cells(path, "solution"):
-        assert solution.source not in [cell.source for cell in left]
+    assert tags.count("exercise") == tags.count("check") == tags.count("lifeline") == len(cells(path, "exercise"))
+    for answer in cells(path, "solution"):
+        assert answer.source not in [cell.source for cell in left]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -111,6 +165,21 @@ def test_real_data_waits_to_be_asked(path: Path) -> None:
     assert marked[0].source.startswith("BIG = False")
     for cell in cells(path):
         assert cell in marked or not re.search(r"cifar|timm:|openclip:|hf:", cell.source), "needs a download"
+
+
+def test_the_student_version_runs_to_its_end_with_nothing_done(tmp_path: Path) -> None:
+    pytest.importorskip("nbclient")
+    TOOL["student"](tmp_path)
+    done = TOOL["execute"](tmp_path / NOTEBOOKS[0].name)
+    score = done.cells[-2].outputs[0]["data"]["text/plain"]
+    assert score.startswith("Chapter 00: 0 of 3 exercises right (summaries borrowed")
+
+
+def test_the_library_says_what_is_missing_without_the_course(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "checks", None)
+    monkeypatch.setitem(sys.modules, "checks.solutions", None)
+    with pytest.raises(InvalidRequestError, match="belongs beside the notebook"):
+        solution("merge")
 
 
 def test_a_source_that_cannot_be_read_names_its_line() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from cillab import teaching
 from cillab.geometry import accuracy, etf, nc2
 from cillab.teaching import Verdict
+from tests.teaching.exercises import CHECK
 
 Array = np.ndarray
 
@@ -109,7 +109,7 @@ RIGHT: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_right_answer_passes(name: str) -> None:
-    verdict = getattr(teaching, name)(RIGHT[name])
+    verdict = CHECK[name](RIGHT[name])
     assert verdict, verdict.message
 
 
@@ -139,13 +139,13 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
 
 @pytest.mark.parametrize(("name", "attempt", "hint"), WRONG)
 def test_typical_mistakes_are_recognised(name: str, attempt: Callable[..., Any], hint: str) -> None:
-    verdict = getattr(teaching, name)(attempt)
+    verdict = CHECK[name](attempt)
     assert not verdict
     assert hint in verdict.message
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_nothing_breaks_a_notebook(name: str) -> None:
-    check: Callable[[Any], Verdict] = getattr(teaching, name)
+    check: Callable[[Any], Verdict] = CHECK[name]
     for attempt in (lambda *_: None, lambda *_: "text", lambda *_: 1 / 0, lambda: 1, lambda *_: (1, 2, 3)):
         assert not check(attempt)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checks.chapter_00 import check_etf_cosine, check_forgetting, check_summaries
 
 from cillab.geometry import accuracy, etf
-from cillab.teaching import Verdict, check_etf_cosine, check_forgetting, check_summaries, fresh
+from cillab.teaching import Verdict, fresh
 
 CHECKS = [check_summaries, check_forgetting, check_etf_cosine]
 

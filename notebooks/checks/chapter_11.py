@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _ACTIVATION = np.array([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 1.0], [0.0, 0.0]]])
 _GRADIENT = np.array([[[2.0, -4.0], [2.0, 0.0]], [[2.0, 0.0], [2.0, 0.0]]])
@@ -80,3 +80,6 @@ def check_difference(attempt: Callable[[np.ndarray, int], Any]) -> Verdict:
         ),
     ]
     return judge(attempt, cases, "Its sign says right or wrong, its map says what tipped it.")
+
+
+EXERCISES = {"cam": check_cam, "energy": check_energy, "difference": check_difference}

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _PHI = np.array([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0], [1.0, 1.0]])
 _Y = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
@@ -89,3 +89,6 @@ def check_passes(attempt: Callable[[float, int], Any]) -> Verdict:
         Case((3.0, 1), 3.0, "one pass"),
     ]
     return judge(attempt, cases, "Divide the whole equation by p.")
+
+
+EXERCISES = {"ridge": check_ridge, "update": check_recursion, "equivalent_gamma": check_passes}

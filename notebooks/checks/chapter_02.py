@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _SQUARE = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 _TRIANGLE = np.array([[1.0, 0.0], [-0.5, math.sqrt(0.75)], [-0.5, -math.sqrt(0.75)]])
@@ -88,3 +88,10 @@ def check_unbiased_quotient(attempt: Callable[[float, float, int, int], Any]) ->
         Case((0.0, 1.0, 5, 10), 0.0, "true collapse"),
     ]
     return judge(attempt, cases, "Two expectations, and the number no longer depends on how many images you had.")
+
+
+EXERCISES = {
+    "unbiased_quotient": check_unbiased_quotient,
+    "angle_deviation": check_angle_deviation,
+    "angle_floor": check_angle_floor,
+}

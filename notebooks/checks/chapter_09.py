@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -92,3 +92,6 @@ def check_confidence(attempt: Callable[[np.ndarray, float], Any]) -> Verdict:
     ]
     with np.errstate(over="ignore", invalid="ignore"):
         return judge(attempt, cases, "The scale changes how sure, never which class.")
+
+
+EXERCISES = {"ensemble": check_ensemble, "gap": check_gap, "confidence": check_confidence}

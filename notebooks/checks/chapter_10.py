@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _OLD = np.array([[4.0, 1.0], [1.0, 1.0]])
 _NEW = np.array([[1.0, 0.5], [0.5, 9.0]])
@@ -101,3 +101,6 @@ def check_separation(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdic
         Case((texts[:3], np.arange(3)), 0.0, "three clusters of one: nothing to separate"),
     ]
     return judge(attempt, cases, "Whatever happens between clusters costs nothing: that is the idea.")
+
+
+EXERCISES = {"transport_map": check_transport_map, "w2": check_w2, "separation": check_separation}

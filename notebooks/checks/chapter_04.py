@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _NAN = float("nan")
 _SMALL = np.array([[0.9, _NAN, _NAN], [0.6, 0.8, _NAN], [0.5, 0.4, 0.9]])
@@ -78,3 +78,6 @@ def check_three_parts(attempt: Callable[[float, float, float, float, float], Any
         Case((0.8, 0.7, 0.8, 0.9, 0.8), (-0.1, 0.1, 0.1), "features that got better"),
     ]
     return judge(attempt, cases, "Only the first part is gone for good; only the last can be mended without data.")
+
+
+EXERCISES = {"backward_transfer": check_backward_transfer, "pull": check_pull, "three_parts": check_three_parts}

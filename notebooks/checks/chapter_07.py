@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _HALF = math.sqrt(3) / 2
 _TRIANGLE = np.array([[1.0, 0.0], [-0.5, _HALF], [-0.5, -_HALF]])
@@ -89,3 +89,6 @@ def check_draw(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -> 
         Case((mean, np.diag([1.0, 9.0]), white), moments(white * [1, 3] + mean), "a diagonal covariance"),
     ]
     return judge(asked, cases, "Any square root will do: Cholesky's or the symmetric one.")
+
+
+EXERCISES = {"pull_push": check_pull_push, "safe_angle": check_safe_angle, "draw": check_draw}

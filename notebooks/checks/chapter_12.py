@@ -5,9 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _FILES = {
     "train/oak": ("a.png", "b.JPG", ".hidden.png", "notes.txt"),
@@ -72,3 +72,6 @@ def check_row(attempt: Callable[[np.ndarray, np.ndarray, Mapping[int, int]], Any
         Case((truth[:4], answers[:4], {7: 0}), [0.75], "one task"),
     ]
     return judge(attempt, cases, "The last row of the accuracy matrix, and all that a table needs.")
+
+
+EXERCISES = {"census": check_census, "accuracy_row": check_row}

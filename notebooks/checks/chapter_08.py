@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _PROTOTYPES = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
 
@@ -95,3 +95,6 @@ def check_shift(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
         ),
     ]
     return judge(attempt, cases, "At 1 the whole cloud has moved by its own radius.")
+
+
+EXERCISES = {"mixture": check_mixture, "folded": check_folded, "shift": check_shift}

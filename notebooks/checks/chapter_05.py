@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 _POINTS = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
@@ -77,3 +77,6 @@ def check_rotation(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
         Case((_POINTS, noisy), u @ vt, "turned points with noise"),
     ]
     return judge(attempt, cases, "Orthogonal Procrustes: one SVD, no iteration.")
+
+
+EXERCISES = {"vertices": check_vertices, "turn": check_turn, "rotation": check_rotation}

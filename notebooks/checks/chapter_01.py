@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from cillab.teaching.verdict import Case, Verdict, judge
+
+import numpy as np
 
 _FEATURES = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]])
 _WEIGHT = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
@@ -64,3 +64,6 @@ def check_mean_cosine(attempt: Callable[[int, float], Any]) -> Verdict:
         Case((4, 2.0), 0.0, "four orthogonal vectors", ((-1 / 6, "The length of the sum goes in squared."),)),
     ]
     return judge(attempt, cases, "It is least when the sum is zero: -1/(k - 1), and no arrangement can do better.")
+
+
+EXERCISES = {"feature_gradient": check_feature_gradient, "mean_cosine": check_mean_cosine}
