@@ -31,6 +31,7 @@ page = st.navigation(
             st.Page("views/collapse.py", title="Collapse", icon=":material/hub:"),
             st.Page("views/drift.py", title="Drift and forgetting", icon=":material/trending_down:"),
             st.Page("views/text_transport.py", title="Text and transport", icon=":material/compare_arrows:"),
+            st.Page("views/method.py", title="Inside the method", icon=":material/category:"),
             st.Page("views/compare.py", title="Compare", icon=":material/leaderboard:"),
             st.Page("views/glossary.py", title="Glossary", icon=":material/menu_book:"),
         ],
@@ -50,4 +51,6 @@ page = st.navigation(
 ways.arrive(page.url_path)
 tour.bar(page.url_path or "start")
 page.run()
+if st.context.headers:  # a browser, that is
+    server.warm()
 server.settle(page.url_path)

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import streamlit as st
@@ -49,7 +48,9 @@ def _remembered(name: str, key: str, args: tuple, options: tuple, changed: tuple
 
 def _made(name: str, key: str, *args: Any, **options: Any) -> Any:
     try:
-        return dressed(getattr(import_module("cillab.figures"), name)(*args, **options), key)
+        from cillab.figures import named  # noqa: PLC0415 (plotly: only pages with figures load it)
+
+        return dressed(named(name).draw(*args, **options), key)
     except (CillabError, AttributeError, KeyError, ValueError, ImportError) as error:
         return one_line(error)
 

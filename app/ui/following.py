@@ -10,13 +10,6 @@ from app.ui import charts, export, html, moves, terms, theme
 from app.ui.store import Opened, signature
 from cillab.runs import Run
 
-PANELS = {
-    "collapse": "Neural collapse over steps",
-    "accuracy_matrix": "Accuracy by task",
-    "angles": "Angles between class means",
-    "drift": "Drift of class means since they were learnt",
-}
-
 
 @dataclass
 class Panel:
@@ -57,7 +50,9 @@ def due(player: str) -> bool:
 
 def lay_out(runs: Sequence[Opened]) -> Board:
     """Places for all charts, two to a row, or run beside run."""
-    cells = [(name, title, run) for name, title in PANELS.items() for run in runs]
+    from cillab.figures import figures_of  # noqa: PLC0415 (plotly comes with them)
+
+    cells = [(one.name, one.title, run) for one in figures_of() if one.follows != "nothing" for run in runs]
     panels = []
     for at in range(0, len(cells), 2):
         for column, (name, title, run) in zip(st.columns(2, gap="large"), cells[at : at + 2], strict=False):

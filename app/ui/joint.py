@@ -6,31 +6,20 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.ui import benches, changes, html, parts, state
+from app.ui import benches, changes, html, state
 from app.ui.live import Answer
 from app.ui.store import Opened, fragment
+from cillab.figures import Group, Part
 from cillab.geometry.heads import confidence, unit
 
 _LEARNT, _FROZEN = "internals/text/prototypes", "internals/text/frozen"
-WHAT_IF = parts.Part(
-    "What if?",
-    "The images stay where they are; the names move. Nothing is trained: scores are cosines with other names.",
+WHAT_IF = Group(
+    Part(
+        "What if?",
+        "The images stay where they are; the names move. Nothing is trained: scores are cosines with other names.",
+    ),
     (),
 )
-# Parts that need more than names: the array that must be there, and what to say where it is not.
-_NEEDS = {
-    "transport": (
-        "internals/gaussian/mean",
-        "No Gaussians are kept",
-        "This learner remembers no statistics of old classes, so there is nothing to move after its encoder. "
-        "Learners that do: dmc, dmc-ot.",
-    ),
-    "bias": (
-        "internals/text/logit_bias",
-        "No scores of old against new were recorded",
-        "They are measured on features drawn from remembered Gaussians, from the second task on, by dmc and dmc-ot.",
-    ),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,29 +42,6 @@ class Bench:
         """S cos(v - closed * gap, (1 - share) learnt + share * frozen), less `handicap` for the newest classes."""
         names = unit((1 - share) * self.learnt + share * self.frozen)
         return self.scale * unit(self.features - closed * self.gap) @ names.T - handicap * self.new
-
-
-def recorded(run: Opened, step: int) -> bool:
-    """Does this step hold class names, learnt and frozen?"""
-    return all(name in run.snapshots[step] for name in (_LEARNT, _FROZEN))
-
-
-def no_names(run: Opened) -> None:
-    """The honest empty state of a learner that reads no class names."""
-    learner = run.run.protocol.learner or run.key
-    html.empty(
-        f"“{learner}” reads no class names",
-        "Its classes are numbers, so there is no text to look at. Choose a run of a learner on CLIP, such as dmc-ot, "
-        "dmc, cpt, coop or zeroshot-clip; cillab run --backbone bundled:clip --learner dmc-ot makes one.",
-    )
-
-
-def missing(run: Opened, part: str) -> bool:
-    """Says why a part of the page is not there for this run; False where it is."""
-    if part not in _NEEDS or any(_NEEDS[part][0] in shot for shot in run.snapshots):
-        return False
-    html.empty(*_NEEDS[part][1:])
-    return True
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

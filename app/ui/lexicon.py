@@ -1,6 +1,6 @@
 """The pieces of the Glossary page: search, one entry, and the link to where it is shown."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from typing import NamedTuple
@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from app.ui import html, state, terms
-from app.ui.parts import COLLAPSE, DRIFT, TEXT
+from app.ui import html, state
 from cillab import glossary
 from cillab.glossary import Entry
 
@@ -118,27 +117,20 @@ def _line(entry: Entry) -> str:
 @cache
 def places() -> Mapping[str, tuple[Place, ...]]:
     """For each quantity the pages that show it."""
+    from cillab.figures import PAGES, figures_of, groups  # noqa: PLC0415 (plotly comes with them)
+
     found: dict[str, list[Place]] = {}
-    for figure, place in _drawn():
-        for key in terms.QUANTITIES.get(figure, ()):
+    for figure in figures_of():
+        page, label = PAGES[figure.page], groups(figure.page)[figure.part].part.label
+        place = Place(f"views/{figure.page}.py", page.title, {})
+        if page.key:
+            place = Place(place.page, f"{page.title}: {label}", {page.key: label})
+        for key in figure.quantities:
             if place not in found.setdefault(key, []):
                 found[key].append(place)
-    for key in ("quality", "displacement_of_unmoved"):
+    for key in ("quality", "displacement_of_unmoved"):  # of a map that the page makes when asked
         found[key] = [Place("views/explore.py", "Explore points", {"map": "Joint UMAP of all tasks"})]
-    for key in ("energy_inside", "pointing_game", "noise_floor"):
-        found[key] = [Place("views/grad_cam.py", "Grad-CAM", {})]
     return {key: tuple(where) for key, where in found.items()}
-
-
-def _drawn() -> Iterator[tuple[str, Place]]:
-    for page, key, title, parts in (
-        ("collapse", "collapse", "Collapse", COLLAPSE),
-        ("drift", "drift", "Drift and forgetting", DRIFT),
-        ("text_transport", "text", "Text and transport", TEXT),
-    ):
-        for part in parts.values():
-            for panel in part.panels:
-                yield panel.figure, Place(f"views/{page}.py", f"{title}: {part.label}", {key: part.label})
 
 
 def _href(page: str, query: dict[str, str]) -> str:

@@ -30,20 +30,6 @@ def _keep_step() -> None:
     state.put("step", st.session_state["pick-step"])
 
 
-def recorded(run: Opened) -> bool:
-    """Did the probe record a mixture of noise?"""
-    return any("internals/noise/weights" in snapshot for snapshot in run.snapshots)
-
-
-def nothing_to_mix(run: Opened) -> None:
-    """The honest empty state of a method without noise."""
-    learner = run.run.protocol.learner or run.key
-    html.empty(
-        f"“{learner}” mixes no noise",
-        "Its features come from the backbone as they are. Choose a run of a noise method, such as min.",
-    )
-
-
 def dead(run: Opened, step: int) -> None:
     """Which generators put out nothing, in words."""
     flags = run.snapshots[step].get("internals/noise/dead")

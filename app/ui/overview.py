@@ -19,9 +19,11 @@ _PAGE = "step_through"
 
 def best(runs: Sequence[Opened]) -> Opened:
     """The run to greet with: a finished one that shows most, recorded demos first."""
-    return max(
-        runs, key=lambda run: (run.entry.kind == "demo", run.run.result is not None, run.has_noise, len(run.steps))
-    )
+
+    def most(run: Opened) -> tuple[bool, bool, bool, int]:
+        return run.entry.kind == "demo", run.run.result is not None, bool(run.run.capabilities.shows), len(run.steps)
+
+    return max(runs, key=most)
 
 
 def hero(run: Opened) -> None:

@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+from importlib import import_module
+from threading import Thread
 
 import streamlit as st
 from threadpoolctl import threadpool_limits
@@ -15,6 +17,12 @@ def one_thread_each() -> None:
     the first then waits for it. One thread answers the Head lab at 1,000 classes in 118 ms, two in 150 to 200.
     """
     threadpool_limits(limits=1, user_api="blas")
+
+
+@st.cache_resource(show_spinner=False)
+def warm() -> None:
+    """Load what figures need while the first visitor still reads: half a second that no page then waits for."""
+    Thread(target=import_module, args=("cillab.figures",), daemon=True).start()
 
 
 @st.cache_resource(show_spinner=False)

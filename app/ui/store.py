@@ -144,11 +144,6 @@ class Opened:
         inside = f", epoch {int(epoch)}" if epoch else ""
         return f"Task {int(task) + 1} of {self.tasks_total}{inside}"
 
-    @property
-    def has_noise(self) -> bool:
-        """Does the method mix noise, and did the probe record it?"""
-        return "noise" in self.run.capabilities.shows
-
 
 def signature(path: Path) -> tuple:
     """Changes whenever a reader would see something else: finished runs are opened once, live ones anew."""

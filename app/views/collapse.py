@@ -14,8 +14,8 @@ if run:
     step = mixing.step_control(run, columns[0])
     state.mirror("run", "step")
     picker.badge(run)
-    there = parts.collapse(run)
-    chosen = parts.choose(there, "collapse")
+    there = parts.of("collapse", run)
+    chosen = parts.choose(there, "collapse", run)
     parts.draw(there[chosen], run, step)
     if chosen == "classes":
         st.markdown("##### The closest pairs")

@@ -14,9 +14,10 @@ if run:
     step = mixing.step_control(run, columns[0])
     state.mirror("run", "step")
     picker.badge(run)
-    chosen = parts.choose(parts.DRIFT, "drift")
+    there = parts.of("drift", run)
+    chosen = parts.choose(there, "drift", run)
     options = {"by": details.by_class_or_task(run)} if chosen == "confusion" else {}
-    parts.draw(parts.DRIFT[chosen], run, step, **options)
+    parts.draw(there[chosen], run, step, **options)
     if chosen == "confusion":
         st.markdown("##### The most frequent mistakes")
         details.mistakes(run, step)

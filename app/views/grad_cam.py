@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import gallery, html, mixing, picker, saliency, state
+from app.ui import gallery, html, mixing, parts, picker, saliency, state
 
 html.heading(
     "Grad-CAM",
@@ -34,3 +34,6 @@ if run:
                 saliency.strip(run, step, index, maps)
         if live:
             saliency.attention(run, step, index)
+    if (there := parts.of("grad_cam", run).get("object")) is not None:
+        st.divider()
+        parts.draw(there, run, step)

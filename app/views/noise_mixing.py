@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import charts, html, mixing, picker, state
+from app.ui import html, mixing, parts, picker, state
 
 html.heading(
     "Noise mixing",
@@ -14,10 +14,11 @@ if run:
     step = mixing.step_control(run, columns[0])
     state.mirror("run", "step")
     picker.badge(run)
-    if not mixing.recorded(run):
-        mixing.nothing_to_mix(run)
+    there = parts.of("noise_mixing", run)
+    if not there:
+        parts.page("noise_mixing", run, step)
     else:
-        charts.draw("mixing", "Weights, strength and likeness", run.run, step, key="mixing", wide=True)
+        parts.draw(there["mixing"], run, step)
         mixing.dead(run, step)
         st.divider()
         mixing.what_if(run, step)

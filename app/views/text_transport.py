@@ -12,12 +12,13 @@ if run:
     step = mixing.step_control(run, columns[0])
     state.mirror("run", "step")
     picker.badge(run)
-    if not joint.recorded(run, step):
-        joint.no_names(run)
+    there = parts.of("text_transport", run)
+    if not there:
+        parts.page("text_transport", run, step)
     else:
-        there = {**parts.TEXT, "whatif": joint.WHAT_IF}
-        chosen = parts.choose(there, "text")
+        there = {**there, "whatif": joint.WHAT_IF}
+        chosen = parts.choose(there, "text_transport", run)
         if chosen == "whatif":
             joint.what_if(run, step)
-        elif not joint.missing(run, chosen):
+        else:
             parts.draw(there[chosen], run, step)

@@ -17,14 +17,13 @@ pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
 from app.ui import lexicon, selection, terms
-from app.ui.parts import COLLAPSE, DRIFT
 from app.ui.store import Entry, Opened
 from cillab import figures, glossary
 from cillab.runs import Run
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 
-PARTS = {"collapse": COLLAPSE, "drift": DRIFT}
+PARTS = {page: figures.groups(page) for page in ("collapse", "drift")}
 PAGES = {
     "start": "Watch a network learn, one task after another",
     "step_through": "Step through",
@@ -34,12 +33,13 @@ PAGES = {
     "collapse": "Collapse",
     "drift": "Drift and forgetting",
     "text_transport": "Text and transport",
+    "method": "Inside the method",
     "glossary": "Glossary",
 }
 _WITHOUT_RUNS = ("start", "glossary")
 # What a page has to say, in its own words, where there is less to show.
 SAYS = {
-    ("noise_mixing", "plain"): "mixes no noise",
+    ("noise_mixing", "plain"): "adds no noise",
     ("noise_mixing", "noise"): "kept no checkpoint",
     ("grad_cam", "plain"): "stored neither maps nor a checkpoint",
     **{(page, "empty"): "There is no run to show yet" for page in PAGES if page != "glossary"},
@@ -47,9 +47,10 @@ SAYS = {
     **{(page, "started"): "No snapshot yet" for page in PAGES if page not in _WITHOUT_RUNS},
     ("explore", "noise"): "Draw a lasso on the map",
     ("explore", "plain"): "stored neither maps nor a checkpoint",
-    ("text_transport", "plain"): "reads no class names",
+    ("text_transport", "plain"): "keeps no text prototypes",
     ("text_transport", "clip"): "moved most",
-    ("noise_mixing", "clip"): "mixes no noise",
+    ("noise_mixing", "clip"): "adds no noise",
+    ("method", "plain"): "recorded nothing for this page",
     ("glossary", "empty"): "of the K centred means",
 }
 
@@ -90,22 +91,19 @@ def test_a_healthy_run_shows_all_four_figures_and_no_gap(folders, only_these_run
 @pytest.mark.parametrize(("page", "part"), [(page, name) for page, parts in PARTS.items() for name in parts])
 def test_every_part_of_a_page_draws_its_figures_and_no_other(page, part, kind, folders, only_these_runs) -> None:
     only_these_runs(folders[kind])
-    chosen = PARTS[page][part]
-    test = opened(page, **{page: chosen.label}, step="2")
+    chosen, run = PARTS[page][part], Run(next(path.parent for path in folders[kind].glob("*/run.json")))
+    test = opened(page, **{page: chosen.part.label}, step="2")
     assert not test.exception, test.exception
-    assert len(test.get("plotly_chart")) == len(chosen.panels)
-    assert "Not in this run" not in words(test)
+    if part not in figures.groups(page, run):
+        assert f"{chosen.part.label}: {chosen.figures[0].lacking(run)}" in words(test)
+        return
+    assert len(test.get("plotly_chart")) == len(chosen.figures)
+    assert "Not in this run<" not in words(test)
     assert "How to read this" in words(test)
 
 
-def test_parts_show_every_figure_of_collapse_and_of_forgetting() -> None:
-    shown = {panel.figure for parts in PARTS.values() for part in parts.values() for panel in part.panels}
-    collapse = {"angle_blocks", "angles", "class_collapse", "collapse", "cosine", "generalised", "gram", "sides"}
-    collapse |= {"spectrum", "variability"}
-    lost = {"accuracy", "accuracy_matrix", "calibration", "confusion", "drift", "forgetting", "prototypes", "retention"}
-    lost |= {"similarity", "variants"}
-    assert shown == collapse | lost
-    assert shown <= set(figures.__all__) & set(terms.QUANTITIES)
+def test_every_page_of_a_figure_is_a_page_of_the_app() -> None:
+    assert {(ROOT / "app" / "views" / f"{one.page}.py").is_file() for one in figures.figures_of()} == {True}
 
 
 def test_every_glossary_link_leads_to_a_page_and_part_that_exist() -> None:
@@ -114,8 +112,8 @@ def test_every_glossary_link_leads_to_a_page_and_part_that_exist() -> None:
         for place in places:
             assert (ROOT / "app" / place.page).is_file()
             page = place.page.removeprefix("views/").removesuffix(".py")
-            assert place.query.get(page) in (None, *(part.label for part in PARTS.get(page, {}).values()))
-    assert {key for keys in terms.QUANTITIES.values() for key in keys} <= {one.key for one in glossary.entries()}
+            assert place.query.get(page) in (None, *(group.part.label for group in PARTS.get(page, {}).values()))
+    assert {key for one in figures.figures_of() for key in one.quantities} <= {one.key for one in glossary.entries()}
 
 
 def test_the_glossary_finds_shows_one_and_says_what_it_lacks(folders, only_these_runs) -> None:

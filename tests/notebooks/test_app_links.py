@@ -10,7 +10,7 @@ pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
 from app.ui.heads import KINDS
-from app.ui.parts import DRIFT
+from cillab.figures import groups
 
 HOME = Path(__file__).parents[2]
 LINKS = sorted(
@@ -20,7 +20,10 @@ LINKS = sorted(
         for link in re.findall(r"http://localhost:8501/[\w?=&%.:+-]+", path.read_text())
     }
 )
-LABELS = {"head": KINDS, "drift": {name: part.label for name, part in DRIFT.items()}}  # a URL names what is on screen
+LABELS = {
+    "head": KINDS,
+    "drift": {name: group.part.label for name, group in groups("drift").items()},
+}  # a URL names what is on screen
 pytestmark = [pytest.mark.app, pytest.mark.slow]
 
 
