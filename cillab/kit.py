@@ -22,13 +22,13 @@ from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestErr
 from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
 from cillab.parts.adapting import adapters, prompts
-from cillab.parts.exemplars import Exemplars
-from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep
+from cillab.parts.exemplars import Exemplars, ExemplarTask, Reservoir, herded
+from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep, views
 from cillab.parts.gaussian_head import Gaussian
 from cillab.parts.gaussian_memory import Covariance, GaussianMemory
 from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, Table, columns_of, with_new
 from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Ridge
-from cillab.parts.losses import Competitors, cross_entropy, pull_push
+from cillab.parts.losses import Competitors, cross_entropy, distillation, pull_push
 from cillab.parts.method import Method, fit, gathered, method, viewed
 from cillab.parts.module import Classifier, ModulePart, Roster, empty
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
@@ -48,6 +48,7 @@ __all__ = [
     "Cosine",
     "Covariance",
     "Delta",
+    "ExemplarTask",
     "Exemplars",
     "F",
     "Field",
@@ -83,6 +84,7 @@ __all__ = [
     "PromptSlot",
     "Prototypes",
     "RandomFeatures",
+    "Reservoir",
     "Ridge",
     "Roster",
     "Slot",
@@ -104,11 +106,13 @@ __all__ = [
     "cross_entropy",
     "deep_prompt",
     "descend",
+    "distillation",
     "empty",
     "final",
     "first_session",
     "fit",
     "gathered",
+    "herded",
     "make_prompt",
     "method",
     "model_validator",
@@ -121,5 +125,6 @@ __all__ = [
     "sweep",
     "torch",
     "viewed",
+    "views",
     "with_new",
 ]

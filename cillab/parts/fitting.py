@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from timm.scheduler import create_scheduler_v2  # type: ignore[attr-defined]
@@ -75,11 +75,21 @@ def augmented(
 ) -> Iterator[tuple[Float[Tensor, "image 3 size size"], Int64[Tensor, " image"]]]:
     """One shuffled, augmented pass as normalised pixels. `names` tell this pass from every other one of the run."""
     order, draws = rng.stream(seed, "shuffle", task.index, *names), rng.stream(seed, "augment", task.index, *names)
-    pre = backbone.preprocessing
     for images, labels in task.batches(batch_size, shuffle=order):
-        drawn = augment.draw(draws, len(images), images.shape[2], images.shape[3], pre.crop_fraction)
-        views = augment.apply(images, drawn, pre.size, pre.interpolation)
-        yield normalise(views, pre.mean, pre.std), labels
+        yield _seen_anew(images, backbone, augment, draws), labels
+
+
+def views(
+    images: UInt8[Tensor, "image 3 height width"], backbone: Backbone, how: Fit, draws: torch.Generator
+) -> Float[Tensor, "image 3 size size"]:
+    """Stored images under the augmentation of `how`, as normalised pixels."""
+    return _seen_anew(images, backbone, augmentation(how), draws)
+
+
+def _seen_anew(images: Tensor, backbone: Backbone, augment: Augment, draws: torch.Generator) -> Tensor:
+    pre = backbone.preprocessing
+    drawn = augment.draw(draws, len(images), images.shape[2], images.shape[3], pre.crop_fraction)
+    return normalise(augment.apply(images, drawn, pre.size, pre.interpolation), pre.mean, pre.std)
 
 
 def fit(

@@ -29,6 +29,17 @@ def cross_entropy(
     return F.cross_entropy(logits, columns_of(labels, classes))
 
 
+def distillation(
+    logits: Float[Tensor, "image cls"], teacher: Float[Tensor, "image cls"], temperature: float = 2.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy of softened answers: KD_T(z, z') = - mean over images of sum_c softmax(z'/T)_c log softmax(z/T)_c.
+
+    Its gradient is zero exactly where both say the same. Without the factor T^2 of Hinton et al., arXiv:1503.02531, as
+    in LwF's usual code (PyCIL, PILOT); least value: the teacher's entropy.
+    """
+    return F.cross_entropy(logits / temperature, (teacher / temperature).softmax(dim=1))
+
+
 def pull_push(
     features: Float[Tensor, "image feature"], vertices: Float[Tensor, "cls feature"], columns: Int64[Tensor, " image"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

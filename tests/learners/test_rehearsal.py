@@ -1,0 +1,160 @@
+"""iCaRL and DER++ against their equations, and the stores of images against what they promise."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+from torch import Tensor
+
+from cillab.learners import make_learner
+from cillab.learners.checks import learn, logits, same_states
+from cillab.parts.exemplars import Exemplars, Reservoir, herded
+from cillab.parts.losses import distillation
+from tests.learners import tiny
+
+IMAGES = torch.cat([tiny.pictures(c, 4, seed=3) for c in range(6)])
+QUICK = {"epochs": 2, "batch_size": 12}
+
+
+def features(count: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(count, 5, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_herding_by_a_loop() -> None:
+    f = features(9).double().numpy()
+    chosen: list[int] = []
+    for k in range(1, 7):
+        away = {i: np.linalg.norm(f.mean(0) - f[[*chosen, i]].sum(0) / k) for i in range(9) if i not in chosen}
+        chosen.append(min(away, key=away.__getitem__))
+    assert herded(torch.from_numpy(f), 6).tolist() == chosen
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_a_shorter_herd_begins_the_longer_one_and_all_means_all(some: int, more: int, seed: int) -> None:
+    f = features(12, seed)
+    few, many = sorted((some, more))
+    assert torch.equal(herded(f, few), herded(f, many)[:few])
+    assert sorted(herded(f, 12).tolist()) == sorted(herded(f, 99).tolist()) == list(range(12))
+
+
+def test_the_herd_is_nearer_to_the_mean_than_chance() -> None:
+    f = features(60)
+    gap = float((f[herded(f, 6)].mean(0) - f.mean(0)).norm())
+    draws = torch.Generator().manual_seed(1)
+    chance = [float((f[torch.randperm(60, generator=draws)[:6]].mean(0) - f.mean(0)).norm()) for _ in range(200)]
+    assert gap < min(chance)
+
+
+def test_cutting_keeps_the_first_of_every_class() -> None:
+    store, labels = Exemplars(), torch.tensor([3, 3, 7, 3, 7])
+    store.add(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 3, 2, 2), labels)
+    store.cut(2)
+    assert store.labels.tolist() == [3, 3, 7, 7] and store.images[:, 0, 0, 0].tolist() == [0, 1, 2, 4]
+    assert store.without(3)[:, 0, 0, 0].tolist() == [0, 1] and store.labels.tolist() == [7, 7]
+
+
+def test_every_item_stays_in_the_reservoir_with_the_same_chance() -> None:
+    capacity, items, repeats = 8, 32, 400
+    hits, draws = np.zeros(items), torch.Generator().manual_seed(0)
+    for _ in range(repeats):
+        store = Reservoir(capacity)
+        for chunk in torch.arange(items).split(5):
+            store.show(
+                chunk.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 1, 1), chunk, torch.zeros(len(chunk), 0), draws
+            )
+        assert len(store) == capacity and store.shown == items
+        assert store.images[:, 0, 0, 0].tolist() == store.labels.tolist()  # image and label stay together
+        hits[store.labels.numpy()] += 1
+    assert hits.sum() == capacity * repeats
+    # places within one pass exclude each other, which makes counts less spread than chi squared: one side is enough
+    assert stats.chisquare(hits).pvalue > 1e-3
+
+
+def test_an_undone_task_leaves_the_reservoir_whole() -> None:
+    learner = make_learner("der", tiny.backbone(), memory=16, **QUICK)
+    learn(learner, tiny.tasks(1)[0])
+    kept = learner.images.images.clone()
+    running = learner.observe(tiny.tasks(2)[1])
+    for _ in range(3):
+        next(running)
+    running.close()
+    assert torch.equal(learner.images.images, kept)
+
+
+def test_distillation_is_still_where_both_agree() -> None:
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    distillation(z, z.detach()).backward()
+    assert z.grad is not None and float(z.grad.abs().max()) < 1e-7
+    p = (z.detach() / 2).softmax(1)
+    torch.testing.assert_close(distillation(z, z.detach()), -(p * p.log()).sum(1).mean())
+
+
+def taught(name: str, count: int, **changes: object):
+    learner = make_learner(name, tiny.backbone(), **{**QUICK, "memory": 24, **changes})
+    for task in tiny.tasks(count):
+        learn(learner, task)
+    return learner
+
+
+@pytest.mark.parametrize("name", ["icarl", "der"])
+def test_no_image_of_an_unseen_class_and_never_more_than_the_memory(name: str) -> None:
+    learner = taught(name, 2)
+    assert set(learner.images.labels.tolist()) <= set(learner.seen) and len(learner.images) <= 24
+    assert int(learner.internals()["stored"].sum()) == len(learner.images)
+
+
+def test_icarl_shares_the_memory_and_answers_by_the_nearest_mean_of_exemplars() -> None:
+    learner = taught("icarl", 3)
+    assert learner.images.counts(learner.seen).tolist() == [4] * 6
+    with torch.no_grad():
+        z = learner.features(IMAGES)
+        means = []
+        for c in learner.seen:
+            own = learner.features(learner.images.images[learner.images.labels == c])
+            means.append(F.normalize(own.double().mean(0), dim=0))
+        expected = -torch.cdist(z.double(), torch.stack(means)).square()
+    torch.testing.assert_close(logits(learner, IMAGES).double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_with_all_images_icarl_is_the_nearest_mean_of_unit_features() -> None:
+    learner, task = make_learner("icarl", tiny.backbone(), each=99, epochs=0), tiny.tasks(1)[0]
+    learn(learner, task)
+    images, labels = next(task.batches(99))
+    f = F.normalize(tiny.backbone()(images), dim=1)
+    for row, c in zip(learner.head().weight, learner.seen, strict=True):
+        torch.testing.assert_close(row, F.normalize(f[labels == c].mean(0), dim=0), rtol=1e-4, atol=1e-5)
+
+
+def test_without_its_terms_der_is_finetune_over_all_seen_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cillab.learners.der as module
+
+    same_draws = partial(module.fit, stage="finetune")  # the stage's name tells streams of random numbers apart
+    monkeypatch.setattr(module, "fit", same_draws)
+    der = taught("der", 2, alpha=0.0, beta=0.0)
+    plain = make_learner("finetune", tiny.backbone(), competitors="seen", **QUICK)
+    for task in tiny.tasks(2):
+        learn(plain, task)
+    assert torch.equal(der.head().weight, plain.head().weight)
+    assert torch.equal(logits(der, IMAGES), logits(plain, IMAGES))
+    assert len(der.images) == 24  # it is filled all the same
+
+
+def test_stored_logits_are_those_of_the_moment_and_later_columns_have_none() -> None:
+    learner = taught("der", 2)
+    old = torch.isin(learner.images.labels, torch.tensor(learner.seen[:2]))
+    assert old.any() and (~old).any()
+    stored = learner.images.logits
+    assert stored.shape[1] == 4 and stored[~old].isfinite().all()
+    first_session = ~stored[:, 2:].isfinite().all(dim=1)
+    assert bool((old[first_session]).all()) and stored[:, :2].isfinite().all()
+
+
+def test_evaluation_leaves_the_reservoir_alone() -> None:
+    one, two = taught("der", 1), taught("der", 1)
+    logits(one, IMAGES)
+    assert same_states(one, two)
