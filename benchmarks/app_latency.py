@@ -27,6 +27,7 @@ from app.ui.store import Entry, Opened  # noqa: E402
 from cillab.core.errors import CillabError  # noqa: E402
 from cillab.lab.jobs import start  # noqa: E402
 from cillab.lab.spec import RunSpec  # noqa: E402
+from cillab.protocol.specs import StreamSpec  # noqa: E402
 from cillab.runs import Run, RunWriter  # noqa: E402
 from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve  # noqa: E402
 from tests.runs.synthetic import write_synthetic_run  # noqa: E402
@@ -182,8 +183,9 @@ def reading(path: Path, run: str, repeats: int, folder: Path) -> None:
 def cancelling(folder: Path) -> None:
     """A real run in its own process, from the order to its end."""
     spec = RunSpec(
-        data="digits", split="B0-Inc5", learner="finetune", params={"epochs": 5000}, probe_points=10, train_per_class=20
-    )
+        stream=StreamSpec(data="digits", split="B0-Inc5", train_per_class=20), learner="finetune",
+        params={"epochs": 5000}, probe_points=10,
+    )  # fmt: skip
     times = []
     for index in range(3):
         job = start(spec.with_(out=str(folder / f"cancel-{index}")))

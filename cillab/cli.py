@@ -5,8 +5,9 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 import typer
 from rich.console import Console
@@ -34,55 +35,60 @@ app = typer.Typer(
 lists = typer.Typer(help="What there is, one line each.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(lists, name="list")
 
-_HELP = {name: field.description or "" for name, field in RunSpec.model_fields.items()}
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` an option for every setting of RunSpec in place of its `**given`: a setting declares itself there.
+
+    An option is named and explained like its setting; without it, the setting is None.
+    """
+    own = [p for p in signature(command).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    made = []
+    for name, info in RunSpec.settings().items():
+        if name == "params":
+            continue
+        kind = _plain_type(info.annotation)
+        default = info.get_default(call_default_factory=True)
+        shown = f" [default: {getattr(default, 'text', default)}]" if default not in (None, False) else ""
+        flag = name.replace("_", "-")
+        names = (f"--{flag}/--no-{flag}",) if kind is bool else (f"--{flag}",)
+        option = typer.Option(*names, help=(info.description or "") + shown, show_default=False)
+        made.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]))
+    for name, kind in (("shots", int), ("imbalance", float)):  # how scenarios were spelt before they had parameters
+        hidden = Annotated[kind | None, typer.Option(f"--{name}", hidden=True)]
+        made.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hidden))
+    command.__signature__ = Signature([*own, *made])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in (*own, *made)}
+    return command
 
 
-def _option(name: str, *flags: str, **more: Any) -> Any:
-    """An option named and explained like the field of RunSpec that it sets."""
-    default = RunSpec.model_fields[name].get_default(call_default_factory=True)
-    shown = f" [default: {default}]" if default not in (None, {}, False) else ""
-    names = flags or (f"--{name.replace('_', '-')}",)
-    return typer.Option(*names, help=_HELP[name] + shown, show_default=False, **more)
+def _plain_type(annotation: Any) -> type:
+    """bool, int or float behind `| None` and bounds; text for everything else."""
+    while rest := [kind for kind in get_args(annotation) if kind is not type(None)]:
+        annotation = rest[0]
+    return annotation if annotation in (bool, int, float) else str
 
 
 @app.command()
+@_options
 def run(
     spec: Annotated[Path | None, typer.Argument(help="YAML file with the same names; options override it.")] = None,
-    data: Annotated[str | None, _option("data")] = None,
-    split: Annotated[str | None, _option("split")] = None,
-    order: Annotated[str | None, _option("order")] = None,
-    scenario: Annotated[str | None, _option("scenario")] = None,
-    shots: Annotated[int | None, _option("shots")] = None,
-    imbalance: Annotated[float | None, _option("imbalance")] = None,
-    seed: Annotated[int | None, _option("seed")] = None,
-    backbone: Annotated[str | None, _option("backbone")] = None,
-    weights: Annotated[str | None, _option("weights")] = None,
-    image_size: Annotated[int | None, _option("image_size")] = None,
-    transform: Annotated[str | None, _option("transform")] = None,
-    learner: Annotated[str | None, _option("learner")] = None,
-    settings: Annotated[list[str] | None, _option("params", "--set", metavar="KEY=VALUE")] = None,
-    train_per_class: Annotated[int | None, _option("train_per_class")] = None,
-    test_per_class: Annotated[int | None, _option("test_per_class")] = None,
-    precision: Annotated[str | None, _option("precision")] = None,
-    device: Annotated[str | None, _option("device")] = None,
-    probe_points: Annotated[int | None, _option("probe_points")] = None,
-    train_probe_per_class: Annotated[int | None, _option("train_probe_per_class")] = None,
-    cams: Annotated[bool | None, _option("cams", "--cams/--no-cams")] = None,
-    keep_checkpoints: Annotated[str | None, _option("keep_checkpoints")] = None,
-    out: Annotated[str | None, _option("out")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=RunSpec.model_fields["params"].description)
+    ] = None,
+    dealt: Annotated[
+        list[str] | None,
+        typer.Option("--set-scenario", metavar="KEY=VALUE", help="Parameters of the scenario: --set-scenario way=5."),
+    ] = None,
     log: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    **given: Any,
 ) -> None:
     """Learn a stream of tasks and write a run folder."""
-    given = {name: value for name, value in locals().items() if name in RunSpec.model_fields and value is not None}
-    base = RunSpec.read(spec).model_dump() if spec is not None else {}
+    given = {name: value for name, value in given.items() if value is not None}
+    base = RunSpec.read(spec).flat() if spec is not None else {}
     params = {**base.get("params", {}), **dict(parse_setting(text) for text in settings or [])}
-    if given.get("scenario", base.get("scenario")) != base.get("scenario"):
-        base = {
-            name: value for name, value in base.items() if name not in ("split", "order", "shots")
-        }  # of another one
     if "learner" in given and given["learner"] != base.get("learner", given["learner"]):
         params = dict(parse_setting(text) for text in settings or [])  # of another learner, so not those of the file
-    request = RunSpec.of({**base, **given, "params": params})
+    request = RunSpec.of({**_dealt(base, given, dealt or []), "params": params})
     must_be_free(request.folder())
     ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
     try:
@@ -93,6 +99,19 @@ def run(
             _follow(lab, log)
     finally:
         ours.withdraw()  # of a request that was refused; a run that began has taken it over
+
+
+def _dealt(base: dict[str, Any], given: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """What a file says with what the options say over it; another scenario takes nothing of the file's with it."""
+    now = base.get("scenario", {"name": "class-incremental"})
+    name, changed = given.get("scenario", now["name"]), dict(parse_setting(text) for text in settings)
+    if name != now["name"]:
+        base = {key: value for key, value in base.items() if key not in ("split", "order")}
+        now = {}
+    if not changed and len(now) < 2:
+        return {**base, **given, "scenario": name}  # as it stands, so that former spellings are understood
+    old = {key: given.pop(key) for key in ("shots", "imbalance") if key in given}
+    return {**base, **given, "scenario": {**now, "name": name, **old, **changed}}
 
 
 @app.command()
@@ -244,6 +263,17 @@ def list_data() -> None:
 
     for name in sources:
         typer.echo(f"{name:<14} {_first_line(sources[name])}")
+
+
+@lists.command("scenarios")
+def list_scenarios() -> None:
+    """How images are dealt out as tasks, with the parameters that --set-scenario takes."""
+    from cillab.protocol import scenarios  # noqa: PLC0415
+
+    for name in scenarios:
+        typer.echo(f"{name:<18} {_first_line(scenarios[name])}")
+        for field, info in scenarios[name].model_fields.items():
+            typer.echo(f"{'':<20} {field} = {info.default}: {' '.join((info.description or '').split())}")
 
 
 @lists.command("backbones")

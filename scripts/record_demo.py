@@ -15,18 +15,16 @@ from rich.console import Console
 from cillab.demo import HERE
 from cillab.lab import Lab, RunSpec
 from cillab.lab.slim import slim
+from cillab.protocol.specs import BackboneSpec
 from cillab.screen import follow, result_lines
 
 LIMIT_BYTES = 6_000_000
 SPECS = {
     name: RunSpec(
-        data="shields",
-        split="B0-Inc10",
-        backbone="bundled:clip" if name == "dmc-ot" else "bundled:vit",
+        backbone=BackboneSpec(name="bundled:clip" if name == "dmc-ot" else "bundled:vit", precision="fp32"),
         learner=name,
         cams=True,
         probe_points=200,
-        precision="fp32",
         params=params,
     )
     for name, params in (

@@ -10,7 +10,7 @@ import streamlit as st
 from app.ui import charts, html, state, theme, ways
 from app.ui.store import Entry, Opened, entries, opened, runs_folder
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
-from cillab.runs.schema import PROTOCOL_KEY
+from cillab.protocol import protocol_key
 from cillab.runs.seeds import Group, compare, difference_sentence, over_seeds, shared, stated
 from cillab.runs.table import RANKED_BY, ranking, table
 
@@ -21,7 +21,6 @@ NUMBERS = {
     "seconds": "Seconds",
 }
 _MOST = 8  # curves in one figure
-_SHOWN = ("data", "split", "order", "seed", "backbone", "transform", "scenario", "shots", "imbalance", "exemplars")
 ALL = "all"
 
 
@@ -88,7 +87,7 @@ def leaderboard(kept: Sequence[dict[str, Any]], by: str) -> None:
     damaged = groups.pop("", [])
     if len(groups) > 1:
         first = [rows[0] for rows in groups.values()]
-        differing = [name for name in PROTOCOL_KEY if len({repr(row[name]) for row in first}) > 1]
+        differing = [name for name in protocol_key() if len({repr(row[name]) for row in first}) > 1]
         html.note(
             f"There are {len(groups)} protocols here. Numbers of different protocols are never ranked together: they "
             f"differ in {', '.join(name.replace('_', ' ') for name in differing)}."
@@ -113,7 +112,7 @@ def _before(one: dict[str, Any], other: dict[str, Any], by: str) -> bool:
 
 
 def _protocol(row: dict[str, Any]) -> str:
-    cells = [(name.replace("_", " "), row[name]) for name in _SHOWN]
+    cells = [(name.replace("_", " "), row[name]) for name in protocol_key() if not name.endswith("_digest")]
     return "".join(
         f"<span><b>{html.safe(name)}</b>{html.safe('no' if value is False else value)}</span>"
         for name, value in cells

@@ -13,7 +13,7 @@ from cillab.lab import queue
 from cillab.lab.spec import RunSpec
 
 _FIRST = ("learner", "data", "backbone", "split", "seed", "train_per_class", "test_per_class")  # drawn by hand, on top
-_NOT_HERE = {*_FIRST, "params", "out", "weights"}
+_NOT_HERE = {*_FIRST, "scenario", "params", "out", "weights"}
 _ACROSS = 4
 _NEEDS = {
     "clip": "a CLIP backbone",
@@ -41,11 +41,16 @@ def show(known: Mapping[str, Any]) -> Request:
     for column, name in zip(columns, ("split", "seed", "train_per_class", "test_per_class"), strict=True):
         with column:
             values[name] = fields.field(name, properties[name], f"spec-{name}")
+    values["scenario"] = _scenario(known["scenarios"])
+    if not known["scenarios"][values["scenario"]["name"]]["takes_split"]:
+        del values["split"]  # it says itself which classes form a task
     params, wrong = _hyper_parameters(learner, method)
     with st.expander("More about the run", icon=":material/tune:"):
         more = [name for name in properties if name not in _NOT_HERE]
         values |= _grid({name: properties[name] for name in more}, "spec")
-    name = _name(learner, data, values["split"], values["seed"])
+    if values["order"] == properties["order"]["default"]:
+        del values["order"]  # then it is the scenario's own
+    name = _name(learner, data, values.get("split", values["scenario"]["name"]), values["seed"])
     return _request(known, name, values, params, wrong)
 
 
@@ -82,6 +87,21 @@ def _what(known: Mapping[str, Any]) -> tuple[str, str, str]:
         forms = known["backbones"]
         _what_it_is(forms.get(backbone) or next((t for n, t in forms.items() if n.startswith(form)), ""))
     return learner, str(data or ""), str(backbone or "")
+
+
+def _scenario(known: Mapping[str, Any]) -> dict[str, Any]:
+    """How images are dealt out, with those of its parameters that differ from their defaults."""
+    names = list(known)
+    left, right = st.columns([1, 3], gap="medium")
+    with left:
+        name = st.selectbox("Scenario", names, index=names.index("class-incremental"), key="spec-scenario",
+                            help="How images are dealt out as tasks.", **state.bound())  # fmt: skip
+        _what_it_is(known[name]["summary"])
+    properties = known[name]["params"].get("properties", {})
+    with right:
+        values = _grid(properties, f"scenario-{name}") if properties else {}
+    changed = {n: v for n, v in values.items() if fields.differs(v, properties[n].get("default"))}
+    return {"name": name, **changed}
 
 
 def _what_it_is(*lines: str) -> None:
@@ -147,7 +167,7 @@ def _request(
         spec = RunSpec.of({**given, "params": params, "out": str(runs_folder() / name)})
     except CillabError as error:
         return Request(name, None, one_line(error))
-    refusal = known["refusals"].get(spec.learner, {}).get(spec.backbone, "")
+    refusal = known["refusals"].get(spec.learner, {}).get(spec.backbone.name, "")
     if wrong or refusal:
         return Request(name, None, wrong or refusal)
     return Request(name, spec)

@@ -127,11 +127,13 @@ def _check_name(record: type[BaseModel], name: str, owner: str) -> None:
         raise InvalidRequestError(f"{owner} has no parameter {name!r}. Valid: {', '.join(valid) or '(none)'}.{suffix}")
 
 
-def complaint(error: ValidationError) -> str:
-    """Pydantic's findings in one line: `epochs = 0: Input should be greater than 0`."""
+def complaint(error: ValidationError, within: tuple[str, ...] = ()) -> str:
+    """Pydantic's findings in one line: `epochs = 0: Input should be greater than 0`; names in `within` are left out."""
     parts = []
     for finding in error.errors(include_url=False):
-        where = ".".join(str(step) for step in finding["loc"]) or "request"
+        steps = finding["loc"]
+        where = ".".join(str(step) for step in (steps[1:] if steps[:1] in [(w,) for w in within] else steps))
+        where = where or "request"
         parts.append(f"{where} = {finding.get('input')!r}: {finding['msg']}")
     return "; ".join(parts) + "."
 

@@ -6,11 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
-from cillab.core.scenario import THIRDS, thirds_of
 from cillab.figures.palette import ACCENT, MUTED, SECOND, THIRD, Theme, style
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, percent, plural
+from cillab.protocol.rarity import THIRDS, falling, thirds_of
 from cillab.runs import Run
 
 _COLOURS = {"head": ACCENT, "medium": THIRD, "tail": SECOND}
@@ -41,7 +41,7 @@ def read_rarity(run: Run, step: str | int | None = None) -> Rarity:
     """
     steps = [s for s in run.steps if "train_images" in run.snapshot(s)]
     whole = [s for s in steps if (np.asarray(run.snapshot(s)["train_images"]) > 0).all()]
-    if run.protocol.imbalance == 1 or not whole:
+    if not run.protocol.scenario.falls or not whole:
         raise Nothing
     shot = run.snapshot(whole[-1] if step is None else run.resolve(step))
     if "train_images" not in shot:
@@ -50,15 +50,17 @@ def read_rarity(run: Run, step: str | int | None = None) -> Rarity:
     thirds = thirds_of(_trained(run))
     confusion = np.asarray(shot["confusion"], np.float64)
     accuracy = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
-    rows = [row for row in np.argsort(seen, kind="stable").tolist() if images[row] > 0]
+    rows = [row for row in np.lexsort((seen, -images)).tolist() if images[row] > 0]
     labels = class_labels(run, seen[rows].tolist())
     return Rarity(shot.id, accuracy[rows], images[rows], tuple(thirds[int(c)] for c in seen[rows]), tuple(labels))
 
 
 def _trained(run: Run) -> tuple[int, ...]:
-    """Classes of the whole stream that come with images: in base-to-new those of the first task alone."""
-    tasks = run.info.tasks[:1] if run.protocol.scenario == "base-to-new" else run.info.tasks
-    return tuple(c for task in tasks for c in task)
+    """Classes of the whole stream that come with images, most first; by label in runs that did not count them."""
+    if run.info.train_images:
+        return falling(run.info.train_images)
+    tasks = run.info.tasks[:1] if run.protocol.scenario.names_only else run.info.tasks
+    return tuple(sorted(c for task in tasks for c in task))
 
 
 def draw_head_medium_tail(data: Rarity, theme: Theme = "light") -> Picture:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cillab.core.errors import IncompatibleError, one_line
 from cillab.lab.spec import RunSpec
+from cillab.protocol.scenario import Scenario, scenarios
 
 FORMAT = "1.0"
 
@@ -27,7 +28,8 @@ def catalogue() -> dict[str, Any]:
     return {
         "format_version": FORMAT,
         "cillab_version": cillab.__version__,
-        "spec": RunSpec.model_json_schema(),
+        "spec": RunSpec.schema_of_settings(),
+        "scenarios": {name: _scenario(scenarios[name]) for name in scenarios},
         "learners": {name: _learner(learners[name]) for name in learners},
         "data": {name: cleandoc(sources[name].__doc__ or "").split("\n")[0] for name in sources},
         "backbones": dict(LISTING),
@@ -48,6 +50,17 @@ def _learner(method: Any) -> dict[str, Any]:
         "shows": sorted(can.shows),
         "text": cleandoc(method.__doc__ or ""),
         "params": method.Params.model_json_schema(),
+    }
+
+
+def _scenario(kind: type[Scenario]) -> dict[str, Any]:
+    return {
+        "summary": cleandoc(kind.__doc__ or "").split("\n")[0],
+        "text": cleandoc(kind.__doc__ or ""),
+        "params": kind.model_json_schema(mode="validation"),
+        "split": kind.split,
+        "takes_split": kind.takes_split,
+        "order": kind.order,
     }
 
 

@@ -69,7 +69,7 @@ class Lab:
             RunError: the folder is not empty. InvalidRequestError: an option that RunSpec does not have.
         """
         must_be_free(Path(out))
-        check_scenario(stream.scenario.name, type(learner))
+        check_scenario(stream.scenario, type(learner))
         given = spec if spec is not None else spec_of(stream, learner)
         self._prepare(given.with_(**options, out=str(out)), stream, learner)
 

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cillab.core.pixels import Preprocessing
-from cillab.core.scenario import THIRDS
 from cillab.explain.overlap import as_seen, energy_inside, pointing_game
 from cillab.geometry.accuracy import harmonic
 from cillab.geometry.collapse import Collapse
@@ -19,6 +18,7 @@ from cillab.geometry.moments import Moments
 from cillab.geometry.nc3 import nearest_mean
 from cillab.geometry.predictions import calibration_by_age, task_decomposition
 from cillab.geometry.retention import Probe, ridge_probe
+from cillab.protocol.rarity import THIRDS
 
 Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
 Found = tuple[dict[str, np.ndarray], dict[str, float]]

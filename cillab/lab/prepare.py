@@ -3,12 +3,9 @@
 import platform
 import subprocess
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import cillab
 from cillab.core.contract import Backbone, Learner
@@ -16,9 +13,12 @@ from cillab.core.errors import IncompatibleError, InvalidRequestError
 from cillab.core.params import build
 from cillab.core.places import feature_dir
 from cillab.lab.spec import RunSpec
-from cillab.runs import Abilities, Protocol, RunInfo
-from cillab.streams.sources import SPLITS
-from cillab.streams.stream import Stream, make_stream
+from cillab.protocol.facts import Made
+from cillab.protocol.row import stated
+from cillab.protocol.scenario import Scenario
+from cillab.protocol.specs import BackboneSpec, order_text
+from cillab.runs import Abilities, RunInfo
+from cillab.streams.stream import Stream, stream_of
 
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "safetensors", "pydantic")
 
@@ -44,31 +44,22 @@ def prepare(spec: RunSpec) -> Ready:
 
     method = learners[spec.learner]
     build(method.Params, spec.params, f"Learner {spec.learner!r}")
-    card = describe(spec.backbone)
+    asked = spec.backbone
+    card = describe(asked.name)
     check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
-    check_scenario(spec.scenario, method)
-    if spec.weights is not None and not Path(spec.weights).is_file():
-        raise InvalidRequestError(f"weights = {spec.weights!r}: there is no such file.")
-    stream = make_stream(
-        spec.data,
-        split=spec.split,
-        order=spec.order,
-        seed=spec.seed,
-        scenario=spec.scenario,
-        shots=spec.shots,
-        imbalance=spec.imbalance,
-        train_per_class=spec.train_per_class,
-        test_per_class=spec.test_per_class,
-    )
+    check_scenario(spec.stream.scenario, method)
+    if asked.weights is not None and not Path(asked.weights).is_file():
+        raise InvalidRequestError(f"weights = {asked.weights!r}: there is no such file.")
+    stream = stream_of(spec.stream)
     check_names(method.capabilities.needs, spec.learner, stream)
-    check_room(spec.backbone, method, len(stream.order))
+    check_room(asked.name, method, len(stream.order))
     backbone = make_backbone(
-        spec.backbone,
-        weights=spec.weights,
-        image_size=spec.image_size,
-        transform=spec.transform,
-        precision=spec.precision,
-        device=spec.device,
+        asked.name,
+        weights=asked.weights,
+        image_size=asked.image_size,
+        transform=asked.transform,
+        precision=asked.precision,
+        device=asked.device,
         cache=feature_dir(),
     )
     learner = make_learner_of(spec, backbone)
@@ -79,7 +70,7 @@ def make_learner_of(spec: RunSpec, backbone: Backbone) -> Learner[Any]:
     """The learner that a spec names, on a backbone that is there already."""
     from cillab.learners import make_learner  # noqa: PLC0415
 
-    return make_learner(spec.learner, backbone, seed=spec.seed, **spec.params)
+    return make_learner(spec.learner, backbone, seed=spec.stream.seed, **spec.params)
 
 
 def resolved(spec: RunSpec, learner: Learner[Any]) -> RunSpec:
@@ -87,7 +78,7 @@ def resolved(spec: RunSpec, learner: Learner[Any]) -> RunSpec:
     return spec.with_(params=learner.params.model_dump(mode="json"))
 
 
-def check_scenario(scenario: str, method: type[Learner[Any]]) -> None:
+def check_scenario(scenario: Scenario, method: type[Learner[Any]]) -> None:
     """Refuse a learner that cannot take classes by name alone where the scenario brings such classes.
 
     Raises:
@@ -95,11 +86,11 @@ def check_scenario(scenario: str, method: type[Learner[Any]]) -> None:
     """
     from cillab.core.registry import learners  # noqa: PLC0415 - as filled by whoever made `method`
 
-    if scenario != "base-to-new" or method.capabilities.learns_names:
+    if not scenario.names_only or method.capabilities.learns_names:
         return
     able = ", ".join(name for name in learners if learners[name].capabilities.learns_names) or "(none)"
     raise IncompatibleError(
-        f"Learner {method.name!r} needs images of every class; in base-to-new the new classes come by name alone. "
+        f"Learner {method.name!r} needs images of every class; in {scenario.name} the new classes come by name alone. "
         f"Learners that can: {able}."
     )
 
@@ -146,62 +137,31 @@ def backbone_of(learner: Learner[Any]) -> Backbone:
 
 def spec_of(stream: Stream, learner: Learner[Any]) -> RunSpec:
     """The request that would make these objects, for runs that were put together in Python."""
-    backbone = backbone_of(learner)
+    backbone, asked = backbone_of(learner), stream.spec
     pre = backbone.preprocessing
-    return RunSpec(
-        data=stream.source.name,
-        split=stream.split,
-        order=stream.order_rule if stream.order_rule in ("pilot", "natural") else list(stream.order),  # type: ignore[arg-type]
-        seed=stream.seed,
-        scenario=stream.scenario.name,  # type: ignore[arg-type]
-        shots=stream.scenario.shots,
-        imbalance=stream.scenario.imbalance,
-        train_per_class=stream.per_class["train"],
-        test_per_class=stream.per_class["test"],
-        backbone=backbone.tag,
+    if asked.order not in ("pilot", "natural"):  # of a slice only its own classes
+        asked = asked.model_copy(update={"order": order_text(stream.order, stream.order)})
+    worn = BackboneSpec(
+        name=backbone.tag,
         image_size=pre.size,
         transform=pre.preset,
-        learner=learner.name,
-        params=learner.params.model_dump(mode="json"),
         precision=backbone.precision,
         device=str(backbone.device),
     )
+    params = learner.params.model_dump(mode="json")
+    return RunSpec(stream=asked, backbone=worn, learner=learner.name, params=params)
 
 
 def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
     """run.json: what is run, on what, by which code."""
     backbone, can = backbone_of(learner), learner.capabilities
-    protocol = Protocol(
-        data=spec.data,
-        data_digest=data_digest(stream),
-        split=spec.split,
-        split_digest=stream.digest,
-        order=spec.order,
-        seed=spec.seed,
-        scenario=spec.scenario,
-        shots=spec.shots,
-        imbalance=spec.imbalance,
-        train_per_class=spec.train_per_class,
-        test_per_class=spec.test_per_class,
-        backbone=spec.backbone,
-        weights_digest=backbone.digest(),
-        transform=backbone.preprocessing.preset,
-        image_size=backbone.preprocessing.size,
-        learner=spec.learner,
-        params=spec.params,
-        params_digest=RunSpec(learner=spec.learner, params=spec.params).digest(),
-        spec_digest=spec.digest(),
-        exemplars=can.exemplars,
-        class_names="class-names" in can.needs,
-        precision=backbone.precision,
-        device=str(backbone.device),
-        evidence="own run",
-    )
+    protocol = stated(Made(spec, stream, learner, backbone))
     return RunInfo(
         cillab_version=cillab.__version__,
-        spec=spec.model_dump(mode="json"),
+        spec=spec.flat(),
         tasks=[list(classes) for classes in stream.classes],
         class_names={c: str(stream.class_names[c]) for c in stream.order},
+        train_images=stream.train_images,
         capabilities=Abilities(
             summary=can.summary,
             paper=can.paper,
@@ -215,15 +175,6 @@ def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
         device=device_name(backbone),
         precision=backbone.precision,
     )
-
-
-def data_digest(stream: Stream) -> str:
-    """Hash of the images' stored bytes, whatever the order of the classes and the split into tasks."""
-    digest = sha256()
-    for split in SPLITS:
-        rows = np.concatenate([plan.train if split == "train" else plan.test for plan in stream.plans])
-        digest.update(stream.source.digest(split, np.sort(rows)).encode())
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -199,7 +199,7 @@ class Probe:
 
     def _of_scenario(self, tests: list[Taken], seen: tuple[int, ...], tasks: Mapping[int, int]) -> dict[str, float]:
         """Accuracy by rarity where the number of images falls; base and new classes where the new come by name."""
-        halves = self.stream.scenario.names_only_at_the_end
+        halves = self.stream.scenario.names_only
         found = measures.base_and_new(tests, seen, tasks) if halves else {}
         return {**found, **measures.by_rarity(tests, seen, self.stream.thirds, tasks if halves else None)}
 

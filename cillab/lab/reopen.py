@@ -43,10 +43,10 @@ def reopen(path: str | Path, task: int = -1, *, device: str | None = None) -> Re
     spec = RunSpec.of(run.spec, owner=f"{path}/run.json")
     ready = prepare(spec if device is None else spec.with_(device=device))
     if ready.backbone.digest() != run.protocol.weights_digest:
-        raise RunError(f"{spec.backbone} has other weights here than when {run.path} was made.")
+        raise RunError(f"{spec.backbone.name} has other weights here than when {run.path} was made.")
     checkpoints.load(run.checkpoints[wanted], ready.learner, whole=False)
     stream = ready.stream.on(ready.backbone)
     points = Probe(stream, spec.probe_points, spec.train_probe_per_class).points
     if [str(i) for i in points.ids] != [str(i) for i in run.probe.ids]:
-        raise RunError(f"{spec.data} holds other images here than when {run.path} was made.")
+        raise RunError(f"{spec.stream.data} holds other images here than when {run.path} was made.")
     return Reopened(wanted, ready.learner, ready.backbone, stream, points)

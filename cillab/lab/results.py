@@ -69,7 +69,7 @@ def _values(plan: Plan, name: str) -> Values:
         run = Run(spec.folder())
         number = float(run.metrics().over(name, run.steps)[-1]) if "/" in name else getattr(run.result, name, None)
         if number is not None and math.isfinite(number):
-            found[row][spec.seed] = number
+            found[row][spec.stream.seed] = number
     return found
 
 
@@ -95,10 +95,12 @@ def _difference(table: Values, row: str, first: str) -> str:
 def _protocol(plan: Plan) -> list[str]:
     """What the runs share, and how the first one was made."""
     spec = plan.rows[0][1]
-    said = [f"data `{spec.data}`", f"split `{spec.split}`", f"backbone `{spec.backbone}`"]
-    said += [f"{spec.image_size} px"] if spec.image_size else []
-    said += [f"{spec.train_per_class} training images a class"] if spec.train_per_class else []
-    said += [f"{spec.test_per_class} test images a class"] if spec.test_per_class else []
+    stream, backbone = spec.stream, spec.backbone
+    said = [f"data `{stream.data}`", f"split `{stream.split}`", f"backbone `{backbone.name}`"]
+    said += [f"scenario `{stream.scenario.text}`"] if stream.scenario.text != "class-incremental" else []
+    said += [f"{backbone.image_size} px"] if backbone.image_size else []
+    said += [f"{stream.train_per_class} training images a class"] if stream.train_per_class else []
+    said += [f"{stream.test_per_class} test images a class"] if stream.test_per_class else []
     for _, other in plan.rows:
         path = other.folder() / "result.json"
         if path.is_file():

@@ -8,67 +8,47 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
-from cillab.core.errors import InvalidRequestError
-from cillab.core.params import build
-from cillab.core.scenario import DEFAULTS, Scenario, ScenarioName
+from cillab.core.errors import InvalidRequestError, nearest
+from cillab.core.params import complaint
+from cillab.protocol.scenario import former, make_scenario
+from cillab.protocol.specs import PARTS, BackboneSpec, StreamSpec, flat_fields, flat_name
 
-Transform = Literal["tag", "whole", "pilot_compat"]
-Precision = Literal["auto", "fp32", "bf16"]
 Keep = Literal["all", "last", "none"]
 
 # Settings that decide where a run goes and what is kept of it, but none of its numbers.
 _NOT_IN_DIGEST = {"out", "cams", "keep_checkpoints"}
-
-# Settings that came later: at their defaults they are left out of the digest, so that older runs keep theirs.
-_LATER = {"scenario", "shots", "imbalance"}
-
-
-def _joined(value: Any) -> Any:
-    """A list of class ids as the text that the command line takes: `[3, 1, 2]` -> `3,1,2`."""
-    return ",".join(str(item) for item in value) if isinstance(value, list | tuple) else value
+_FORMER = ("shots", "imbalance")  # of older files; today parameters of a scenario
+_WHERE = flat_fields()
 
 
 class RunSpec(BaseModel):
-    """One run: a learner on a backbone over a stream, and how closely it is watched."""
+    """One run: a learner on a backbone over a stream, and how closely it is watched.
+
+    `stream` and `backbone` are records. Everywhere outside Python their fields are flat: `RunSpec.of({"data": "digits",
+    "backbone": "bundled:clip"})`, `--data digits`, `data: digits`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
-    data: str = "shields"
-    """Data set: shields, digits, cifar100, folder:DIR, parquet:DIR or hf:NAME."""
-    split: str = "B0-Inc10"
-    """Classes per task: B-m Inc-n = m classes first (n, if m is 0), then n at a time; all = one task."""
-    scenario: ScenarioName = "class-incremental"
-    """class-incremental, few-shot (all classes in one task) or base-to-new (half of them, then the rest by name)."""
-    shots: int | None = None
-    """Training images of the first class, drawn by the seed; all if not given, 16 in few-shot and base-to-new."""
-    imbalance: float = 1.0
-    """Long tail: images of the last class, in label order, over those of the first; 1 = balanced."""
-    order: Annotated[str, BeforeValidator(_joined)] = "pilot"
-    """Class order: pilot (RandomState(seed).permutation), natural, or label ids such as 3,1,2."""
-    seed: int = 1993
-    """Decides the class order and every random draw of the run."""
-    train_per_class: PositiveInt | None = None
-    """Take the first N training images of each class; all of them if not given."""
-    test_per_class: PositiveInt | None = None
-    """Take the first N test images of each class; all of them if not given."""
-    backbone: str = "bundled:vit"
-    """Frozen model: bundled:vit, bundled:clip, timm:MODEL.TAG or openclip:MODEL/TAG."""
-    weights: str | None = None
-    """Local safetensors file to use instead of a download."""
-    image_size: PositiveInt | None = None
-    """Side of the backbone's input in pixels; what its weights were made for if not given."""
-    transform: Transform = "tag"
-    """Evaluation transform: tag (as the weights state), whole (no crop), pilot_compat (crop 224/256, [0, 1])."""
+    stream: StreamSpec = Field(default_factory=StreamSpec)
+    """What comes, task by task."""
+    backbone: BackboneSpec = Field(default_factory=BackboneSpec)
+    """What looks at it."""
     learner: str = "simplecil"
     """The method; `cillab list learners` names them."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Hyper-parameters of the learner that differ from its defaults."""
-    precision: Precision = "auto"
-    """Arithmetic of the backbone: bf16 where the hardware has it (auto), or as named."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
     probe_points: Annotated[int, Field(ge=1, le=2000)] = 500
     """Test images that are followed through the whole run, the same number of each class."""
     train_probe_per_class: Annotated[int, Field(ge=1)] = 20
@@ -83,19 +63,28 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_the_scenario(cls, values: Any) -> Any:
-        """Split, order and shots that the scenario implies, where they were not given."""
-        if not isinstance(values, dict):
+    def _parted(cls, values: Any) -> Any:
+        """Flat names into the records that they belong to."""
+        if not isinstance(values, Mapping):
             return values
-        shots = values.get("shots")
-        try:
-            shots, imbalance = None if shots is None else int(shots), float(values.get("imbalance", 1.0))
-        except (TypeError, ValueError):
-            return values  # the fields' own types complain
-        scenario = Scenario.of(str(values.get("scenario", "class-incremental")), shots, imbalance)
-        split, order, _ = DEFAULTS[scenario.name]
-        given = {"split": split, "order": order, **values}
-        return {**given, "split": scenario.split(given["split"]), "shots": scenario.shots}
+        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        whole: dict[str, Any] = {}
+        for name, value in former(values).items():
+            if isinstance(value, BaseModel) and name in PARTS:
+                whole[name] = value
+            elif isinstance(value, Mapping) and name in PARTS:
+                parts[name].update(value)
+            elif name in _WHERE:
+                part, field = _WHERE[name]
+                parts[part][field] = value
+            else:
+                whole[name] = value
+        return {**{part: given for part, given in parts.items() if given}, **whole}
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @classmethod
     def of(cls, values: Mapping[str, Any], owner: str = "run") -> "RunSpec":
@@ -104,7 +93,52 @@ class RunSpec(BaseModel):
         Raises:
             InvalidRequestError: an unknown name (with the nearest one) or a value that is not valid.
         """
-        return build(cls, values, owner)
+        known = [*cls.settings(), *PARTS]
+        for name in values:
+            if name not in known and name not in _FORMER:
+                hint = nearest(name, known)
+                suffix = f" Did you mean {hint!r}?" if hint else ""
+                raise InvalidRequestError(f"{owner} has no parameter {name!r}. Valid: {', '.join(known)}.{suffix}")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InvalidRequestError(f"{owner}: {complaint(error, within=tuple(PARTS))}") from error
+
+    @classmethod
+    def settings(cls) -> dict[str, FieldInfo]:
+        """Everything that can be asked for, by flat name: what options and forms are made from."""
+        found: dict[str, FieldInfo] = {}
+        for name, info in cls.model_fields.items():
+            if name in PARTS:
+                inner = PARTS[name].model_fields
+                found |= {flat_name(name, field): inner[field] for field in inner}
+            else:
+                found[name] = info
+        return found
+
+    @classmethod
+    def schema_of_settings(cls) -> dict[str, Any]:
+        """JSON schema of `settings`: flat, as a form draws it."""
+        own = cls.model_json_schema()["properties"]
+        inner = {part: kind.model_json_schema()["properties"] for part, kind in PARTS.items()}
+        found: dict[str, Any] = {}
+        for name in cls.settings():
+            part, field = _WHERE.get(name, ("", name))
+            found[name] = inner[part][field] if part else own[name]
+        return {"title": "RunSpec", "type": "object", "properties": found}
+
+    @model_serializer(mode="plain")
+    def flat(self) -> dict[str, Any]:
+        """Every setting by flat name, as plain JSON: what stands in run.json and spec.yaml."""
+        found: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, BaseModel):
+                inner = value.model_dump(mode="json")
+                found |= {flat_name(name, field): inner[field] for field in inner}
+            else:
+                found[name] = value
+        return found
 
     @classmethod
     def read(cls, path: str | Path) -> "RunSpec":
@@ -119,7 +153,7 @@ class RunSpec(BaseModel):
 
     def to_yaml(self) -> str:
         """The whole spec, defaults included, so that it means the same after a default has changed."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+        return yaml.safe_dump(self.flat(), sort_keys=False, allow_unicode=True, width=110)
 
     def write(self, path: str | Path) -> None:
         """Write the YAML file that `cillab run FILE` takes."""
@@ -130,33 +164,42 @@ class RunSpec(BaseModel):
 
     def with_(self, **changes: Any) -> "RunSpec":
         """A copy with some fields changed, validated like a new one."""
-        return self.of({**self.model_dump(), **changes})
+        return self.of({**self.flat(), **changes})
 
     def digest(self) -> str:
         """Hash of every field that can change a number of the result; 16 hexadecimal digits."""
-        unsaid = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
-        decisive = self.model_dump(mode="json", exclude=_NOT_IN_DIGEST | unsaid)
+        decisive = {name: value for name, value in self.flat().items() if name not in _NOT_IN_DIGEST}
+        if self.stream.scenario == make_scenario("class-incremental"):
+            del decisive["scenario"]  # there was no other once, and runs from then keep their digest
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def params_digest(self) -> str:
+        """Hash of learner and hyper-parameters alone."""
+        return RunSpec(learner=self.learner, params=self.params).digest()
 
     def folder(self) -> Path:
         """Where the run goes: `out`, or a name made of what the run is."""
         if self.out is not None:
             return Path(self.out)
-        data = "".join(c if c.isalnum() else "-" for c in self.data).strip("-")
-        return Path("runs") / f"{self.learner}-{data}-{self.split}-{self.seed}"
+        s = self.stream
+        data = "".join(c if c.isalnum() else "-" for c in s.data).strip("-")
+        split = s.split if s.scenario.takes_split else s.scenario.name
+        return Path("runs") / f"{self.learner}-{data}-{split}-{s.seed}"
 
     def arguments(self) -> list[str]:
-        """The words after `cillab` that do this run again; options at their defaults are left out."""
-        words = ["run"]
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if name in ("params", "out") or value == field.default:
-                continue
-            option = "--" + name.replace("_", "-")
-            words += [option] if value is True else [option, str(value)]
-        for key, value in self.params.items():
-            words += ["--set", f"{key}={_written(value)}"]
+        """The words after `cillab` that do this run again; what is implied or a default is left out."""
+        scenario, words = self.stream.scenario, ["run"]
+        implied = RunSpec.of({"scenario": scenario.name}).flat() | {"scenario": "class-incremental"}
+        for name, value in (self.flat() | {"scenario": scenario.name}).items():
+            if name not in ("params", "out") and value != implied[name]:
+                option = "--" + name.replace("_", "-")
+                words += [option] if value is True else [option, str(value)]
+        usual = make_scenario(scenario.name).settings
+        changed = {key: value for key, value in scenario.settings.items() if value != usual[key]}
+        for option, values in (("--set-scenario", changed), ("--set", self.params)):
+            for key, value in values.items():
+                words += [option, f"{key}={_written(value)}"]
         return [*words, "--out", str(self.folder())]
 
     def command(self) -> str:

@@ -135,7 +135,7 @@ def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
     task = ray.remote(_done_by_process)
     # Ray hides all GPUs from a task that asks for none
     gpus = min(1, ray.cluster_resources().get("GPU", 0))
-    waiting = [task.options(num_gpus=0 if spec.device == "cpu" else gpus).remote(spec) for spec in specs]
+    waiting = [task.options(num_gpus=0 if spec.backbone.device == "cpu" else gpus).remote(spec) for spec in specs]
     while waiting:
         (ready, *_), waiting = ray.wait(waiting)
         yield ray.get(ready)
@@ -155,12 +155,15 @@ def _done_by_process(spec: RunSpec) -> Outcome:
 
 
 def _merged(values: dict[str, Any], varied: dict[str, Any]) -> dict[str, Any]:
-    """`params.epochs` reaches into the hyper-parameters, everything else is a field of the run."""
+    """`params.epochs` and `scenario.shots` reach into their record, everything else is a field of the run."""
     merged = {**values, "params": dict(values.get("params") or {})}
     for name, value in varied.items():
         owner, dot, key = name.partition(".")
         if dot and owner == "params":
             merged["params"][key] = value
+        elif dot and owner == "scenario":
+            inner = merged.get("scenario", "class-incremental")
+            merged["scenario"] = {**(inner if isinstance(inner, dict) else {"name": inner}), key: value}
         else:
             merged[name] = value
     return merged

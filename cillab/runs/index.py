@@ -10,48 +10,65 @@ from typing import Any
 import duckdb
 
 from cillab.core.errors import InvalidRequestError, RunError, one_line
+from cillab.protocol import FACTS, Protocol, Scenario, protocol_key
 from cillab.runs.run import Run, find_runs
-from cillab.runs.schema import PROTOCOL_KEY, Protocol
 
-# Name and DuckDB type. `comparable` is the digest of everything that must agree before two rows may be ranked.
-COLUMNS: dict[str, str] = {
-    "run": "VARCHAR", "state": "VARCHAR", "comparable": "VARCHAR",
-    "data": "VARCHAR", "data_digest": "VARCHAR", "split": "VARCHAR", "split_digest": "VARCHAR", "order": "VARCHAR",
-    "seed": "BIGINT", "scenario": "VARCHAR", "shots": "BIGINT", "imbalance": "DOUBLE",
-    "train_per_class": "BIGINT", "test_per_class": "BIGINT",
-    "backbone": "VARCHAR", "weights_digest": "VARCHAR", "transform": "VARCHAR", "image_size": "BIGINT",
-    "exemplars": "BOOLEAN", "task_id_at_test": "BOOLEAN", "class_names": "BOOLEAN",
-    "learner": "VARCHAR", "params": "VARCHAR", "params_digest": "VARCHAR", "precision": "VARCHAR", "device": "VARCHAR",
-    "evidence": "VARCHAR", "tasks_done": "BIGINT", "tasks": "BIGINT",
+_NOT_COLUMNS = ("spec_digest",)
+_RESULTS = {
     "a_last": "DOUBLE", "a_avg": "DOUBLE", "forgetting_chaudhry": "DOUBLE", "forgetting_pilot": "DOUBLE",
     "bwt_gem": "DOUBLE", "accuracy_head": "DOUBLE", "accuracy_medium": "DOUBLE", "accuracy_tail": "DOUBLE",
     "accuracy_base": "DOUBLE", "accuracy_new": "DOUBLE", "harmonic": "DOUBLE",
     "seconds": "DOUBLE", "images_per_second": "DOUBLE", "peak_memory_bytes": "BIGINT",
     "stored_floats": "BIGINT", "trainable_parameters": "BIGINT", "passes_per_test_image": "DOUBLE",
-    "created": "VARCHAR", "path": "VARCHAR", "problem": "VARCHAR",
 }  # fmt: skip
+
+
+def columns() -> dict[str, str]:
+    """Name and DuckDB type of every column; the facts of the protocol have one each.
+
+    `comparable` is the digest of everything that must agree before two rows may be ranked; `drawn` says that the seed
+    decides which images are used.
+    """
+    facts = {name: fact.column for name, fact in FACTS.items() if name not in _NOT_COLUMNS}
+    return {
+        "run": "VARCHAR", "state": "VARCHAR", "comparable": "VARCHAR", **facts, "drawn": "BOOLEAN",
+        "tasks_done": "BIGINT", "tasks": "BIGINT", **_RESULTS,
+        "created": "VARCHAR", "path": "VARCHAR", "problem": "VARCHAR",
+    }  # fmt: skip
 
 
 def comparable_key(protocol: Protocol) -> str:
     """Short digest of the part of a protocol on which two rows must agree to be ranked."""
-    text = json.dumps([getattr(protocol, name) for name in PROTOCOL_KEY])
+    text = json.dumps([stated_as(getattr(protocol, name)) for name in protocol_key()])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def stated_as(value: Any) -> Any:
+    """How a fact stands in a table: a scenario in words, a mapping as JSON, everything else as it is."""
+    if isinstance(value, Scenario):
+        return value.text
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
+def unsaid(name: str, value: Any) -> bool:
+    """Is this what a fact is read as where nobody states it, so that a caption can leave it out?"""
+    return value is None or value is False or value == stated_as(FACTS[name].unsaid)
 
 
 def describe(path: Path) -> dict[str, Any]:
     """The row of one run folder. A damaged one is a row too, with what is wrong with it."""
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row: dict[str, Any] = dict.fromkeys(columns())
     row |= {"run": path.resolve().name, "path": str(path), "state": "damaged"}
     try:
         run = Run(path)
         protocol = run.protocol
-        row |= {name: value for name, value in protocol.model_dump().items() if name in COLUMNS}
-        row |= {"params": json.dumps(protocol.params, sort_keys=True), "comparable": comparable_key(protocol)}
+        row |= {name: stated_as(getattr(protocol, name)) for name in FACTS if name in row}
+        row |= {"comparable": comparable_key(protocol), "drawn": protocol.scenario.draws}
         row |= {"created": run.info.created, "tasks": len(run.info.tasks), "tasks_done": len(run.task_steps)}
         row["state"] = run.liveness()
         if result := run.result:
             numbers = result.model_dump()
-            row |= {name: numbers[name] for name in COLUMNS if name in numbers and name not in ("seconds", "params")}
+            row |= {name: numbers[name] for name in _RESULTS if name in numbers and name != "seconds"}
             row["seconds"] = result.seconds.get("total", math.fsum(result.seconds.values()))
     except RunError as error:
         row |= {"state": "damaged", "problem": one_line(error)}
@@ -68,11 +85,12 @@ class Index:
             raise RunError(f"{', '.join(missing)} is no folder.")
         self.paths = sorted({path for root in roots for path in find_runs(root)})
         self._database = duckdb.connect(":memory:")
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
-        self._database.execute(f"CREATE TABLE runs ({columns})")
+        known = columns()
+        declared = ", ".join(f'"{name}" {kind}' for name, kind in known.items())
+        self._database.execute(f"CREATE TABLE runs ({declared})")
         rows = [list(describe(path).values()) for path in self.paths]
         if rows:
-            self._database.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * len(COLUMNS))})", rows)
+            self._database.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * len(known))})", rows)
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query over `runs`.

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cillab.core.internals import SHARED
+from cillab.protocol import Protocol
 
 SCHEMA_VERSION = "1.0"
 
@@ -126,44 +127,6 @@ class Abilities(Record):
         return sorted(value) if isinstance(value, set | frozenset | tuple) else value
 
 
-class Protocol(Record):
-    """The row without which a number means nothing. `None` = not stated."""
-
-    data: str = ""
-    data_digest: str | None = None
-    split: str = ""
-    split_digest: str | None = None
-    order: str = ""
-    seed: int | None = None
-    scenario: str = "class-incremental"  # or few-shot, base-to-new; runs from before there was a choice say nothing
-    shots: int | None = None  # training images of the first class; None = all
-    imbalance: float = 1.0  # training images of the last class over those of the first
-    train_per_class: int | None = None
-    test_per_class: int | None = None
-    backbone: str = ""
-    weights_digest: str | None = None
-    transform: str = ""
-    image_size: int | None = None
-    learner: str = ""
-    params: dict[str, Any] = Field(default_factory=dict)
-    params_digest: str | None = None
-    spec_digest: str | None = None
-    exemplars: bool | None = None
-    task_id_at_test: bool = False
-    class_names: bool | None = None
-    precision: str = ""
-    device: str = ""
-    evidence: str = "own run"
-
-
-# Two results may stand in one ranking only when all of these agree; the learner and its parameters are what competes.
-PROTOCOL_KEY: tuple[str, ...] = (
-    "data", "data_digest", "split", "split_digest", "order", "seed", "scenario", "shots", "imbalance",
-    "train_per_class", "test_per_class",
-    "backbone", "weights_digest", "transform", "image_size", "exemplars", "task_id_at_test",
-)  # fmt: skip
-
-
 class RunInfo(Record):
     """run.json: what was run. Written once, before anything is learnt."""
 
@@ -173,6 +136,7 @@ class RunInfo(Record):
     tasks: list[list[int]]  # class ids of each task, in the order of the stream
     class_order: list[int] = Field(default_factory=list)  # the tasks, one after the other
     class_names: dict[int, str] = Field(default_factory=dict)
+    train_images: dict[int, int] = Field(default_factory=dict)  # of each class, over the whole stream; empty = unknown
     capabilities: Abilities = Field(default_factory=Abilities)
     protocol: Protocol = Field(default_factory=Protocol)
     versions: dict[str, str] = Field(default_factory=dict)  # packages, and the commit of the code if known

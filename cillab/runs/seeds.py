@@ -6,13 +6,13 @@ from typing import Any
 
 from cillab.core.errors import InvalidRequestError, unknown_name
 from cillab.geometry.seeds import Interval, PairedDifference, paired_difference, t_interval
-from cillab.runs.schema import PROTOCOL_KEY
+from cillab.protocol import FACTS, protocol_key
+from cillab.runs.index import unsaid
 
 NUMBERS = (
     "a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem",
     "accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic",
 )  # fmt: skip
-_OF_A_SEED = ("seed", "split_digest")  # what may differ between runs of one experiment
 ENOUGH = 3  # class orders, below which an interval says little
 
 
@@ -22,7 +22,7 @@ class Group:
 
     learner: str
     params: str
-    protocol: tuple[Any, ...]  # what these runs share, in the order of PROTOCOL_KEY
+    protocol: tuple[Any, ...]  # what these runs share, in the order of `protocol_key`
     values: dict[int, float]  # by seed
     interval: Interval
 
@@ -49,9 +49,8 @@ def over_seeds(rows: Sequence[dict[str, Any]], by: str = "a_last", level: float 
     found: dict[tuple[str, str, tuple[Any, ...]], dict[int, float]] = {}
     for row in sorted(rows, key=lambda r: str(r["created"])):
         if row[by] is not None and row["seed"] is not None:
-            drawn = row["shots"] is not None or row["imbalance"] != 1  # then the seed also chose the images
-            own = {*_OF_A_SEED, "data_digest"} if drawn else _OF_A_SEED
-            shared = tuple(row[name] for name in PROTOCOL_KEY if name not in own)
+            own = {*_of_a_seed(), "data_digest"} if row["drawn"] else _of_a_seed()
+            shared = tuple(row[name] for name in protocol_key() if name not in own)
             found.setdefault((row["learner"], row["params"], shared), {})[int(row["seed"])] = float(row[by])
     groups = [
         Group(learner, params, shared, values, t_interval(list(values.values()), level))
@@ -86,13 +85,18 @@ def shared(groups: Sequence[Group]) -> dict[tuple[Any, ...], list[Group]]:
 
 def stated(group: Group) -> str:
     """The protocol of a group in a line, without what a seed decides and what is not stated."""
-    names = [name for name in PROTOCOL_KEY if name not in _OF_A_SEED]
+    names = [name for name in protocol_key() if name not in _of_a_seed()]
     plain = [
         f"{name} {value}"
         for name, value in zip(names, group.protocol, strict=True)
-        if value not in (None, False, "") and not name.endswith("digest") and value != 1.0
+        if not unsaid(name, value) and not name.endswith("digest")
     ]
     return ", ".join(plain) or "no protocol stated"
+
+
+def _of_a_seed() -> set[str]:
+    """What may differ between runs of one experiment."""
+    return {name for name, fact in FACTS.items() if fact.by_seed}
 
 
 def difference_sentence(a: Group, b: Group, level: float = 0.95) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cillab.core.errors import InvalidRequestError, unknown_name
-from cillab.runs.index import COLUMNS, Index
-from cillab.runs.schema import PROTOCOL_KEY, Protocol
+from cillab.protocol import protocol_key
+from cillab.runs.index import Index, columns, unsaid
 
 RANKED_BY = {
     "a_last": "DESC", "a_avg": "DESC", "forgetting_chaudhry": "ASC", "seconds": "ASC",
@@ -60,7 +60,7 @@ class Table:
                 return "\n\n".join(_markdown(rows) for rows in self.groups.values()) or "No runs."
             case "csv":
                 buffer = io.StringIO()
-                writer = csv.DictWriter(buffer, ["rank", *COLUMNS], lineterminator="\n")
+                writer = csv.DictWriter(buffer, ["rank", *columns()], lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(self.rows)
                 return buffer.getvalue()
@@ -99,7 +99,7 @@ def ranking(rows: Sequence[dict[str, Any]], by: str = "a_last") -> list[dict[str
     """
     if by not in RANKED_BY:
         raise unknown_name("ranking", by, RANKED_BY)
-    differing = [name for name in PROTOCOL_KEY if len({repr(row[name]) for row in rows}) > 1]
+    differing = [name for name in protocol_key() if len({repr(row[name]) for row in rows}) > 1]
     if differing:
         digits = {name: 8 if name.endswith("_digest") else None for name in differing}  # enough of a digest to tell
         detail = "; ".join(
@@ -114,16 +114,12 @@ def _markdown(rows: Sequence[dict[str, Any]]) -> str:
     first = rows[0]
     if first["comparable"] is None:
         return "\n".join(["**Damaged**", "", *(f"- {row['run']}: {row['problem']}" for row in rows)])
-    stated = [f"{name} {first[name]}" for name in PROTOCOL_KEY if not _unsaid(name, first[name])]
+    stated = [f"{name} {first[name]}" for name in protocol_key() if not unsaid(name, first[name])]
     more = [name for name in _WHERE_DEFINED if any(row[name] is not None for row in rows)]
-    columns = [*_SCREEN[: _SCREEN.index("seconds")], *more, *_SCREEN[_SCREEN.index("seconds") :]]
-    lines = [f"**{', '.join(stated)}**", "", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    lines += [f"| {' | '.join(_cell(name, row[name]) for name in columns)} |" for row in rows]
+    shown = [*_SCREEN[: _SCREEN.index("seconds")], *more, *_SCREEN[_SCREEN.index("seconds") :]]
+    lines = [f"**{', '.join(stated)}**", "", f"| {' | '.join(shown)} |", f"|{' --- |' * len(shown)}"]
+    lines += [f"| {' | '.join(_cell(name, row[name]) for name in shown)} |" for row in rows]
     return "\n".join(lines)
-
-
-def _unsaid(name: str, value: Any) -> bool:
-    return value is None or value is False or value == Protocol.model_fields[name].default
 
 
 def _cell(name: str, value: Any) -> str:

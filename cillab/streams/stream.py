@@ -12,27 +12,19 @@ import torch
 from jaxtyping import Int64
 
 from cillab.core.contract import Backbone
-from cillab.core.errors import DataError, InvalidRequestError
 from cillab.core.pixels import Preprocessing
-from cillab.core.rng import numpy_stream
-from cillab.core.scenario import DEFAULTS, PLAIN, Scenario, shots_of, thirds_of
+from cillab.protocol.dealing import check_deck, check_plans
+from cillab.protocol.rarity import falling, thirds_of
+from cillab.protocol.scenario import Deck, Plan, Scenario, make_scenario
+from cillab.protocol.specs import StreamSpec, order_text
+from cillab.protocol.splits import class_order
 from cillab.streams.images import Block, ImageSet, ImageTask, Place
 from cillab.streams.sources import SPLITS, Size, Source, Split, open_source
-from cillab.streams.splits import class_order, parse_split
 
 MAX_NATIVE = 256
 """Images that all have one size up to this many pixels are kept as they are and resized on the device."""
 
 _UNPLACED = Preprocessing(224, 1.0, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """Which images of the source belong to one task: rows of the two splits, class by class."""
-
-    classes: tuple[int, ...]
-    train: Int64[np.ndarray, " train"]
-    test: Int64[np.ndarray, " test"]
 
 
 @final
@@ -47,17 +39,28 @@ class Stream:
     """
 
     source: Source
-    split: str
-    seed: int
-    order_rule: str
-    per_class: Mapping[Split, int | None]
+    spec: StreamSpec  # what was asked for
     plans: tuple[Plan, ...]
     native_size: Size | None  # height and width that all images share, if they do and it is small
     place: Place
     _train: tuple[Block, ...]  # a block per task: a task shares no memory with the next
     _test: Block  # one block for all, so that "everything seen so far" is a view
     _first: int = 0  # position in `_test` of this stream's first task
-    scenario: Scenario = PLAIN
+
+    @property
+    def scenario(self) -> Scenario:
+        """How the images were dealt out."""
+        return self.spec.scenario
+
+    @property
+    def split(self) -> str:
+        """Which classes form a task."""
+        return self.spec.split
+
+    @property
+    def seed(self) -> int:
+        """What decided class order and draws."""
+        return self.spec.seed
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -96,9 +99,7 @@ class Stream:
     @cached_property
     def thirds(self) -> dict[int, str]:
         """`head`, `medium` or `tail` for every class with training images, where their number falls; else empty."""
-        if self.scenario.imbalance == 1:
-            return {}
-        return thirds_of(tuple(c for plan in self.plans if len(plan.train) for c in plan.classes))
+        return thirds_of(falling(self.train_images)) if self.scenario.falls else {}
 
     def __len__(self) -> int:
         return len(self.plans)
@@ -119,7 +120,7 @@ class Stream:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"Stream({self.source.name}, {self.split}, {self.order_rule}, seed {self.seed}: {len(self)} tasks)"
+        return f"Stream({self.source.name}, {self.split}, {self.spec.order}, seed {self.seed}: {len(self)} tasks)"
 
     def train(self, task_index: int) -> ImageSet:
         """The training images of one task."""
@@ -160,16 +161,12 @@ class Stream:
         height, width = self.place.size
         families = self.source.families
         return {
-            "data": self.source.name,
-            "split": self.split,
-            "order_rule": self.order_rule,
-            "seed": self.seed,
+            **self.spec.model_dump(mode="json"),
+            "order_rule": self.spec.order if self.spec.order in ("pilot", "natural") else "list",
             "order": list(self.order),
             "sizes": list(self.sizes),
             "class_names": {str(class_id): self.class_names[class_id] for class_id in self.order},
             "families": None if families is None else {str(class_id): families[class_id] for class_id in self.order},
-            "train_per_class": self.per_class["train"],
-            "test_per_class": self.per_class["test"],
             "num_train_images": sum(len(plan.train) for plan in self.plans),
             "num_test_images": sum(len(plan.test) for plan in self.plans),
             "stored_size": [height, width],
@@ -177,9 +174,6 @@ class Stream:
             "pixel_bytes": self._test.num_bytes + sum(block.num_bytes for block in self._train),
             "has_masks": self._has_masks(),
             "digest": self.digest,
-            "scenario": self.scenario.name,
-            "shots": self.scenario.shots,
-            "imbalance": self.scenario.imbalance,
         }
 
     def _has_masks(self) -> bool:
@@ -207,99 +201,67 @@ def make_stream(
     order: str | Sequence[int | str] | None = None,
     seed: int = 1993,
     *,
-    scenario: str = "class-incremental",
-    shots: int | None = None,
-    imbalance: float = 1.0,
+    scenario: str | Mapping[str, Any] | Scenario = "class-incremental",
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     image_size: int = 64,
     data_seed: int = 0,
+    **settings: Any,
 ) -> Stream:
     """A stream of tasks from a data set: `cillab.stream("shields", split="B0-Inc10", order="pilot", seed=1993)`.
 
-    `seed` draws the class order; `data_seed` renders worlds and divides data that come without a test split, so that
+    `scenario` names how the images are dealt out, and `settings` are its parameters: `scenario="few-shot", way=5`
+    (docs/scenarios.md has them all); split and order that it implies need not be given. `seed` draws the class order
+    and whatever the scenario draws; `data_seed` renders worlds and divides data that come without a test split, so that
     another order is an order of the same images. `train_per_class` and `test_per_class` take the first images of each
     class in the source's order, or all there are. `image_size` is the size of a rendered world.
-
-    `scenario` is class-incremental (split B0-Inc10, order pilot if not given), few-shot (all classes in one task) or
-    base-to-new (the first half of the order, then the second half by name alone; both 16 shots and label order if not
-    given). `shots` training images of the first class, falling to `imbalance` times that for the last one in label
-    order (`cillab.core.scenario.shots_of`), are drawn by `seed`: fewer shots are a part of more. Without `shots` the
-    decay starts from all the images that a class has. A class that has fewer gives all. Test images stay balanced.
 
     Raises:
         UnknownNameError, InvalidRequestError: a data set, scenario, split, order or number that cannot be.
         DataError: a class without a training image (its name), or a task without a test image.
     """
-    per_class: dict[Split, int | None] = {"train": train_per_class, "test": test_per_class}
-    for name, count in per_class.items():
-        if count is not None and count < 1:
-            raise InvalidRequestError(f"{name}_per_class = {count}: at least 1, or leave it out for all images.")
-    protocol = Scenario.of(scenario, shots, imbalance)
-    split, order = protocol.split(split), DEFAULTS[scenario][1] if order is None else order
-    if protocol.shots is not None and train_per_class is not None and train_per_class < protocol.shots:
-        raise InvalidRequestError(
-            f"train_per_class = {train_per_class} leaves fewer images than shots = {protocol.shots} asks for."
-        )
+    given = {"split": split, "train_per_class": train_per_class, "test_per_class": test_per_class}
+    wanted = make_scenario(scenario, **settings)
+    asked = {"scenario": wanted, "seed": seed, **{name: value for name, value in given.items() if value is not None}}
+    spec = StreamSpec.of({**asked, "order": wanted.order}, "stream")  # refused before anything is opened
     if isinstance(data, str):
         data = open_source(
             data, seed=data_seed, image_size=image_size, train_per_class=train_per_class, test_per_class=test_per_class
         )
-    ids = class_order(order, data.class_names, seed)
-    plans = _plans(data, ids, parse_split(split, len(ids)), per_class, protocol, seed)
-    native = _native_size(data, plans)
+    return stream_of(spec, data, order)
+
+
+def stream_of(spec: StreamSpec, source: Source | None = None, order: str | Sequence[int | str] | None = None) -> Stream:
+    """The stream that a record asks for, of the data set that it names or of `source`, in its order or in `order`.
+
+    Raises:
+        CillabError: as `make_stream`.
+    """
+    if source is None:
+        source = open_source(spec.data, train_per_class=spec.train_per_class, test_per_class=spec.test_per_class)
+    rule = spec.order if order is None else order
+    ids = class_order(rule, source.class_names, spec.seed)
+    spec = spec.model_copy(update={"data": source.name, "order": order_text(rule, ids)})
+    deck = _deck(source, spec, ids)
+    check_deck(deck)
+    plans = spec.scenario.deal(deck)
+    check_plans(deck, plans)
+    native = _native_size(source, plans)
     place = _place(native, torch.device("cpu"), _UNPLACED)
-    train, test = _blocks(data, plans, place)
-    rule = order if order in ("pilot", "natural") else "list"
-    return Stream(data, split, seed, str(rule), per_class, plans, native, place, train, test, scenario=protocol)
+    train, test = _blocks(source, plans, place)
+    return Stream(source, spec, plans, native, place, train, test)
 
 
-def _plans(
-    source: Source,
-    order: tuple[int, ...],
-    sizes: tuple[int, ...],
-    per_class: Mapping[Split, int | None],
-    scenario: Scenario,
-    seed: int,
-) -> tuple[Plan, ...]:
-    rows = {}
+def _deck(source: Source, spec: StreamSpec, order: tuple[int, ...]) -> Deck:
+    """Rows of every class of `order`, in the source's order, as many as are taken."""
+    rows: dict[Split, dict[int, Int64[np.ndarray, " image"]]] = {}
+    taken: dict[Split, int | None] = {"train": spec.train_per_class, "test": spec.test_per_class}
     for split in SPLITS:
         labels = source.labels(split)
-        by_class = np.argsort(labels, kind="stable")  # the source's order within each class
+        by_class = np.argsort(labels, kind="stable")
         bounds = np.searchsorted(labels[by_class], np.arange(len(source.class_names) + 1))
-        rows[split] = [by_class[bounds[c] : bounds[c + 1]][: per_class[split]] for c in order]
-    for class_id, found in zip(order, rows["train"], strict=True):
-        if len(found) == 0:
-            raise DataError(f"{source.name}: class {source.class_names[class_id]!r} has no training image.")
-    trained = len(order) - sizes[-1] if scenario.names_only_at_the_end else len(order)
-    rows["train"] = _drawn(rows["train"][:trained], order[:trained], scenario, seed)
-    rows["train"] += [np.empty(0, dtype=np.int64)] * (len(order) - trained)
-    plans, start = [], 0
-    for size in sizes:
-        span = slice(start, start + size)
-        plans.append(Plan(order[span], *(np.concatenate(rows[split][span]) for split in SPLITS)))
-        if len(plans[-1].test) == 0:
-            names = ", ".join(source.class_names[c] for c in order[span][:5])
-            raise DataError(f"{source.name}: task {len(plans) - 1} ({names}) has no test image.")
-        start += size
-    return tuple(plans)
-
-
-def _drawn(
-    rows: list[np.ndarray], classes: tuple[int, ...], scenario: Scenario, seed: int
-) -> list[Int64[np.ndarray, " image"]]:
-    """The training images that the scenario leaves of each class, in the source's order; all of them by default.
-
-    A class's draw depends on the seed and the class alone, and a smaller number takes a part of a larger one's images.
-    """
-    if scenario.shots is None and scenario.imbalance == 1:
-        return rows
-    rank, kept = {c: k for k, c in enumerate(sorted(classes))}, []
-    for class_id, found in zip(classes, rows, strict=True):
-        most = len(found) if scenario.shots is None else scenario.shots
-        count = shots_of(most, scenario.imbalance, len(classes))[rank[class_id]]
-        kept.append(np.sort(numpy_stream(seed, "shots", class_id).permutation(found)[:count]))
-    return kept
+        rows[split] = {c: by_class[bounds[c] : bounds[c + 1]][: taken[split]] for c in order}
+    return Deck(source.name, source.class_names, order, rows["train"], rows["test"], spec.split, spec.seed)
 
 
 def _rows(plan: Plan, split: Split) -> Int64[np.ndarray, " image"]:

@@ -24,9 +24,9 @@ def test_a_preset_is_a_valid_request_for_every_run(name) -> None:
     assert plan.title and len({spec.out for spec in plan.specs}) == len(plan.specs)
     for spec in plan.specs:
         build(learners[spec.learner].Params, spec.params, spec.learner)
-        card = describe(spec.backbone)
+        card = describe(spec.backbone.name)
         check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
-    assert len({spec.seed for spec in plan.specs}) >= 3
+    assert len({spec.stream.seed for spec in plan.specs}) >= 3
 
 
 def test_rows_times_grid(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_rows_times_grid(tmp_path: Path) -> None:
     )
     plan = read_plan(tmp_path / "p.yaml")
     assert (plan.title, plan.notes) == ("Title", "and notes")
-    assert [(row, s.learner, s.seed) for row, s in plan.rows] == [
+    assert [(row, s.learner, s.stream.seed) for row, s in plan.rows] == [
         ("one", "simplecil", 1), ("two", "acil", 1), ("one", "simplecil", 2), ("two", "acil", 2)
     ]  # fmt: skip
     assert plan.specs[-1].params == {"gamma": 3}

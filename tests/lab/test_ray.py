@@ -41,7 +41,7 @@ def test_a_run_asks_for_a_gpu_where_there_is_one_and_it_may_use_it(
 ) -> None:
     ray = FakeRay(gpus)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(lab, "_done_by_process", lambda spec: spec.device)
+    monkeypatch.setattr(lab, "_done_by_process", lambda spec: spec.backbone.device)
     specs = [RunSpec(), RunSpec(device="cpu")]
     assert sorted(lab.sweep(specs, "ray")) == ["auto", "cpu"]  # pyright: ignore[reportArgumentType]
     assert ray.asked == asked

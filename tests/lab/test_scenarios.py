@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cillab.core.errors import IncompatibleError
-from cillab.core.scenario import shots_of
 from cillab.lab import Lab
+from cillab.protocol.rarity import shots_of
 from cillab.runs import Run
 from cillab.streams.stream import make_stream
 from tests.lab.fakes import Line, Tiny
@@ -20,13 +20,13 @@ def lab_at(path: Path, **scenario: object) -> Lab:
     return Lab(stream, Tiny(Line()), path, probe_points=12, train_probe_per_class=4)
 
 
-def test_few_shot_with_a_tail(tmp_path: Path) -> None:
-    lab = lab_at(tmp_path / "r", scenario="few-shot", shots=8, imbalance=0.2)
+def test_all_at_once_with_a_tail(tmp_path: Path) -> None:
+    lab = lab_at(tmp_path / "r", scenario="all-at-once", shots=8, imbalance=0.2)
     assert len(list(lab)) == 1
     run, shot = Run(lab.path), Run(lab.path).snapshot("t00")
     assert shot["train_images"].tolist() == list(shots_of(8, 0.2, 6))
     p, r = run.protocol, run.result
-    assert (p.scenario, p.shots, p.imbalance, p.split, p.order) == ("few-shot", 8, 0.2, "all", "natural")
+    assert (p.scenario.text, p.split, p.order) == ("all-at-once(shots=8, imbalance=0.2)", "all", "natural")
     by_class = np.diag(shot["confusion"]) / shot["confusion"].sum(axis=1)
     expected = by_class.reshape(3, 2).mean(axis=1)  # classes 0, 1 are the head, 4, 5 the tail
     assert (r.accuracy_head, r.accuracy_medium, r.accuracy_tail) == pytest.approx(tuple(expected))

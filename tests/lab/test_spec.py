@@ -52,7 +52,7 @@ def test_digest_follows_what_decides_numbers() -> None:
 
 
 def test_order_may_be_a_list() -> None:
-    assert RunSpec.of({"order": [3, 1, 2]}).order == "3,1,2"
+    assert RunSpec.of({"order": [3, 1, 2]}).stream.order == "3,1,2"
 
 
 @pytest.mark.parametrize(
@@ -97,27 +97,46 @@ def test_grid(tmp_path: Path) -> None:
     specs = read_grid(tmp_path / "g.yaml")
     found = [(s.learner, s.params["epochs"]) for s in specs]
     assert found == [("simplecil", 1), ("simplecil", 2), ("min", 1), ("min", 2)]
-    assert len({s.out for s in specs}) == 4 and all(s.data == "digits" for s in specs)
+    assert len({s.out for s in specs}) == 4 and all(s.stream.data == "digits" for s in specs)
     (tmp_path / "g.yaml").write_text("grid: {learnr: [a]}")
     with pytest.raises(InvalidRequestError, match="Did you mean 'learner'"):
         read_grid(tmp_path / "g.yaml")
 
 
-def test_a_scenario_brings_its_split_order_and_shots() -> None:
-    few, half = RunSpec(scenario="few-shot"), RunSpec(scenario="base-to-new", shots=4, order="pilot")
-    assert (few.split, few.order, few.shots) == ("all", "natural", 16)
-    assert (half.split, half.order, half.shots) == ("base-new", "pilot", 4)
-    assert RunSpec(shots=8, imbalance=0.1).split == "B0-Inc10"
-    for spec in (few, half):
-        assert RunSpec.of(spec.model_dump()) == spec
-    assert {"--scenario", "few-shot", "--shots", "16"} <= set(few.arguments())
+def test_a_scenario_brings_its_split_and_order() -> None:
+    once = RunSpec.of({"scenario": "all-at-once"}).stream
+    half = RunSpec.of({"scenario": {"name": "base-to-new", "shots": 4}, "order": "pilot"})
+    assert (once.split, once.order, once.scenario.shots) == ("all", "natural", 16)
+    assert (half.stream.split, half.stream.order, half.stream.scenario.shots) == ("base-new", "pilot", 4)
+    assert RunSpec.of({"scenario": "long-tail"}).stream.split == "B0-Inc10"
+    assert RunSpec.of(half.flat()) == half
+    assert half.flat()["scenario"] == {"name": "base-to-new", "shots": 4, "imbalance": 1.0}
+    words = " ".join(half.arguments())
+    assert "--scenario base-to-new --order pilot --set-scenario shots=4" in words and "--split" not in words
+
+
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ({"scenario": "few-shot"}, {"name": "all-at-once"}),
+        ({"scenario": "few-shot", "shots": 4, "imbalance": 0.5}, {"name": "all-at-once", "shots": 4, "imbalance": 0.5}),
+        ({"scenario": "base-to-new", "shots": 16}, {"name": "base-to-new"}),
+        ({"shots": 8}, {"name": "class-incremental", "shots": 8}),
+        ({"imbalance": 0.1}, {"name": "long-tail", "imbalance": 0.1, "profile": "labels"}),
+        ({"scenario": "class-incremental", "shots": None, "imbalance": 1.0}, {"name": "class-incremental"}),
+    ],
+)
+def test_former_spellings_mean_what_they_meant(old: dict, now: dict) -> None:
+    split = {"few-shot": "all", "base-to-new": "base-new"}.get(old.get("scenario", ""), "B0-Inc10")
+    written = {**old, "split": split} if "shots" not in old else old  # files of that time state the split
+    assert RunSpec.of(written) == RunSpec.of({"scenario": now})
 
 
 def test_a_scenario_changes_the_digest_and_its_absence_does_not() -> None:
     plain = RunSpec()
-    without = plain.model_dump(exclude={"scenario", "shots", "imbalance"})
+    without = {name: value for name, value in plain.flat().items() if name != "scenario"}
     assert RunSpec.of(without).digest() == plain.digest()
-    changes = ({"shots": 4}, {"imbalance": 0.5}, {"scenario": "few-shot", "split": "all"})
+    changes = ({"shots": 4}, {"imbalance": 0.5}, {"scenario": "all-at-once", "split": "all"})
     assert len({plain.digest(), *(plain.with_(**change).digest() for change in changes)}) == 4
 
 
@@ -130,9 +149,12 @@ def test_older_digests_stay() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scenario": "fewshot"}, "Did you mean 'few-shot'"),
-        ({"scenario": "few-shot", "split": "B0-Inc5"}, "contradicts scenario = 'few-shot'"),
-        ({"imbalance": 2}, "imbalance = 2.0"),
+        ({"scenario": "base-to-now"}, "Did you mean 'base-to-new'"),
+        ({"scenario": "all-at-once", "split": "B0-Inc5"}, "contradicts scenario = 'all-at-once'"),
+        ({"scenario": {"name": "all-at-once", "shot": 4}}, "has no parameter 'shot'.*Did you mean 'shots'"),
+        ({"scenario": 4}, "write a name, or name and parameters"),
+        ({"scenario": {"name": "long-tail", "profile": "order"}}, "profile = 'order'"),
+        ({"imbalance": 2}, "imbalance = 2"),
         ({"shots": 0}, "shots = 0"),
         ({"shots": "many"}, "shots = 'many'"),
     ],

@@ -189,7 +189,7 @@ def test_refuses_what_has_no_text_before_anything_is_loaded() -> None:
 
 
 def test_base_to_new_is_refused_to_learners_that_need_images() -> None:
-    request = RunSpec(learner="simplecil", data="nowhere that exists", scenario="base-to-new")
+    request = RunSpec.of({"learner": "simplecil", "data": "nowhere that exists", "scenario": "base-to-new"})
     with pytest.raises(IncompatibleError, match=r"by name alone. Learners that can: .*cpt"):
         prepare(request)
 

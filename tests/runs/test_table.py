@@ -82,21 +82,27 @@ def test_empty_and_missing_folders(tmp_path):
 
 def test_scenarios_are_never_ranked_together_and_older_runs_are_class_incremental(tmp_path):
     write(tmp_path / "old", 0.5)
-    write(tmp_path / "now", 0.6, scenario="class-incremental", shots=None, imbalance=1.0)
-    for name, protocol in (("few", {"scenario": "few-shot"}), ("four", {"shots": 4}), ("tail", {"imbalance": 0.06})):
+    write(tmp_path / "then", 0.6, scenario="class-incremental", shots=None, imbalance=1.0)
+    write(tmp_path / "now", 0.6, scenario={"name": "class-incremental"})
+    for name, protocol in (
+        ("few", {"scenario": "few-shot", "split": "all"}),
+        ("four", {"shots": 4}),
+        ("tail", {"imbalance": 0.06}),
+    ):
         write(tmp_path / name, 0.9, **protocol)
     info = json.loads((tmp_path / "old/run.json").read_text())
-    for name in ("scenario", "shots", "imbalance"):
-        del info["protocol"][name]
+    del info["protocol"]["scenario"]
     (tmp_path / "old/run.json").write_text(json.dumps(info))
     made = table(tmp_path)
     assert sorted(sorted(row["run"] for row in rows) for rows in made.groups.values()) == [
-        ["few"], ["four"], ["now", "old"], ["tail"],
+        ["few"], ["four"], ["now", "old", "then"], ["tail"],
     ]  # fmt: skip
     rows = {row["run"]: row for row in made.rows}
-    with pytest.raises(InvalidRequestError, match=r"imbalance = 0\.06, 1\.0"):
+    with pytest.raises(
+        InvalidRequestError, match=r"scenario = class-incremental, long-tail\(imbalance=0\.06, profile=labels\)"
+    ):
         ranking([rows["tail"], rows["old"]])
-    assert "imbalance 0.06" in made.text() and "imbalance 1.0" not in made.text()
+    assert "scenario all-at-once" in made.text() and "scenario class-incremental," not in made.text()
 
 
 def test_numbers_of_a_scenario_have_columns_where_there_are_any(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.core.scenario import Scenario, shots_of, thirds_of
+from cillab.protocol import make_scenario
+from cillab.protocol.rarity import shots_of, thirds_of
 from cillab.streams.stream import make_stream
 
 from .worlds import array_source
@@ -24,13 +25,13 @@ def test_every_class_keeps_one_shot_and_one_class_has_no_tail() -> None:
     assert shots_of(16, 0.1, 1) == (16,)
 
 
-def test_thirds_by_label_order() -> None:
-    assert thirds_of((7, 3, 5, 9, 1)) == {1: "head", 3: "head", 5: "medium", 7: "medium", 9: "tail"}
-    assert thirds_of((2, 1)) == {1: "head", 2: "tail"}
+def test_thirds() -> None:
+    assert thirds_of((1, 3, 5, 7, 9)) == {1: "head", 3: "head", 5: "medium", 7: "medium", 9: "tail"}
+    assert thirds_of((2, 1)) == {2: "head", 1: "tail"}
 
 
-def test_few_shot_is_one_task_whose_images_fall_along_the_labels() -> None:
-    stream = make_stream(array_source(classes=5, train=9), scenario="few-shot", shots=8, imbalance=0.25)
+def test_all_at_once_is_one_task_whose_images_fall_along_the_labels() -> None:
+    stream = make_stream(array_source(classes=5, train=9), scenario="all-at-once", shots=8, imbalance=0.25)
     assert (stream.split, stream.sizes, stream.order) == ("all", (5,), (0, 1, 2, 3, 4))
     assert tuple(stream.train_images.values()) == shots_of(8, 0.25, 5)
     assert len(stream.train(0)) == sum(shots_of(8, 0.25, 5))
@@ -42,7 +43,7 @@ def test_shots_are_drawn_by_the_seed_and_fewer_are_a_part_of_more() -> None:
     source = array_source(classes=3, train=9)
 
     def ids(shots: int, seed: int) -> set[str]:
-        return set(make_stream(source, scenario="few-shot", shots=shots, seed=seed).train(0).ids)
+        return set(make_stream(source, scenario="all-at-once", shots=shots, seed=seed).train(0).ids)
 
     assert ids(4, 1) == ids(4, 1) != ids(4, 2)
     assert ids(2, 1) < ids(4, 1) < ids(9, 1)
@@ -50,15 +51,16 @@ def test_shots_are_drawn_by_the_seed_and_fewer_are_a_part_of_more() -> None:
 
 def test_a_class_order_moves_no_image_and_no_tail() -> None:
     source = array_source(classes=6, train=9)
-    one, other = (
-        make_stream(source, "B0-Inc2", order=order, shots=8, imbalance=0.2) for order in ("natural", [5, 3, 1, 0, 2, 4])
-    )
+    asked = {"scenario": "long-tail", "profile": "labels", "shots": 8, "imbalance": 0.2}
+    one, other = (make_stream(source, "B0-Inc2", order=order, **asked) for order in ("natural", [5, 3, 1, 0, 2, 4]))
     assert one.train_images == {k: other.train_images[k] for k in one.order}
     assert {i for t in one for i in t.data.ids} == {i for t in other for i in t.data.ids}
 
 
 def test_imbalance_alone_starts_from_all_images() -> None:
-    stream = make_stream(array_source(classes=4, train=8), "B0-Inc2", order="natural", imbalance=0.5)
+    stream = make_stream(
+        array_source(classes=4, train=8), "B0-Inc2", order="natural", scenario="long-tail", imbalance=0.5
+    )
     assert tuple(stream.train_images.values()) == shots_of(8, 0.5, 4)
 
 
@@ -83,13 +85,14 @@ def test_base_to_new_brings_the_second_half_by_name_alone() -> None:
 @pytest.mark.parametrize(
     ("request_", "error", "message"),
     [
-        ({"scenario": "few-shots"}, UnknownNameError, "Did you mean 'few-shot'"),
+        ({"scenario": "long-tale"}, UnknownNameError, "Did you mean 'long-tail'"),
         ({"shots": 0}, InvalidRequestError, "shots = 0"),
-        ({"imbalance": 0.0}, InvalidRequestError, "imbalance = 0.0"),
-        ({"imbalance": 1.5}, InvalidRequestError, "imbalance = 1.5"),
-        ({"scenario": "few-shot", "split": "B0-Inc2"}, InvalidRequestError, "contradicts"),
+        ({"scenario": "long-tail", "imbalance": 0.0}, InvalidRequestError, "imbalance = 0.0"),
+        ({"scenario": "long-tail", "imbalance": 1.5}, InvalidRequestError, "imbalance = 1.5"),
+        ({"scenario": "all-at-once", "split": "B0-Inc2"}, InvalidRequestError, "contradicts"),
         ({"split": "base-new"}, InvalidRequestError, "base-to-new"),
         ({"shots": 8, "train_per_class": 4}, InvalidRequestError, "train_per_class = 4"),
+        ({"ways": 8}, InvalidRequestError, "no parameter 'ways'"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(request_: dict, error: type, message: str) -> None:
@@ -98,5 +101,5 @@ def test_what_cannot_be_is_one_clear_line(request_: dict, error: type, message: 
 
 
 def test_shots_that_nobody_gave_are_those_of_the_literature() -> None:
-    assert Scenario.of("few-shot").shots == Scenario.of("base-to-new").shots == 16
-    assert Scenario.of("class-incremental").shots is None
+    assert make_scenario("all-at-once").shots == make_scenario("base-to-new").shots == 16
+    assert make_scenario("class-incremental").shots is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.streams.splits import class_order, parse_split
+from cillab.protocol.splits import class_order, parse_split
 
 # First entries of np.random.RandomState(1993).permutation(n), the rule of PyCIL, PILOT and C3Box.
 PILOT = {

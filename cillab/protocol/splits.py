@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cillab.core.errors import InvalidRequestError, nearest, one_line, unknown_name
-from cillab.core.scenario import ALL_AT_ONCE, BASE_THEN_NEW
+
+ALL_AT_ONCE, BASE_THEN_NEW = "all", "base-new"  # names of splits
 
 _SPLIT = re.compile(r"B[\s-]*(\d+)[\s_,-]*Inc[\s-]*(\d+)", re.IGNORECASE)
 ORDERS = ("pilot", "natural")

@@ -1,0 +1,48 @@
+"""What several scenarios do with a deck: check it, cut it into tasks of classes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cillab.core.errors import DataError
+from cillab.protocol.scenario import Deck, Plan, Rows
+
+NO_ROWS = np.empty(0, dtype=np.int64)
+
+
+def joined(rows: Sequence[Rows]) -> Rows:
+    """Several runs of rows as one; none give an empty one."""
+    return np.concatenate([NO_ROWS, *rows])
+
+
+def by_class(deck: Deck, sizes: Sequence[int], train: Mapping[int, Rows]) -> tuple[Plan, ...]:
+    """Tasks of so many classes each, in the deck's order, with the training images that `train` holds."""
+    plans, start = [], 0
+    for size in sizes:
+        classes = deck.order[start : start + size]
+        plans.append(Plan(classes, joined([train[c] for c in classes]), joined([deck.test[c] for c in classes])))
+        start += size
+    return tuple(plans)
+
+
+def check_deck(deck: Deck) -> None:
+    """Refuse data in which a class has no training image.
+
+    Raises:
+        DataError: with its name.
+    """
+    for class_id in deck.order:
+        if len(deck.train[class_id]) == 0:
+            raise DataError(f"{deck.source}: class {deck.names[class_id]!r} has no training image.")
+
+
+def check_plans(deck: Deck, plans: Sequence[Plan]) -> None:
+    """Refuse a task that could not be tested.
+
+    Raises:
+        DataError: with its place and its first classes.
+    """
+    for index, plan in enumerate(plans):
+        if plan.classes and len(plan.test) == 0:
+            names = ", ".join(deck.names[c] for c in plan.classes[:5])
+            raise DataError(f"{deck.source}: task {index} ({names}) has no test image.")
