@@ -112,7 +112,7 @@ def _sentence(data: Rarity) -> str:
     page="drift",
     part="rarity",
     needs=("train_images", "confusion"),
-    when=lambda run: run.protocol.imbalance != 1,
+    when=lambda run: run.protocol.scenario.falls,
     lacks="Every class has the same number of training images in this run.",
 )
 def head_medium_tail(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
