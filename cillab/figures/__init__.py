@@ -19,6 +19,7 @@ from cillab.figures.epochs import epochs
 from cillab.figures.forgetting import forgetting
 from cillab.figures.gram import gram
 from cillab.figures.head_medium_tail import head_medium_tail
+from cillab.figures.inside import adapters, alignment, anchors, low_rank, penalty, prompt_choice, prompt_keys
 from cillab.figures.logit_bias import logit_bias
 from cillab.figures.mixing import mixing
 from cillab.figures.modality_gap import modality_gap
@@ -50,6 +51,9 @@ __all__ = [
     "Projection",
     "accuracy",
     "accuracy_matrix",
+    "adapters",
+    "alignment",
+    "anchors",
     "angle_blocks",
     "angles",
     "calibration",
@@ -69,12 +73,16 @@ __all__ = [
     "groups",
     "head_medium_tail",
     "logit_bias",
+    "low_rank",
     "mixing",
     "modality_gap",
     "named",
     "on_object",
+    "penalty",
     "project",
     "projection",
+    "prompt_choice",
+    "prompt_keys",
     "prototypes",
     "quantise",
     "retention",

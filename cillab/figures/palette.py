@@ -36,6 +36,17 @@ UNSEEN = {"light": "#C9D0D8", "dark": "#3C4653"}
 ACCENT = {"light": "#0072B2", "dark": "#3FA0E0"}
 SECOND = {"light": "#D0500A", "dark": "#F07A3C"}
 THIRD = {"light": "#009E73", "dark": "#2CC498"}
+# What a line is about, the same in every figure; none of these is the hue of a task.
+ROLES = {
+    "all": {"light": "#27313D", "dark": "#E4E8EE"},
+    "old": {"light": "#0F6674", "dark": "#58C7CF"},
+    "mixed": {"light": "#6A5D7B", "dark": "#B9A8D0"},  # pairs of an old and a new class
+    "new": {"light": "#B0413E", "dark": "#FF9A8F"},
+    "train": {"light": "#24407A", "dark": "#A3BCF5"},
+    "test": {"light": "#8C6100", "dark": "#E2BC62"},
+}
+AGES = {"old": (ROLES["old"], "circle"), "new": (ROLES["new"], "square")}
+SIDES = {"train": (ROLES["train"], "solid", "circle"), "test": (ROLES["test"], "dot", "diamond")}
 CURSOR = {"light": "#111827", "dark": "#F3F4F6"}
 
 SEQUENTIAL = "Cividis"
@@ -95,8 +106,16 @@ def template(theme: Theme = "light") -> go.layout.Template:
         "tickfont": {"size": 11.5, "color": MUTED[theme]},
         "title": {"font": {"size": 12.5, "color": MUTED[theme]}, "standoff": 8},
         "automargin": True,
+        "exponentformat": "power",  # 10^-4, never 100µ: most quantities here have no unit
     }
-    bar = {"outlinewidth": 0, "ticks": "", "thickness": 10, "len": 0.9, "tickfont": axis["tickfont"]}
+    bar = {
+        "outlinewidth": 0,
+        "ticks": "",
+        "thickness": 10,
+        "len": 0.9,
+        "tickfont": axis["tickfont"],
+        "exponentformat": "power",
+    }
     bar["title"] = {"font": {"size": 11.5, "color": MUTED[theme]}}
     return go.layout.Template(
         layout={

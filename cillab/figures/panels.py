@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 from plotly.subplots import make_subplots
 
-from cillab.figures.palette import MUTED, NAMED_UP_TO, TEXT, Theme, style, task_colour, task_mark
+from cillab.figures.palette import MUTED, NAMED_UP_TO, SEQUENTIAL, TEXT, Theme, style, task_colour, task_mark
 from cillab.figures.picture import Picture
 from cillab.figures.words import places
 from cillab.runs import Run
@@ -49,6 +49,58 @@ def missing(figure: go.Figure, cell: Cell, text: str = "not measured") -> None:
     figure.add_annotation(text=text, x=0.5, y=0.5, **where, row=cell[0], col=cell[1])
 
 
+def line(
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    name: str,
+    colour: str,
+    *,
+    cell: Cell = (1, 1),
+    dash: str = "solid",
+    mark: str = "circle",
+    width: float = 2.0,
+    size: int = 6,
+    form: str = "%{y:.3g}",
+    where: str = "at task %{x}",
+    legend: bool = True,
+    **trace: Any,
+) -> None:
+    """A line with marks; without `mark` it has none. `form` is what the hover says of the value, `where` of the place.
+
+    A name is one entry of the legend, however many panels it stands in: in all but one of them `legend` is False.
+    """
+    figure.add_scatter(**{
+        "x": np.asarray(x).astype(np.float32), "y": np.asarray(y).astype(np.float32), "name": name,
+        "legendgroup": name, "showlegend": legend, "mode": "lines+markers" if mark else "lines",
+        "line": {"color": colour, "width": width, "dash": dash},
+        "marker": {"symbol": mark or "circle", "size": size, "color": colour},
+        "hovertemplate": f"{name}<br>{where}<br><b>{form}</b><extra></extra>", "row": cell[0], "col": cell[1],
+    } | trace)  # fmt: skip
+
+
+def heat(
+    figure: go.Figure,
+    z: np.ndarray,
+    *,
+    hover: str,
+    ends: tuple[float, float],
+    colours: Any = SEQUENTIAL,
+    cell: Cell = (1, 1),
+    numbers: str = "",
+    **trace: Any,
+) -> None:
+    """A heat map on the scale `ends`, with `numbers` (a format) in its cells where they can still be read."""
+    z = np.asarray(z).astype(np.float32)
+    if numbers and max(z.shape) <= NAMED_UP_TO:
+        trace |= {"text": [[format(v, numbers) if np.isfinite(v) else "" for v in row] for row in z]}
+        trace |= {"texttemplate": "%{text}", "textfont": {"size": 12}}
+    figure.add_heatmap(**{
+        "z": z, "zmin": ends[0], "zmax": ends[1], "colorscale": colours, "hoverongaps": False,
+        "hovertemplate": f"{hover}<extra></extra>", "row": cell[0], "col": cell[1],
+    } | trace)  # fmt: skip
+
+
 def task_lines(
     figure: go.Figure,
     steps: Sequence[str],
@@ -80,11 +132,19 @@ def task_lines(
             )
 
 
-def finished(figure: go.Figure, theme: Theme, name: str, rows: int, **layout: Any) -> go.Figure:
+def matrix_axes(figure: go.Figure, cell: Cell, text: str, **axis: Any) -> None:
+    """Both axes of a square matrix: what its rows are, the first of them on top, cells that are squares."""
+    options = {"title_text": text, "showgrid": False, "type": "category", "constrain": "domain"} | axis
+    across = figure.get_subplot(*cell).xaxis.plotly_name.replace("axis", "")  # pyright: ignore
+    figure.update_xaxes(**options, row=cell[0], col=cell[1])
+    figure.update_yaxes(**options, autorange="reversed", scaleanchor=across, row=cell[0], col=cell[1])
+
+
+def finished(figure: go.Figure, theme: Theme, name: str, rows: int, *, top: int = 72, **layout: Any) -> go.Figure:
     """The look, with room for a legend above the titles of the panels."""
     height = layout.pop("height", 70 + 215 * rows)
-    legend = {"y": 1 + 34 / (height - 118), "font": {"size": 11}} | layout.pop("legend", {})
-    return style(figure, theme, name=name, height=height, margin={"t": 72}, legend=legend, **layout)
+    legend = {"y": 1 + 34 / (height - 46 - top), "font": {"size": 11}} | layout.pop("legend", {})
+    return style(figure, theme, name=name, height=height, margin={"t": top}, legend=legend, **layout)
 
 
 def reach(*values: np.ndarray, low: float | None = None, high: float | None = None, pad: float = 0.08) -> list[float]:

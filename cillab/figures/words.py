@@ -28,7 +28,9 @@ def number(value: float) -> str:
     """Three significant digits."""
     if not math.isfinite(value):
         return "not measured"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
+    if 1e3 <= abs(value) < 1e4:
+        return f"{value:,.0f}".replace("-", MINUS)
+    if value == 0 or 1e-3 <= abs(value) < 1e3:
         return f"{value:.3g}".replace("-", MINUS)
     return f"{value:.2e}".replace("-", MINUS)
 
