@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cillab.backbones.affine import Affine
 from cillab.backbones.lora import LoRA
 from cillab.backbones.overlay import Overlay, norms
+from cillab.backbones.prefixed import PrefixSlot
 from cillab.backbones.slots import AdapterSlot, PromptSlot, Slot, Slots
 from cillab.core import rng
 from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progress, State, Task
@@ -31,6 +32,7 @@ from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Rid
 from cillab.parts.losses import Competitors, cross_entropy, distillation, pull_push
 from cillab.parts.method import Method, fit, gathered, method, viewed
 from cillab.parts.module import Classifier, ModulePart, Roster, empty
+from cillab.parts.pools import ComponentPool, PromptPool
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
 from cillab.parts.stages import align, first_session
 from cillab.parts.text_head import TextHead
@@ -44,6 +46,7 @@ __all__ = [
     "CillabError",
     "Classifier",
     "Competitors",
+    "ComponentPool",
     "Conditional",
     "Cosine",
     "Covariance",
@@ -79,8 +82,10 @@ __all__ = [
     "Part",
     "PositiveFloat",
     "PositiveInt",
+    "PrefixSlot",
     "Progress",
     "PromptParams",
+    "PromptPool",
     "PromptSlot",
     "Prototypes",
     "RandomFeatures",

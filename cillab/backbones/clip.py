@@ -38,7 +38,7 @@ class ClipBackbone(FrozenBackbone):
         super().__init__(model.visual, clip=True, **options)
         model.eval().requires_grad_(False).to(self.device)
 
-    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "row feature"]:
         features = self.module(pixels)
         return features[0] if isinstance(features, tuple) else features  # CoCa's tower returns its tokens as well
 

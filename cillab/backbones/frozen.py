@@ -84,8 +84,11 @@ class FrozenBackbone(Backbone):
         return self.anatomy.token_dim
 
     @abstractmethod
-    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
-        """The features that the library's own model returns for normalised pixels."""
+    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "row feature"]:
+        """The features that the library's own model returns for normalised pixels.
+
+        A row for every image; one for every image and token under slots whose tokens are read alone.
+        """
 
     @abstractmethod
     def _weights(self) -> nn.Module:
@@ -155,7 +158,7 @@ class FrozenBackbone(Backbone):
                 features = delta.read(features)
         return features
 
-    def _embed(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+    def _embed(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "row feature"]:
         """One forward pass under what is on the module now."""
         with ExitStack() as stack:
             for tap in self._taps:  # hooked now, not earlier, so that they run after the hooks of what is worn

@@ -9,17 +9,16 @@ A place is `kind:name` with the dotted name of a module inside the backbone; the
     before:blocks.3           the block reads its input with the slot's tokens appended at the end. They flow on through
                               the following blocks until the next `before:` place puts others in their stead, and are
                               gone behind the last block: the class token stays where it is, and so does what is pooled
+    kv:blocks.3               keys and values in front of those of the block's attention: `cillab.backbones.prefixed`
 
 What else is worn on a ViT is one of these or a line more in `_hook`. A scale and a shift for every channel (SSF, FiLM)
 are folded into the weights: `cillab.backbones.affine`. LoRA on the attention of any ViT is `cillab.backbones.lora`:
-open_clip keeps q, k and v in one parameter and not in a module. Prefix prompts lengthen keys and values, which are
-inside the attention module: a `kv:` kind that wraps that module's forward.
+open_clip keeps q, k and v in one parameter and not in a module.
 
 open_clip may run its blocks with tokens first; slots are given images first in any case.
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,11 +30,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cillab.backbones.prefixed import attention_of, prefixed
+from cillab.backbones.slot import KeyValueSlot, Slot, Tokens, TokenSlot
 from cillab.core.contract import Backbone, Delta, Part, State
 from cillab.core.errors import IncompatibleError, InvalidRequestError, RunError, one_line
 
-Tokens = Float[Tensor, "image token dim"]
-KINDS = ("after", "mlp", "beside", "before")
+Kind = Literal["after", "mlp", "beside", "before", "kv"]
+KINDS = ("after", "mlp", "beside", "before", "kv")
 
 # Where the stream that enters the MLP branch can be seen: the input of the branch's first module.
 _PRE_NORM = ("norm2", "ln_2")
@@ -44,21 +45,6 @@ _POST_NORM_BLOCKS = frozenset({"ResPostBlock", "ResPostRelPosBlock", "EvaBlockPo
 _ANY_LENGTH_BLOCKS = frozenset(
     {"Block", "ResPostBlock", "ParallelScalingBlock", "ResidualAttentionBlock", "CustomResidualAttentionBlock"}
 )
-
-
-class Slot(nn.Module):
-    """A small module for one place. Its tensors, buffers included, are all that decides what it computes."""
-
-    @abstractmethod
-    def forward(self, tokens: Tokens) -> Tokens:
-        """What the place makes of `tokens`; see the module's docstring."""
-
-    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the shapes of a saved state before it is copied in. Only slots that grow have something to do."""
-
-    def circumstances(self) -> Mapping[str, Tensor]:
-        """What decides the output besides parameters and buffers, and is no part of the state. Mostly nothing."""
-        return {}
 
 
 @final
@@ -84,7 +70,7 @@ class AdapterSlot(Slot):
 
 
 @final
-class PromptSlot(Slot):
+class PromptSlot(TokenSlot):
     """Trained tokens beside those of the image, for `before:` places.
 
     One at the first block alone is VPT-shallow, one at every block VPT-deep (Jia et al., ECCV 2022, arXiv:2203.12119),
@@ -108,9 +94,9 @@ class PromptSlot(Slot):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a slot stands: `after:blocks.3`, `mlp:blocks.3`, `beside:blocks.3.attn.qkv`, `before:blocks.3`."""
+    """Where a slot stands: `after:blocks.3`, `mlp:blocks.3`, `beside:blocks.3.attn.qkv`, `before:blocks.3`, ..."""
 
-    kind: Literal["after", "mlp", "beside", "before"]
+    kind: Kind
     module: str
 
     @classmethod
@@ -142,20 +128,25 @@ class Slots(nn.Module, Delta, Part):
         self.slots = nn.ModuleList(slots.values()).to(backbone.device).requires_grad_(False)
         for place, slot in zip(self.places, self, strict=True):
             _check_place(backbone.module, place, backbone.tag)
-            if (place.kind == "before") != isinstance(slot, PromptSlot):
-                raise InvalidRequestError(f"{place}: `before:` places take a PromptSlot, and no other place does.")
+            for kind, taken in (("before", TokenSlot), ("kv", KeyValueSlot)):
+                if (place.kind == kind) != isinstance(slot, taken):
+                    raise InvalidRequestError(
+                        f"{place}: `{kind}:` places take a {taken.__name__}, no other place does."
+                    )
 
     @classmethod
     def everywhere(
         cls,
         backbone: Backbone,
-        kind: Literal["after", "mlp", "before"],
+        kind: Literal["after", "mlp", "before", "kv"],
         make: Callable[[int], Slot],
         blocks: int | None = None,
+        *,
+        start: int = 0,
     ) -> "Slots":
-        """One slot per block, or for each of the first `blocks`: `make(i)` for block i."""
-        names = backbone.block_names[:blocks]
-        return cls(backbone, {f"{kind}:{name}": make(index) for index, name in enumerate(names)})
+        """One slot per block, or for each of `blocks` blocks from `start` on: `make(i)` for block i."""
+        names = backbone.block_names[start : None if blocks is None else start + blocks]
+        return cls(backbone, {f"{kind}:{name}": make(start + index) for index, name in enumerate(names)})
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots)  # type: ignore[arg-type]
@@ -171,9 +162,11 @@ class Slots(nn.Module, Delta, Part):
         """Hook every slot to its place; all hooks are gone afterwards."""
         pairs = list(zip(self.places, self, strict=True))
         with ExitStack() as stack:
-            for handle in _hook_prompts(module, {p.module: s for p, s in pairs if isinstance(s, PromptSlot)}):
+            for handle in _hook_prompts(module, {p.module: s for p, s in pairs if isinstance(s, TokenSlot)}):
                 stack.callback(handle.remove)
             for place, slot in pairs:
+                if isinstance(slot, KeyValueSlot):
+                    stack.enter_context(prefixed(module.get_submodule(place.module), slot))
                 for handle in _hook(module, place, slot):
                     stack.callback(handle.remove)
             yield
@@ -234,6 +227,8 @@ def _check_place(root: nn.Module, place: Place, tag: str) -> None:
         raise InvalidRequestError(f"{tag} has no module {place.module!r} for the slot {place}.") from error
     if place.kind == "mlp":
         _entrance_of_mlp(module)
+    if place.kind == "kv":
+        attention_of(module)
     if place.kind == "before" and type(module).__name__ not in _ANY_LENGTH_BLOCKS:
         raise InvalidRequestError(f"{place}: a {type(module).__name__} is no block that takes any number of tokens.")
 
@@ -290,7 +285,7 @@ def _hook(root: nn.Module, place: Place, slot: Slot) -> Iterator[RemovableHandle
             yield module.register_forward_hook(beside_mlp, prepend=True)
 
 
-def _hook_prompts(root: nn.Module, prompts: Mapping[str, PromptSlot]) -> Iterator[RemovableHandle]:
+def _hook_prompts(root: nn.Module, prompts: Mapping[str, TokenSlot]) -> Iterator[RemovableHandle]:
     """Append before the first block that has a prompt, exchange before the others, take away behind the last block."""
     if not prompts:
         return
@@ -299,7 +294,7 @@ def _hook_prompts(root: nn.Module, prompts: Mapping[str, PromptSlot]) -> Iterato
     dim = 0 if _tokens_first(root, container) else 1
     worn = 0  # tokens that flow along at the block in question
 
-    def entering(slot: PromptSlot, before: int) -> Callable[[nn.Module, Any], Any]:
+    def entering(slot: TokenSlot, before: int) -> Callable[[nn.Module, Any], Any]:
         def enter(_module: nn.Module, inputs: Any) -> Any:
             own = inputs[0].narrow(dim, 0, inputs[0].shape[dim] - before)
             longer = slot(own) if dim else slot(own.transpose(0, 1)).transpose(0, 1)
@@ -312,7 +307,14 @@ def _hook_prompts(root: nn.Module, prompts: Mapping[str, PromptSlot]) -> Iterato
             yield root.get_submodule(name).register_forward_pre_hook(entering(prompts[name], worn))
             worn = len(prompts[name])
 
+    alone = prompts[max(prompts, key=blocks.index)].alone
+
     def leave(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        return output.narrow(dim, 0, output.shape[dim] - worn)
+        own = output.shape[dim] - worn
+        if not alone:
+            return output.narrow(dim, 0, own)
+        theirs = output.narrow(dim, own, worn)
+        each = (theirs if dim else theirs.transpose(0, 1)).flatten(0, 1)  # [image * prompt, dim]
+        return each.unsqueeze(dim).repeat_interleave(alone, dim)
 
     yield root.get_submodule(blocks[-1]).register_forward_hook(leave)

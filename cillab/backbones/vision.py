@@ -42,7 +42,7 @@ SHORTHAND = {
 class TimmBackbone(FrozenBackbone):
     """A timm model without its classifier; the feature is what timm calls the pre-logits (class token or average)."""
 
-    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image feature"]:
+    def _forward(self, pixels: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "row feature"]:
         return self.module(pixels)
 
     def _weights(self) -> nn.Module:

@@ -23,13 +23,13 @@ class ModulePart(nn.Module, Part):
     learning_only: ClassVar[frozenset[str]] = frozenset()
     """Tensors that classifying can do without."""
 
-    def tensors(self) -> dict[str, Tensor]:
+    def held(self) -> dict[str, Tensor]:
         """Parameters and buffers by dotted name."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def state(self) -> State:
         """Parameters, buffers and plain attributes."""
-        return State(self.tensors(), {name: _as_json(getattr(self, name)) for name in self.plain}, self.learning_only)
+        return State(self.held(), {name: _as_json(getattr(self, name)) for name in self.plain}, self.learning_only)
 
     def load(self, state: State) -> None:
         """Take over everything, shapes included; what a slim state lacks is emptied. Nothing requires grad afterwards.
@@ -40,7 +40,7 @@ class ModulePart(nn.Module, Part):
         for name in self.plain:
             if name in state.meta:
                 setattr(self, name, _from_json(state.meta[name]))
-        own = self.tensors()
+        own = self.held()
         if odd := sorted((set(own) - set(state.tensors) - self.learning_only) | (set(state.tensors) - set(own))):
             raise RunError(f"The checkpoint does not fit a {type(self).__name__}: {odd[0]!r} is there or here alone.")
         for name, tensor in own.items():

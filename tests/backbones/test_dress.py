@@ -274,7 +274,7 @@ def test_even_zero_prompts_draw_attention() -> None:
 def test_prompt_places_take_prompts_alone() -> None:
     backbone = vit()
     slot = PromptSlot(32, 2, generator=rng.stream(0))
-    with pytest.raises(InvalidRequestError, match="`before:` places take a PromptSlot"):
+    with pytest.raises(InvalidRequestError, match="`before:` places take a TokenSlot"):
         Slots(backbone, {"after:blocks.0": slot})
     with pytest.raises(InvalidRequestError, match="is no block that takes any number of tokens"):
         Slots(backbone, {"before:blocks.0.attn": slot})

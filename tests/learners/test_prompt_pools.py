@@ -1,0 +1,67 @@
+"""L2P, DualPrompt, CODA-Prompt: what an image gets is its own business; a vote over a sorted test set is a leak."""
+
+import pytest
+import torch
+
+from cillab.learners.checks import learn, logits
+from tests.learners import tiny
+
+
+def test_a_vote_makes_predictions_depend_on_company() -> None:
+    """Sorted by class, the images of a batch choose for one another; alone, each for itself. The leak has a size."""
+    fair, leaky = (tiny.bench("l2p", vote=vote, pool=40, top=3, pull=0.0).taught() for vote in (False, True))
+    bench = tiny.bench("l2p")
+    moved = {}
+    for name, learner in (("fair", fair), ("leaky", leaky)):
+        by_class = torch.cat([logits(learner, images) for images, _ in bench.test])
+        alone = torch.cat([logits(learner, image[None]) for image in bench.images])
+        moved[name] = float(((by_class - alone).norm(dim=1) / alone.norm(dim=1)).mean())
+    assert moved["fair"] < 1e-3, moved
+    assert moved["leaky"] > 0.2, moved  # 0.64 of the length of an image's logits when this was written
+
+
+def test_prompts_of_a_pool_are_chosen_and_counted() -> None:
+    learner = tiny.bench("l2p", pool=6, top=2).taught(2)
+    shown = learner.internals()
+    assert shown["prompts/keys"].shape == (6, 32)
+    assert float(shown["prompts/chosen"].sum()) == 2 * 48  # two prompts for each image of two tasks
+
+
+def test_dualprompt_finds_the_task_by_the_frozen_feature() -> None:
+    bench = tiny.bench("dualprompt")
+    learner = bench.taught(1)
+    before = [p.detach().clone() for p in (learner.worn.keys[0], learner.worn.prompts[0])]
+    general = next(learner.general.parameters()).detach().clone()
+    learn(learner, bench.tasks[1])
+    assert learner.worn.grown == (1, 1)
+    for old, now in zip(before, (learner.worn.keys[0], learner.worn.prompts[0]), strict=True):
+        assert torch.equal(old, now)  # what belongs to an old task is left alone
+    assert not torch.equal(general, next(learner.general.parameters()))  # what is shared goes on learning
+    with torch.no_grad():
+        naked = bench.backbone(bench.images)
+        learner.features(bench.images)
+    torch.testing.assert_close(learner.worn.likeness, learner.worn.cosines(naked).max(dim=1, keepdim=True).values)
+    assert sum(learner.worn.chosen) == 48
+
+
+def test_dualprompts_tasks_begin_where_the_last_one_ended() -> None:
+    bench = tiny.bench("dualprompt")
+    learner = bench.taught(1)
+    running = learner.observe(bench.tasks[1])
+    next(running)
+    (old, fresh), keys = (p.detach() for p in learner.worn.prompts), [k.detach() for k in learner.worn.keys]
+    assert float((fresh - old).abs().max()) < 0.1 < float((keys[1] - keys[0]).abs().max())
+    running.close()
+    assert learner.worn.grown == (1,)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_codas_older_components_stay(weight) -> None:
+    bench = tiny.bench("coda-prompt", orthogonality=weight)
+    learner = bench.taught(1)
+    before = [values[0].detach().clone() for values in learner.worn.children()]
+    learn(learner, bench.tasks[1])
+    assert learner.worn.grown == (2, 2)
+    for old, values in zip(before, learner.worn.children(), strict=True):
+        assert torch.equal(old, values[0])
+        assert not torch.equal(values[1], values[0])
