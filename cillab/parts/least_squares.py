@@ -54,21 +54,24 @@ class FourierFeatures(ModulePart):
 
         E phi(h) . phi(h') = exp(-gamma ||h - h'||^2),    W ~ N(0, 2 gamma),  b ~ U[0, 2 pi]
 
-    Source: Rahimi & Recht, NeurIPS 2007. The error of one product is about 1/sqrt(M). W and b themselves are saved.
+    Source: Rahimi & Recht, NeurIPS 2007. The error of one product is about 1/sqrt(M). W / sqrt(2 gamma), gamma and b
+    are saved: gamma may be set to another tensor without a new draw.
     """
 
     matrix: Tensor
     phase: Tensor
+    gamma: Tensor
 
     def __init__(self, dim: int, expansion: int, gamma: float, rng: torch.Generator, device: torch.device) -> None:
         super().__init__()
-        drawn = torch.randn(dim, expansion, generator=rng) * math.sqrt(2 * gamma)
-        self.register_buffer("matrix", drawn.to(device))
+        self.register_buffer("matrix", torch.randn(dim, expansion, generator=rng).to(device))
+        self.register_buffer("gamma", torch.tensor(float(gamma), device=device))
         self.register_buffer("phase", (2 * math.pi * torch.rand(expansion, generator=rng)).to(device))
 
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image expansion"]:
         """In +-sqrt(2/M)."""
-        return math.sqrt(2 / len(self.phase)) * torch.cos(features @ self.matrix + self.phase)
+        angles = (2 * self.gamma).sqrt() * (features @ self.matrix) + self.phase
+        return math.sqrt(2 / len(self.phase)) * torch.cos(angles)
 
 
 class Sums(Classifier):
@@ -225,10 +228,10 @@ class LDA(Sums):
         Sigma = (1 - a) S + a (tr S / d) I + r I                                                       (2)
         logit_c = phi . w_c - mu_c . w_c / 2 + [log n_c / n],    w_c = Sigma^{-1} mu_c                 (3)
 
-    a is `shrinkage`, r is `ridge`, the last term is there with `prior`. The same whatever the order, the batches and
-    the tasks, which the streaming form of Deep SLDA (Hayes & Kanan, CVPR-W 2020, arXiv:1909.01520) is not: its weight
-    n/(n+1) is that of the images and not of the class. Keeps D^2 + D K + K numbers for learning, D K + K for
-    classifying.
+    a is `shrinkage`, or what `oas` says where that is None; r is `ridge`; the last term is there with `prior`. The
+    same whatever the order, the batches and the tasks, which the streaming form of Deep SLDA (Hayes & Kanan, CVPR-W
+    2020, arXiv:1909.01520) is not: its weight n/(n+1) is that of the images and not of the class. Keeps D^2 + D K + K
+    numbers for learning, D K + K for classifying.
     """
 
     plain = ("classes",)
@@ -241,7 +244,7 @@ class LDA(Sums):
         dim: int,
         device: torch.device | None = None,
         *,
-        shrinkage: float = 0.0,
+        shrinkage: float | None = 0.0,
         ridge: float = 0.0,
         prior: bool = False,
         reads: Reads | None = None,
@@ -276,8 +279,8 @@ class LDA(Sums):
             DataError: Sigma has no factorisation: the features were not finite, or too few for no shrinkage.
         """
         s = self.covariance()
-        scale = s.diagonal().mean()
-        sigma = lifted((1 - self.shrinkage) * s, self.shrinkage * scale + self.ridge)
+        a = oas(s, int(self.counts.sum())) if self.shrinkage is None else self.shrinkage
+        sigma = lifted((1 - a) * s, a * s.diagonal().mean() + self.ridge)
         means = self.cross / self.counts.clamp(min=1)
         weight = solved(sigma, means)
         bias = -(means * weight).sum(dim=0) / 2
@@ -292,6 +295,17 @@ class LDA(Sums):
     def rows(self) -> Head:
         """w_c and b."""
         return Head(self.weight.T.contiguous(), self.bias)
+
+
+def oas(s: Float[Tensor, "feature feature"], images: int) -> float:
+    """How much of the covariance `s` of so many images to give to a multiple of the identity, in [0, 1].
+
+    Oracle approximating shrinkage, Chen, Wiesel, Eldar & Hero, IEEE TSP 58(10) 2010, as scikit-learn has it.
+    """
+    dim = len(s)
+    mean_square, square_mean = float(s.square().mean()), float(s.diagonal().mean()) ** 2
+    most = (images + 1) * (mean_square - square_mean / dim)
+    return 1.0 if most <= 0 else min((mean_square + square_mean) / most, 1.0)
 
 
 def lifted(matrix: Float[Tensor, "feature feature"], by: float | Tensor) -> Float[Tensor, "feature feature"]:

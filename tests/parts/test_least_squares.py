@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from sklearn.covariance import oas as sklearns_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics.pairwise import rbf_kernel
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cillab.core.errors import DataError
 from cillab.parts import least_squares
 from cillab.parts.heads import columns_of
-from cillab.parts.least_squares import LDA, POWERS, FourierFeatures, RandomFeatures, Ridge
+from cillab.parts.least_squares import LDA, POWERS, FourierFeatures, RandomFeatures, Ridge, oas
 
 CLASSES = (7, 401, 3)
 DIM = 9
@@ -166,6 +167,15 @@ def test_the_sums_of_lda_are_those_of_a_recursive_update() -> None:
         means[c] += gap / (counts[c] + 1)
         counts[c] += 1
     np.testing.assert_allclose(lda([(h, labels)]).covariance(), scatter / len(h), atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [4, 30, 3000])
+def test_the_shrinkage_that_nobody_chose_is_scikit_learns(n: int) -> None:
+    x = data(n=n)[0].double()
+    x = x - x.mean(dim=0)
+    assert oas(x.T @ x / n, n) == pytest.approx(sklearns_oas(x.numpy(), assume_centered=True)[1], rel=1e-9)
+    h, labels = data(n=n)
+    assert n < 30 or lda([(h, labels)], shrinkage=None)(h).isfinite().all()
 
 
 def test_too_few_images_for_no_shrinkage_are_refused_and_shrinkage_helps() -> None:
