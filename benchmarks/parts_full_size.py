@@ -20,6 +20,7 @@ from cillab.backbones.lora import LoRA
 from cillab.backbones.prompts import TextPrompt
 from cillab.backbones.slots import AdapterSlot, Slots
 from cillab.backbones.vision import TimmBackbone, timm_anatomy
+from cillab.core.arrays import through_numpy
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
 from cillab.geometry.etf import nearest_etf
@@ -120,7 +121,7 @@ def main(images: int, batch: int, expansion: int) -> None:
     )
     step, look = image_costs(backbone, adapters, batch)
     memory, add = statistics(images, DIM)
-    simplex = seconds(lambda: nearest_etf(memory.means))
+    simplex = seconds(lambda: through_numpy(nearest_etf, memory.means, memory.means))
     # a later task of ncptm has no gradient step on images at all; the first one has
     first = NCPTMParams().fit.epochs * step + look
     report("ncptm, first task", images * first, {"statistics": add, "simplex": simplex})

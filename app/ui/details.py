@@ -5,6 +5,7 @@ import streamlit as st
 
 from app.ui import html, state
 from app.ui.store import Opened
+from cillab.geometry.nc1 import cdnv
 
 _ROWS = 10
 _BY = {"auto": "By class where it fits", "class": "By class", "task": "By task"}
@@ -31,23 +32,21 @@ def _confused(run: Opened, step: int) -> dict[tuple[int, int], tuple[int, int]]:
 
 def closest_pairs(run: Opened, step: int) -> None:
     """Pairs whose clouds are closest for their size, and how often their test images are mistaken for each other."""
-    from cillab.figures.measure import pair_cdnv  # noqa: PLC0415 (loads plotly, which the figure above needs anyway)
-
     shot, info = run.snapshots[step], run.run.info
     seen = shot["seen"].tolist()
     if len(seen) < 2:
         html.empty("No pair yet", "There is one class.")
         return
-    cdnv = np.triu(np.nan_to_num(pair_cdnv(shot["means/now"], shot["nc/within"]), nan=-1), 1)
-    order = np.argsort(cdnv, axis=None)[::-1][: min(_ROWS, len(seen) * (len(seen) - 1) // 2)]
+    pairs = np.triu(np.nan_to_num(cdnv(shot["nc/within"], shot["means/now"]).pairs, nan=-1), 1)
+    order = np.argsort(pairs, axis=None)[::-1][: min(_ROWS, len(seen) * (len(seen) - 1) // 2)]
     confused, rows = _confused(run, step), []
-    for a, b in zip(*np.unravel_index(order, cdnv.shape), strict=True):
+    for a, b in zip(*np.unravel_index(order, pairs.shape), strict=True):
         one, other = seen[a], seen[b]
         (there, n), (back, m) = confused.get((one, other), (0, 0)), confused.get((other, one), (0, 0))
         mixed = f"{there + back} of {n + m or _images(shot, a) + _images(shot, b)}" if there + back else "none"
         rows.append(
-            (info.name_of(one), _task(run, one), info.name_of(other), _task(run, other), html.number(float(cdnv[a, b])),
-             html.number(float(shot["cosine"][a, b])), mixed)
+            (info.name_of(one), _task(run, one), info.name_of(other), _task(run, other),
+             html.number(float(pairs[a, b])), html.number(float(shot["cosine"][a, b])), mixed)
         )  # fmt: skip
     html.table(
         ("Class", "task", "Class", "task", "CDNV", "cosine", "mistaken for each other"), rows, "The closest pairs"

@@ -10,8 +10,11 @@ import streamlit as st
 from app.ui import benches, changes, charts, html, moves, state, theme
 from app.ui.live import Answer
 from app.ui.store import Opened, fragment
-from cillab.geometry import plain
-from cillab.geometry.heads import Head, Statistics, blended, confidence, nearest, unit
+from cillab.geometry import nc2
+from cillab.geometry.etf import growth_angle
+from cillab.geometry.heads import Head, Statistics, blended, confidence
+from cillab.geometry.nc3 import nc3, nearest_mean
+from cillab.geometry.rows import unit
 
 KINDS = {
     "stored": "The learner's own head",
@@ -39,13 +42,17 @@ class Bench:
     def nearest(self) -> dict[str, np.ndarray]:
         """The class whose mean is nearest to each image, by which means."""
         images = self.images
-        return {which: images.classes[nearest(images.features, one.means)] for which, one in self.known.items()}
+        return {which: images.classes[nearest_mean(images.features, one.means)] for which, one in self.known.items()}
 
     @cached_property
     def spread(self) -> dict[str, tuple[float, float]]:
         """NC2 of the class means, by which means: lengths and angles."""
-        centred = {which: plain.centre(one.means) for which, one in self.known.items()}
-        return {which: (plain.equinorm(rows), plain.maximal_angle(rows)) for which, rows in centred.items()}
+        return {which: _spread(one.means) for which, one in self.known.items()}
+
+
+def _spread(rows: np.ndarray) -> tuple[float, float]:
+    """NC2 of rows around their average: lengths and angles."""
+    return nc2.equinorm(rows).value, nc2.or_nan(nc2.maximal_angle, rows)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -163,12 +170,11 @@ def _collapse(found: Bench, asked: dict[str, Any], head: Head | None, after: Ans
         rows.append((KINDS[asked["kind"]], *["\N{EN DASH}"] * 4, agrees))
     else:
         around = unit(means) if head.unit else means
-        distance, cosine = plain.nc3(plain.centre(head.weight), around)
+        duality = nc3(head.weight, around, centre_head=True)
         rows.append((
             KINDS[asked["kind"]] + (f", {100 * asked['share']:.0f} % ETF" if asked["share"] else ""),
-            html.number(plain.equinorm(plain.centre(head.weight))),
-            html.number(plain.maximal_angle(plain.centre(head.weight))),
-            html.number(distance), html.number(cosine), agrees,
+            *map(html.number, _spread(head.weight)),
+            html.number(duality.distance), html.number(duality.mean_cosine), agrees,
         ))  # fmt: skip
     columns = ("", "NC2 lengths", "NC2 angles", "NC3 distance", "NC3 cosine", "Agrees with nearest mean")
     html.table(columns, rows, "Collapse of the head")
@@ -204,7 +210,7 @@ def path(found: Bench, asked: dict[str, Any], order: np.ndarray, size: int) -> A
         own = images.rows[np.isin(images.rows, rows)]
         answers = rows[made(found, asked, rows)[1].argmax(axis=1)] if len(own) else own
         accuracy.append(float((answers == own).mean()) if len(own) else np.nan)
-        turns.append(np.degrees(plain.growth_angle(before[end], end)) if end in before else np.nan)
+        turns.append(np.degrees(growth_angle(before[end], end)) if end in before else np.nan)
     return Path(np.array(ends, dtype=np.float64), np.array(accuracy), np.array(turns))
 
 

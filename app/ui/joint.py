@@ -10,7 +10,8 @@ from app.ui import benches, changes, html, state
 from app.ui.live import Answer
 from app.ui.store import Opened, fragment
 from cillab.figures import Group, Part
-from cillab.geometry.heads import confidence, unit
+from cillab.geometry.heads import confidence
+from cillab.geometry.rows import unit
 
 _LEARNT, _FROZEN = "internals/text/prototypes", "internals/text/frozen"
 WHAT_IF = Group(

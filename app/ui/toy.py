@@ -11,7 +11,8 @@ import streamlit as st
 
 from app.ui import export, html, state, theme
 from app.ui.component import component
-from cillab.geometry import plain
+from cillab.geometry.etf import ideal_cosine
+from cillab.geometry.rows import centre, cosine_matrix, pairs
 from cillab.teaching.toy import Toy, simulate
 
 LOSSES = {"ce": "Cross-entropy", "mse": "Squared error", "dr": "Dot-regression"}
@@ -189,9 +190,9 @@ def told(toy: Toy) -> None:
     html.note(toy_sentence(toy, len(toy.step) - 1))
     count = len(toy.tasks)
     facts = [
-        ("Cosine of every pair in a simplex", html.number(plain.ideal_cosine(count)), ""),
-        ("Cosines of the means at the end", _range(plain.pairs(toy.cosines[-1])), ""),
-        ("Cosines of the head rows", _range(plain.pairs(plain.cosines(plain.centre(toy.weight[-1])))), ""),
+        ("Cosine of every pair in a simplex", html.number(ideal_cosine(count)), ""),
+        ("Cosines of the means at the end", _range(pairs(toy.cosines[-1])), ""),
+        ("Cosines of the head rows", _range(pairs(cosine_matrix(centre(toy.weight[-1])))), ""),
         ("Loss at the end", html.number(float(toy.loss[-1])), ""),
     ]
     html.show(html.facts(facts, "small"))

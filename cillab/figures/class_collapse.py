@@ -7,12 +7,13 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
-from cillab.figures.measure import centred, class_quotient, cosines
 from cillab.figures.palette import CURSOR, NAMED_UP_TO, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, images_note, number
+from cillab.geometry.nc1 import nc1_quotient
+from cillab.geometry.rows import centre, cosine
 from cillab.runs import Run, Snapshot
 
 _PANELS = (
@@ -39,9 +40,10 @@ def _of(shot: Snapshot) -> dict[str, np.ndarray]:
     means = np.asarray(shot["means/now"], np.float64)
     none = np.full(len(means), np.nan)
     fits = "head/weight" in shot and shot["head/weight"].shape == means.shape and len(means) > 1
-    duality = cosines(np.asarray(shot["head/weight"], np.float64), centred(means)) if fits else none
+    duality = cosine(shot["head/weight"], centre(means)) if fits else none
     agreement = np.asarray(shot.get("nc/nc4", none), np.float64)
-    return {"quotient": class_quotient(means, shot["nc/within"]), "duality": duality, "agreement": agreement}
+    quotient = nc1_quotient(shot["nc/within"], np.ones(len(means), np.int64), centre(means)).per_class
+    return {"quotient": quotient, "duality": duality, "agreement": agreement}
 
 
 def read_class_collapse(run: Run, step: str | int | None = None) -> ClassCollapse:

@@ -7,12 +7,12 @@ from jaxtyping import Float, Float64, Int64
 
 from cillab.figures.coarse import shown
 from cillab.figures.cosine import blocks
-from cillab.figures.measure import centred
 from cillab.figures.palette import TEXT, Theme, diverging, see_through
 from cillab.figures.panels import finished, grid, notes_of, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
+from cillab.geometry.rows import centre
 from cillab.runs import Run, Snapshot
 
 _SMALLEST_RANGE = 0.1
@@ -43,7 +43,7 @@ class Gram:
 
 def scaled_gram(means: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls cls"]:
     """G = M M^T / mean_c ||M_c||^2, M = rows mu_c - mu_G; NaN where all means are equal."""
-    rows = centred(means)
+    rows = centre(means)
     gram = rows @ rows.T
     with np.errstate(invalid="ignore", divide="ignore"):
         return gram / np.diag(gram).mean()

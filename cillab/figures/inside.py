@@ -9,12 +9,12 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.measure import centred, cosines
 from cillab.figures.palette import ACCENT, AGES, MUTED, Theme, cursor, diverging, see_through, task_colour
 from cillab.figures.panels import finished, grid, heat, line, log_reach, matrix_axes, missing, reach, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, plural, task_axis
+from cillab.geometry.rows import centre, cosine
 from cillab.runs import Run, Snapshot, parse_step
 
 _CHOSEN, _KEYS = "internals/prompts/chosen", "internals/prompts/keys"
@@ -103,7 +103,7 @@ def prompt_keys(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     for row, (old, new) in enumerate(pairwise(steps), start=1):
         a, b = (np.asarray(run.snapshot(s)[_KEYS], np.float64) for s in (old, new))
         n = min(len(a), len(b))
-        angle = np.degrees(np.arccos(np.clip(cosines(a[:n], b[:n]), -1, 1)))
+        angle = np.degrees(np.arccos(np.clip(cosine(a[:n], b[:n]), -1, 1)))
         if np.isfinite(angle).any():
             turned[row] = np.nanmin(angle), np.nanmean(angle), np.nanmax(angle)
     drawn, cells = grid(2, 2, column_widths=[0.42, 0.58])
@@ -225,14 +225,14 @@ def _duality(shot: Snapshot) -> list[tuple[str, str, float]]:
     found = []
     for side, name in (("before", _BEFORE), ("after", _AFTER)):
         if name in shot and shot[name].shape == shot["means/now"].shape and len(shot[name]) > 1:
-            values, old = cosines(centred(shot[name]), centred(shot["means/now"])), _old(shot)
+            values, old = cosine(centre(shot[name]), centre(shot["means/now"])), _old(shot)
             found += [(side, age, float(values[m].mean())) for age, m in (("old", old), ("new", ~old)) if m.any()]
     return found
 
 
 def _aligned(rows: dict[str, np.ndarray], old: np.ndarray, step: str) -> str:
     before, now = (np.linalg.norm(rows[side], axis=1) for side in ("before", "after"))
-    angle = np.degrees(np.arccos(np.clip(cosines(rows["before"], rows["after"]), -1, 1)))
+    angle = np.degrees(np.arccos(np.clip(cosine(rows["before"], rows["after"]), -1, 1)))
     turned = f"it turned rows by {number(float(np.nanmean(angle)))} degrees on average."
     if not old.any():
         return f"{after(step).capitalize()} no class is old yet; {turned}"
@@ -290,7 +290,7 @@ def anchors(run: Run, step: str | int | None = None, *, theme: Theme = "light") 
     for at, one in enumerate(run.steps):
         shot = run.snapshot(one)
         if _ANCHORS in shot and shot[_ANCHORS].shape == shot["means/now"].shape:
-            values = cosines(np.asarray(shot[_ANCHORS], np.float64), np.asarray(shot["means/now"], np.float64))
+            values = cosine(np.asarray(shot[_ANCHORS], np.float64), np.asarray(shot["means/now"], np.float64))
             for task in np.unique(shot["task_of_class"]).tolist():
                 near[at, task] = np.nanmean(values[shot["task_of_class"] == task])
     drawn, cells = grid(2, 2)

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures import measure
 from cillab.figures.palette import Theme, cursor
 from cillab.figures.panels import finished, grid, notes_of, reach, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, number, place, task_axis
+from cillab.geometry import drift
+from cillab.geometry.moments import Moments
+from cillab.geometry.rows import centre, cosine as row_cosine
+from cillab.geometry.transport import w2_of_images
 from cillab.runs import Run, Snapshot, parse_step
 
 _TOP = 10  # directions of a subspace
@@ -65,14 +68,14 @@ def _since(shot: Snapshot, run: Run, end: str, task: int) -> dict[str, float]:
     before, now = (np.asarray(one["features"][mine], np.float64) for one in (run.snapshot(end), shot))
     if before.shape != now.shape or len(now) < 3:  # a learner whose features grow
         return {}
+    spread = Moments.of(before, run.probe.labels[mine], "trace").spread()
     return {
-        "sample": float(np.nanmean(1 - measure.cosines(before, now))),
-        "wasserstein": measure.bures_wasserstein(before, now)
-        / max(measure.spread(before, run.probe.labels[mine]), 1e-12),
-        "procrustes": measure.procrustes(before, now),
-        "cka": measure.cka(before, now),
-        "debiased": measure.cka(before, now, debiased=True),
-        "subspace": measure.subspace_overlap(before, now, _TOP),
+        "sample": drift.sample_drift(before, now).value,
+        "wasserstein": w2_of_images(before, now) / max(spread, 1e-12),
+        "procrustes": drift.procrustes_distance(before, now),
+        "cka": drift.linear_cka(before, now),
+        "debiased": drift.linear_cka(before, now, debiased=True) if len(now) > 3 else np.nan,
+        "subspace": drift.subspace_overlap(before, now, min(_TOP, len(now) - 1, now.shape[1])).value,
     }
 
 
@@ -120,7 +123,7 @@ def read_prototypes(run: Run, step: str | int | None = None) -> Moved:
         stored, now = np.asarray(shot["means/stored"], np.float64), np.asarray(shot["means/now"], np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             gap = np.linalg.norm(stored - now, axis=1) / np.sqrt(shot["nc/within"])
-        cosine = measure.cosines(measure.centred(stored), measure.centred(now))
+        cosine = row_cosine(centre(stored), centre(now))
         for task in np.unique(shot["task_of_class"]).tolist():
             mine = shot["task_of_class"] == task
             if np.isfinite(gap[mine]).any():

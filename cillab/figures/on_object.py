@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.measure import bootstrap
 from cillab.figures.palette import MUTED, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, number, percent, place, places, plural, task_axis
+from cillab.geometry.seeds import bootstrap
 from cillab.runs import Run, parse_step
 
 _MEASURES = (

@@ -8,12 +8,13 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 
 from cillab.figures.angles import split_pairs
-from cillab.figures.measure import between_eigenvalues, log_energy, spectrum as directions
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through
 from cillab.figures.panels import Cell, finished, grid, log_reach, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, number, place, places, task_axis
+from cillab.geometry.nc2 import generalised_nc2
+from cillab.geometry.spectrum import between_eigenvalues, of_eigenvalues
 from cillab.runs import Run, Snapshot
 
 _AGES = ("old with old", "old with new", "new with new")
@@ -67,7 +68,11 @@ def _blocks(shot: Snapshot, target: float) -> list[tuple[float, float]]:
 
 
 def _energy(shot: Snapshot, array: str) -> tuple[float, float]:
-    return log_energy(shot[array])
+    try:
+        found = generalised_nc2(shot[array])
+    except ValueError:  # one class, or equal means
+        return np.nan, np.nan
+    return found.mean, found.variance
 
 
 def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
@@ -168,7 +173,10 @@ def read_spectrum(run: Run, step: str | int | None = None) -> OverSteps:
             found["within"] = np.asarray(shot["nc/spectrum_within"], np.float64)
         series["most"][row] = max(min(len(shot["means/now"]) - 1, shot["means/now"].shape[1]), 1)
         for where, values in found.items():
-            series[f"rank {where}"][row], series[f"participation {where}"][row] = directions(values)
+            used = of_eigenvalues(values)
+            series[f"rank {where}"][row], series[f"participation {where}"][row] = (
+                used.effective_rank, used.participation_ratio,
+            )  # fmt: skip
             if one == chosen and values.sum() > 0:
                 spectra[where] = values / values.sum()
     notes = notes_of(

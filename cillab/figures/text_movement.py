@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from cillab.figures.measure import cosines
 from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, place, places, task_axis
+from cillab.geometry.rows import cosine
 from cillab.runs import Run
 
 _TEXT = ("internals/text/prototypes", "internals/text/frozen")
@@ -48,20 +48,20 @@ def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement:
         if not all(name in shot for name in _TEXT):
             continue
         learnt, frozen = (np.asarray(shot[name], np.float64) for name in _TEXT)
-        to_frozen, tasks = cosines(learnt, frozen), np.asarray(shot["task_of_class"])
+        to_frozen, tasks = cosine(learnt, frozen), np.asarray(shot["task_of_class"])
         newest, seen = tasks == tasks.max(), np.asarray(shot["seen"]).tolist()
         series["new"][row] = to_frozen[newest].mean()
         if (~newest).any():
             series["old"][row] = to_frozen[~newest].mean()
         again = [at for at, c in enumerate(seen) if c in before]
         if again:
-            series["kept"][row] = cosines(learnt[again], np.stack([before[seen[at]] for at in again])).mean()
+            series["kept"][row] = cosine(learnt[again], np.stack([before[seen[at]] for at in again])).mean()
         before = dict(zip(seen, learnt, strict=True))
     shot = run.snapshot(chosen)
     learnt, frozen = (np.asarray(shot[name], np.float64) for name in _TEXT)
     labels = tuple(class_labels(run, np.asarray(shot["seen"]).tolist()))
     tasks = np.asarray(shot["task_of_class"], np.int64)
-    return TextMovement(run.steps, chosen, len(run.info.tasks), series, cosines(learnt, frozen), tasks, labels)
+    return TextMovement(run.steps, chosen, len(run.info.tasks), series, cosine(learnt, frozen), tasks, labels)
 
 
 def draw_text_movement(data: TextMovement, theme: Theme = "light") -> Picture:

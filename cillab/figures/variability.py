@@ -8,12 +8,12 @@ from jaxtyping import Float64, Int64
 
 from cillab.figures.coarse import shown
 from cillab.figures.cosine import blocks
-from cillab.figures.measure import pair_cdnv
 from cillab.figures.palette import SEQUENTIAL, TEXT, Theme, see_through, style
 from cillab.figures.panels import notes_of
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number, task_grid
+from cillab.geometry.nc1 import cdnv
 from cillab.runs import Run, Snapshot
 
 
@@ -40,7 +40,7 @@ def read_variability(run: Run, step: str | int | None = None) -> Variability:
     labels = tuple(class_labels(run, shot["seen"].tolist()))
     return Variability(
         chosen,
-        pair_cdnv(shot["means/now"], shot["nc/within"]),
+        cdnv(shot["nc/within"], shot["means/now"]).pairs,
         np.asarray(shot["task_of_class"], np.int64),
         labels,
         ends,
@@ -50,7 +50,7 @@ def read_variability(run: Run, step: str | int | None = None) -> Variability:
 
 def _ends(shot: Snapshot) -> tuple[float, float]:
     """Between what nearly all pairs of one step lie; NaN where there is none."""
-    pairs = pair_cdnv(shot["means/now"], shot["nc/within"])
+    pairs = cdnv(shot["nc/within"], shot["means/now"]).pairs
     pairs = pairs[np.isfinite(pairs) & (pairs > 0)]
     return (float(np.quantile(pairs, 0.005)), float(np.quantile(pairs, 0.995))) if len(pairs) else (np.nan, np.nan)
 

@@ -1,7 +1,8 @@
-"""The geometry of features: pure functions on tensors. They know no model, no disk and no device by name.
+"""The geometry of features: pure functions of NumPy arrays, in float64. They know no model, no disk and no device.
 
-Importing this package imports none of its modules, so that `cillab.geometry.accuracy`, which needs only NumPy,
-can be read by programs that must start fast; the others load PyTorch when they are first touched.
+There is one implementation of each formula. No module loads PyTorch, so that pages and figures start fast; learners,
+whose features are tensors, come through `cillab.core.arrays.through_numpy`. Importing this package imports none of its
+modules.
 """
 
 from importlib import import_module
@@ -18,13 +19,12 @@ _MODULES = (
     "nc1",
     "nc2",
     "nc3",
-    "plain",
     "predictions",
     "retention",
+    "rows",
     "seeds",
     "spectrum",
     "transport",
-    "whatif",
 )
 
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from cillab.geometry import nc1 as one, nc2 as two
 from cillab.geometry.incremental import DATA_NAMES, READING, Blocks, Data, blocks
 from cillab.geometry.moments import Moments
 from cillab.geometry.nc3 import Agreement, OutlierAngle, SelfDuality, nc3, nc4, nc4_from_logits, nc5
+from cillab.geometry.rows import centre
 from cillab.geometry.spectrum import Spectrum, spectrum, top_eigenvalue_share
 
 __all__ = ["Collapse", "blocks", "collapse", "nc4"]
@@ -29,7 +29,7 @@ class Collapse:
     """
 
     classes: tuple[int, ...]  # classes with at least one image: the rows of every per-class detail
-    counts: Int[Tensor, " cls"]
+    counts: Int[np.ndarray, " cls"]
     notes: tuple[str, ...]  # to be shown with every plot of these numbers
 
     nc1_pinv: float
@@ -57,15 +57,15 @@ class Collapse:
     participation_within: float
     within_top_share: float
 
-    per_class_quotient: Float[Tensor, " cls"]  # v_c / tr Sigma_B
-    pair_cdnv: Float[Tensor, "cls cls"]
-    norms: Float[Tensor, " cls"]  # ||mu_c - mu_G||
-    cosines: Float[Tensor, "cls cls"] | None
+    per_class_quotient: Float[np.ndarray, " cls"]  # v_c / tr Sigma_B
+    pair_cdnv: Float[np.ndarray, "cls cls"]
+    norms: Float[np.ndarray, " cls"]  # ||mu_c - mu_G||
+    cosines: Float[np.ndarray, "cls cls"] | None
     spectral: one.SpectralRatio | None  # NC1 by direction of Sigma_B
     within_spectrum: Spectrum | None
     between_spectrum: Spectrum | None
-    per_class_top_share: Float[Tensor, " cls"] | None  # needs Moments(scatter="full")
-    norms_head: Float[Tensor, " cls"] | None
+    per_class_top_share: Float[np.ndarray, " cls"] | None  # needs Moments(scatter="full")
+    norms_head: Float[np.ndarray, " cls"] | None
     duality: SelfDuality | None
     agreement: Agreement | None
     outliers: OutlierAngle | None
@@ -98,15 +98,15 @@ class Collapse:
 
 def collapse(
     moments: Moments,
-    head_weight: Float[Tensor, "head feature"] | None = None,
-    head_bias: Float[Tensor, " head"] | None = None,
+    head_weight: Float[np.ndarray, "head feature"] | None = None,
+    head_bias: Float[np.ndarray, " head"] | None = None,
     *,
     head_classes: Sequence[int] | None = None,
-    features: Float[Tensor, "image feature"] | None = None,
-    labels: Int[Tensor, " image"] | None = None,
-    logits: Float[Tensor, "image head"] | None = None,
+    features: Float[np.ndarray, "image feature"] | None = None,
+    labels: Int[np.ndarray, " image"] | None = None,
+    logits: Float[np.ndarray, "image head"] | None = None,
     task_of_class: Mapping[int, int] | None = None,
-    outlier_mean: Float[Tensor, " feature"] | None = None,
+    outlier_mean: Float[np.ndarray, " feature"] | None = None,
     data: Data = "unstated",
     cutoff: float = one.CUTOFF,
     riesz_exponent: float = 1.0,
@@ -137,13 +137,13 @@ def collapse(
         raise ValueError(f"logits have {logits.shape[1]} columns for {len(columns)} head classes.")
     attempt = _Attempt(notes)
 
-    centred = two.centre(means) if k else means
+    centred = centre(means)
     quotient, pairs = one.nc1_quotient(variances, counts, centred), one.cdnv(variances, means)
     if k > 1:
         norms = two.equinorm(means)
         cosines = attempt(lambda: two.cosines(means), None)
     else:
-        norms, cosines = two.Equinorm(math.nan, centred.norm(dim=-1)), None
+        norms, cosines = two.Equinorm(math.nan, np.linalg.norm(centred, axis=-1)), None
     several = cosines is not None
     log = two.generalised_nc2(means, "log") if several else None
     riesz = two.generalised_nc2(means, "riesz", riesz_exponent) if several else None
@@ -159,7 +159,7 @@ def collapse(
         )
     shares = None
     if moments.scatter == "full":
-        shares = torch.tensor([top_eigenvalue_share(moments.covariance(c)) for c in classes])
+        shares = np.array([top_eigenvalue_share(moments.covariance(c)) for c in classes])
     inside = spectrum(within) if within is not None else None
     # The K x K Gram matrix has the eigenvalues of the D x D covariance, apart from zeros.
     outside = spectrum(centred @ centred.T / k) if k > 1 else None
@@ -185,9 +185,9 @@ def collapse(
         cdnv=pairs.value,
         nc2_equinorm=norms.value,
         nc2_equinorm_head=head_norms.value if head_norms else nan,
-        nc2_equiangularity=float(two.equiangularity(means)) if several and k > 2 else nan,
-        nc2_maximal_angle=float(two.maximal_angle(means)) if several else nan,
-        nc2_gram=attempt(lambda: float(two.simplex_gram_distance(means)), nan) if k > 1 else nan,
+        nc2_equiangularity=two.equiangularity(means) if several and k > 2 else nan,
+        nc2_maximal_angle=two.maximal_angle(means) if several else nan,
+        nc2_gram=attempt(lambda: two.simplex_gram_distance(means), nan) if k > 1 else nan,
         gnc2_log_mean=log.mean if log else nan,
         gnc2_log_variance=log.variance if log else nan,
         gnc2_riesz_mean=riesz.mean if riesz else nan,
@@ -234,7 +234,7 @@ class _Attempt:
             return substitute
 
 
-def _notes(moments: Moments, classes: tuple[int, ...], counts: Tensor, data: Data, *, has_head: bool) -> list[str]:
+def _notes(moments: Moments, classes: tuple[int, ...], counts: np.ndarray, data: Data, *, has_head: bool) -> list[str]:
     k = len(classes)
     notes = [f"Measured on {DATA_NAMES[data]}. {READING['data']}", READING["prototypes"]]
     if has_head:
@@ -278,8 +278,8 @@ def _head_rows(classes: tuple[int, ...], head_classes: Sequence[int]) -> list[in
 
 
 def _head(
-    weight: Tensor | None, bias: Tensor | None, rows: list[int], head_classes: Sequence[int], dim: int
-) -> tuple[Tensor | None, Tensor | None]:
+    weight: np.ndarray | None, bias: np.ndarray | None, rows: list[int], head_classes: Sequence[int], dim: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     if weight is None:
         if bias is not None:
             raise ValueError("head_bias was given without head_weight.")
@@ -289,31 +289,31 @@ def _head(
             f"Expected a head [{len(head_classes)}, {dim}] with one bias per row, got"
             f" {list(weight.shape)} and {None if bias is None else list(bias.shape)}."
         )
-    return weight[rows], None if bias is None else bias[rows]
+    return np.asarray(weight)[rows], None if bias is None else np.asarray(bias)[rows]
 
 
 def _agreement(
-    means: Tensor,
+    means: np.ndarray,
     classes: tuple[int, ...],
     rows: list[int],
     *,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    features: Tensor | None,
-    labels: Tensor | None,
-    logits: Tensor | None,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    features: np.ndarray | None,
+    labels: np.ndarray | None,
+    logits: np.ndarray | None,
 ) -> Agreement | None:
     if features is None or not classes or (logits is None and weight is None):
         return None
     row_of = {c: i for i, c in enumerate(classes)}
     targets = None
     if labels is not None:
-        ids, inverse = torch.unique(labels, return_inverse=True)
+        ids, inverse = np.unique(np.asarray(labels), return_inverse=True)
         unknown = [c for c in ids.tolist() if c not in row_of]
         if unknown:
             raise ValueError(f"labels name classes {unknown} of which the moments hold no image.")
-        targets = torch.tensor([row_of[c] for c in ids.tolist()], device=labels.device)[inverse].to(means.device)
+        targets = np.array([row_of[c] for c in ids.tolist()], dtype=np.int64)[inverse]
     if logits is not None:
-        return nc4_from_logits(logits[:, rows], features, means, targets)
+        return nc4_from_logits(np.asarray(logits)[:, rows], features, means, targets)
     assert weight is not None
     return nc4(features, weight, bias, means, targets)

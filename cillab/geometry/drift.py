@@ -4,14 +4,14 @@
 both, except `sliced_wasserstein`, which compares clouds. Every result carries its detail; scalars reduce it.
 """
 
+import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Float
-from torch import Generator, Tensor
 
 from cillab.geometry import transport
+from cillab.geometry.rows import centre as _centre, cosine, squared_distances, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Drift:
     """One number per class, image, or direction, and their mean over the finite ones."""
 
     value: float
-    detail: Float[Tensor, " item"]
+    detail: Float[np.ndarray, " item"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Subspaces:
     """Cosines of the principal angles, descending; `value` is the mean of their squares."""
 
     value: float
-    cosines: Float[Tensor, " direction"]
+    cosines: Float[np.ndarray, " direction"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class BuresWasserstein:
     """Squared Gaussian W2 per class in two parts; `value` is the mean W2 (not squared) over classes."""
 
     value: float
-    location: Float[Tensor, " cls"]
-    shape: Float[Tensor, " cls"]
+    location: Float[np.ndarray, " cls"]
+    shape: Float[np.ndarray, " cls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,24 +44,24 @@ class Misalignment:
     """Angles in radians between the rows of a head and the centred class means."""
 
     value: float  # mean change
-    then: Float[Tensor, " cls"]
-    now: Float[Tensor, " cls"]
-    change: Float[Tensor, " cls"]
+    then: Float[np.ndarray, " cls"]
+    now: Float[np.ndarray, " cls"]
+    change: Float[np.ndarray, " cls"]
 
 
 @dataclass(frozen=True, eq=False)
 class ShiftEstimate:
     """Shift of old class means, estimated from current images, against the true one."""
 
-    estimated: Float[Tensor, "cls feature"]
-    true: Float[Tensor, "cls feature"]
-    cosines: Float[Tensor, " cls"]  # between the two shifts
-    relative_error: Float[Tensor, " cls"]  # ||estimated - true|| / ||true||
+    estimated: Float[np.ndarray, "cls feature"]
+    true: Float[np.ndarray, "cls feature"]
+    cosines: Float[np.ndarray, " cls"]  # between the two shifts
+    relative_error: Float[np.ndarray, " cls"]  # ||estimated - true|| / ||true||
     value: float  # mean relative error; 1 = no better than assuming no drift
 
 
 def cosine_drift(
-    means_s: Float[Tensor, "cls feature"], means_t: Float[Tensor, "cls feature"], centred: bool = False
+    means_s: Float[np.ndarray, "cls feature"], means_t: Float[np.ndarray, "cls feature"], centred: bool = False
 ) -> Drift:
     """Turn of each class mean.
 
@@ -77,14 +77,14 @@ def cosine_drift(
     """
     s, t = _pair(means_s, means_t)
     if centred:
-        s, t = s - s.mean(dim=0), t - t.mean(dim=0)
-    return _drift(1 - F.cosine_similarity(s, t, dim=1, eps=0.0))
+        s, t = _centre(s), _centre(t)
+    return _drift(1 - cosine(s, t))
 
 
 def relative_drift(
-    means_s: Float[Tensor, "cls feature"],
-    means_t: Float[Tensor, "cls feature"],
-    variances_s: Float[Tensor, " cls"],
+    means_s: Float[np.ndarray, "cls feature"],
+    means_t: Float[np.ndarray, "cls feature"],
+    variances_s: Float[np.ndarray, " cls"],
     centred: bool = False,
 ) -> Drift:
     """Length of each class mean's move, in units of the spread inside classes before.
@@ -98,11 +98,13 @@ def relative_drift(
     s, t = _pair(means_s, means_t)
     move = t - s
     if centred:
-        move = move - move.mean(dim=0)
-    return _drift(move.norm(dim=1) / variances_s.double().sqrt().mean())
+        move = _centre(move)
+    return _drift(np.linalg.norm(move, axis=1) / np.sqrt(np.asarray(variances_s, dtype=np.float64)).mean())
 
 
-def sample_drift(features_s: Float[Tensor, "image feature"], features_t: Float[Tensor, "image feature"]) -> Drift:
+def sample_drift(
+    features_s: Float[np.ndarray, "image feature"], features_t: Float[np.ndarray, "image feature"]
+) -> Drift:
     """Turn of each image's feature.
 
         mean_x ( 1 - cos(f_s(x), f_t(x)) )
@@ -114,7 +116,7 @@ def sample_drift(features_s: Float[Tensor, "image feature"], features_t: Float[T
 
 
 def linear_cka(
-    features_s: Float[Tensor, "image feature"], features_t: Float[Tensor, "image other"], debiased: bool = False
+    features_s: Float[np.ndarray, "image feature"], features_t: Float[np.ndarray, "image other"], debiased: bool = False
 ) -> float:
     """Similarity of two representations up to rotation, shift and isotropic scale; dimensions may differ.
 
@@ -136,11 +138,12 @@ def linear_cka(
         )
     x, y = _centre(features_s), _centre(features_t)
     hsic = _hsic_debiased if debiased else _hsic_biased
-    return float(hsic(x, y) / (hsic(x, x) * hsic(y, y)).sqrt())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
 
 
 def procrustes_distance(
-    features_s: Float[Tensor, "image feature"], features_t: Float[Tensor, "image feature"]
+    features_s: Float[np.ndarray, "image feature"], features_t: Float[np.ndarray, "image feature"]
 ) -> float:
     """What no rotation, shift and scale can undo.
 
@@ -152,14 +155,14 @@ def procrustes_distance(
     """
     s, t = _pair(features_s, features_t)
     x, y = _centre(s), _centre(t)
-    x, y = x / x.norm(), y / y.norm()
-    if not bool(x.isfinite().all() & y.isfinite().all()):
-        return float("nan")
-    return max(0.0, 2 - 2 * float(torch.linalg.svdvals(x.T @ y).sum()))
+    scale = np.linalg.norm(x) * np.linalg.norm(y)
+    if not scale > 0:
+        return math.nan
+    return max(0.0, 2 - 2 * float(np.linalg.svd(x.T @ y, compute_uv=False).sum() / scale))
 
 
 def subspace_overlap(
-    features_s: Float[Tensor, "image feature"], features_t: Float[Tensor, "other feature"], directions: int
+    features_s: Float[np.ndarray, "image feature"], features_t: Float[np.ndarray, "other feature"], directions: int
 ) -> Subspaces:
     """Do the main directions of variance span the same space?
 
@@ -178,16 +181,16 @@ def subspace_overlap(
             f"directions must be 1 to {most} for features {list(features_s.shape)} and"
             f" {list(features_t.shape)}, got {directions}."
         )
-    u, v = (torch.linalg.svd(_centre(f), full_matrices=False)[2][:directions] for f in (features_s, features_t))
-    sigma = torch.linalg.svdvals(u @ v.T).clamp(max=1)
-    return Subspaces(float(sigma.square().mean()), sigma)
+    u, v = (np.linalg.svd(_centre(f), full_matrices=False)[2][:directions] for f in (features_s, features_t))
+    sigma = np.linalg.svd(u @ v.T, compute_uv=False).clip(max=1)
+    return Subspaces(float(np.square(sigma).mean()), sigma)
 
 
 def bures_wasserstein(
-    means_s: Float[Tensor, "cls feature"],
-    covs_s: Float[Tensor, "cls feature feature"],
-    means_t: Float[Tensor, "cls feature"],
-    covs_t: Float[Tensor, "cls feature feature"],
+    means_s: Float[np.ndarray, "cls feature"],
+    covs_s: Float[np.ndarray, "cls feature feature"],
+    means_t: Float[np.ndarray, "cls feature"],
+    covs_t: Float[np.ndarray, "cls feature feature"],
 ) -> BuresWasserstein:
     """Move and change of shape of every class as a Gaussian.
 
@@ -197,16 +200,16 @@ def bures_wasserstein(
     otherwise biased up. Source: as for `transport.w2_gaussian`.
     """
     s, t = _pair(means_s, means_t)
-    location = (s - t).square().sum(dim=1)
-    shape = torch.stack([transport.bures(a, b) for a, b in zip(covs_s, covs_t, strict=True)])
-    return BuresWasserstein(float((location + shape).sqrt().mean()), location, shape)
+    location = np.square(s - t).sum(axis=1)
+    shape = np.array([transport.bures(a, b) for a, b in zip(covs_s, covs_t, strict=True)])
+    return BuresWasserstein(float(np.sqrt(location + shape).mean()), location, shape)
 
 
 def sliced_wasserstein(
-    features_s: Float[Tensor, "image feature"],
-    features_t: Float[Tensor, "other feature"],
+    features_s: Float[np.ndarray, "image feature"],
+    features_t: Float[np.ndarray, "other feature"],
     directions: int,
-    generator: Generator,
+    generator: np.random.Generator,
 ) -> Drift:
     """Distance of two clouds of features, no Gaussian and no pairing assumed.
 
@@ -221,23 +224,22 @@ def sliced_wasserstein(
             f"sliced_wasserstein needs directions and two clouds of the same dimension, got {directions},"
             f" {list(features_s.shape)} and {list(features_t.shape)}."
         )
-    x, y = features_s.double(), features_t.double()
-    u = torch.randn(directions, x.shape[1], dtype=x.dtype, generator=generator, device=generator.device)
-    u = F.normalize(u, dim=1).to(x.device)
-    a, b = (x @ u.T).sort(dim=0).values, (y @ u.T).sort(dim=0).values
+    x, y = np.asarray(features_s, dtype=np.float64), np.asarray(features_t, dtype=np.float64)
+    u = unit(generator.standard_normal((directions, x.shape[1])))
+    a, b = np.sort(x @ u.T, axis=0), np.sort(y @ u.T, axis=0)
     n, m = len(a), len(b)
     # Both quantile functions are steps; the mass 1/n and 1/m is counted in units of 1/(n m), so edges are integers.
-    edges = torch.cat([torch.arange(n, device=a.device) * m, torch.arange(m, device=a.device) * n]).unique()
-    mass = torch.diff(edges, append=edges.new_tensor([n * m])).double() / (n * m)
-    squared = mass @ (a[edges // m] - b[edges // n]).square()
-    return Drift(float(squared.mean().sqrt()), squared.sqrt())
+    edges = np.unique(np.concatenate([np.arange(n) * m, np.arange(m) * n]))
+    mass = np.diff(edges, append=n * m) / (n * m)
+    squared = mass @ np.square(a[edges // m] - b[edges // n])
+    return Drift(float(np.sqrt(squared.mean())), np.sqrt(squared))
 
 
 def head_misalignment(
-    weight_s: Float[Tensor, "cls feature"],
-    means_s: Float[Tensor, "cls feature"],
-    weight_t: Float[Tensor, "cls feature"],
-    means_t: Float[Tensor, "cls feature"],
+    weight_s: Float[np.ndarray, "cls feature"],
+    means_s: Float[np.ndarray, "cls feature"],
+    weight_t: Float[np.ndarray, "cls feature"],
+    means_t: Float[np.ndarray, "cls feature"],
 ) -> Misalignment:
     """How far class means turned away from the rows of the head that were made for them.
 
@@ -254,10 +256,10 @@ def head_misalignment(
 
 
 def semantic_drift(
-    prototypes: Float[Tensor, "cls feature"],
-    features_s: Float[Tensor, "image feature"],
-    features_t: Float[Tensor, "image feature"],
-    true_means_t: Float[Tensor, "cls feature"],
+    prototypes: Float[np.ndarray, "cls feature"],
+    features_s: Float[np.ndarray, "image feature"],
+    features_t: Float[np.ndarray, "image feature"],
+    true_means_t: Float[np.ndarray, "cls feature"],
     sigma: float,
 ) -> ShiftEstimate:
     """Shift of old class means estimated from the shift of current images near them, against the true shift.
@@ -278,47 +280,52 @@ def semantic_drift(
         raise ValueError(f"sigma must be positive, got {sigma}.")
     s, t = _pair(features_s, features_t)
     old, new = _pair(prototypes, true_means_t)
-    distances = torch.cdist(old, s, compute_mode="donot_use_mm_for_euclid_dist")
-    estimated = (-distances.square() / (2 * sigma**2)).softmax(dim=1) @ (t - s)
+    likeness = -squared_distances(old, s) / (2 * sigma**2)
+    weights = np.exp(likeness - likeness.max(axis=1, keepdims=True))
+    estimated = weights / weights.sum(axis=1, keepdims=True) @ (t - s)
     true = new - old
-    error = (estimated - true).norm(dim=1) / true.norm(dim=1)
-    cosine = F.cosine_similarity(estimated, true, dim=1, eps=0.0)
-    return ShiftEstimate(estimated, true, cosine, error, _finite_mean(error))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.linalg.norm(estimated - true, axis=1) / np.linalg.norm(true, axis=1)
+    return ShiftEstimate(estimated, true, cosine(estimated, true), error, _finite_mean(error))
 
 
-def _hsic_biased(x: Tensor, y: Tensor) -> Tensor:
-    return (x.T @ y).square().sum()
+def _hsic_biased(x: np.ndarray, y: np.ndarray) -> float:
+    return _overlap(x, y)
 
 
-def _hsic_debiased(x: Tensor, y: Tensor) -> Tensor:
-    """HSIC_1 of Song et al. for linear kernels, from features: no n x n matrix is formed."""
+def _hsic_debiased(x: np.ndarray, y: np.ndarray) -> float:
+    """HSIC_1 of Song et al. for linear kernels, from features."""
     n = len(x)
-    a, b = x.square().sum(dim=1), y.square().sum(dim=1)  # the diagonals that the estimator removes
-    row_x, row_y = x @ x.sum(dim=0) - a, y @ y.sum(dim=0) - b
-    trace = (x.T @ y).square().sum() - a @ b
+    a, b = np.square(x).sum(axis=1), np.square(y).sum(axis=1)  # the diagonals that the estimator removes
+    row_x, row_y = x @ x.sum(axis=0) - a, y @ y.sum(axis=0) - b
+    trace = _overlap(x, y) - a @ b
     total = row_x.sum() * row_y.sum() / ((n - 1) * (n - 2))
-    return (trace + total - 2 * (row_x @ row_y) / (n - 2)) / (n * (n - 3))
+    return float((trace + total - 2 * (row_x @ row_y) / (n - 2)) / (n * (n - 3)))
 
 
-def _angles(a: Tensor, b: Tensor) -> Tensor:
+def _overlap(x: np.ndarray, y: np.ndarray) -> float:
+    """||X^T Y||_F^2 = <X X^T, Y Y^T>, through the smaller of the two products."""
+    if len(x) < max(x.shape[1], y.shape[1]):
+        return float(((x @ x.T) * (y @ y.T)).sum())
+    return float(np.square(x.T @ y).sum())
+
+
+def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Angle of each pair of rows; arctan2 of half-angles keeps its digits near 0 and pi, where arccos loses them."""
-    u, v = F.normalize(a, dim=1), F.normalize(b, dim=1)
-    return 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
+    u, v = unit(a), unit(b)
+    return 2 * np.arctan2(np.linalg.norm(u - v, axis=1), np.linalg.norm(u + v, axis=1))
 
 
-def _centre(features: Tensor) -> Tensor:
-    return features.double() - features.double().mean(dim=0)
-
-
-def _pair(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def _pair(s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if s.shape != t.shape:
         raise ValueError(f"The two snapshots differ in shape: {list(s.shape)} and {list(t.shape)}.")
-    return s.double(), t.double()
+    return np.asarray(s, dtype=np.float64), np.asarray(t, dtype=np.float64)
 
 
-def _drift(detail: Tensor) -> Drift:
+def _drift(detail: np.ndarray) -> Drift:
     return Drift(_finite_mean(detail), detail)
 
 
-def _finite_mean(values: Tensor) -> float:
-    return float(values[values.isfinite()].mean())
+def _finite_mean(values: np.ndarray) -> float:
+    some = values[np.isfinite(values)]
+    return float(some.mean()) if len(some) else math.nan

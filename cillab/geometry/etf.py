@@ -6,10 +6,10 @@ and span K-1 dimensions. Everything here is float64.
 
 import math
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Generator, Tensor
+import numpy as np
+from jaxtyping import Float, Float64
+
+from cillab.geometry.rows import centre
 
 
 def ideal_cosine(classes: int) -> float:
@@ -47,7 +47,7 @@ def growth_angle(k_old: int, k_new: int) -> float:
     return math.acos(min(1.0, math.sqrt(squared)))
 
 
-def orthonormal_basis(dim: int, columns: int, generator: Generator) -> Float[Tensor, "feature column"]:
+def orthonormal_basis(dim: int, columns: int, generator: np.random.Generator) -> Float[np.ndarray, "feature column"]:
     """Random orthonormal columns, uniform over all such frames (Haar measure).
 
     QR of a Gaussian matrix with the signs of diag(R) moved into Q; without that step the law is not uniform
@@ -56,12 +56,12 @@ def orthonormal_basis(dim: int, columns: int, generator: Generator) -> Float[Ten
     Raises:
         ValueError: more columns than dimensions.
     """
-    return extend_basis(torch.empty(dim, 0, dtype=torch.float64, device=generator.device), columns, generator)
+    return extend_basis(np.zeros((dim, 0)), columns, generator)
 
 
 def extend_basis(
-    basis: Float[Tensor, "feature column"], extra: int, generator: Generator
-) -> Float[Tensor, "feature grown"]:
+    basis: Float[np.ndarray, "feature column"], extra: int, generator: np.random.Generator
+) -> Float[np.ndarray, "feature grown"]:
     """Append `extra` random orthonormal columns; the columns already there are kept bit for bit.
 
     Raises:
@@ -72,15 +72,15 @@ def extend_basis(
         raise ValueError(
             f"A basis in {dim} dimensions with {columns} columns has room for 0 to {dim - columns} more, got {extra}."
         )
-    kept = basis.double()
-    fresh = torch.randn(dim, extra, dtype=torch.float64, generator=generator, device=generator.device)
+    kept = np.asarray(basis, dtype=np.float64)
+    fresh = generator.standard_normal((dim, extra))
     for _ in range(2):  # once is not enough: one Gram-Schmidt step leaves a residue when little is left over
         fresh = fresh - kept @ (kept.T @ fresh)
-    q, r = torch.linalg.qr(fresh)
-    return torch.cat([kept, q * r.diagonal().sign()], dim=1)
+    q, r = np.linalg.qr(fresh)
+    return np.concatenate([kept, q * np.sign(r.diagonal())], axis=1)
 
 
-def etf_from_basis(basis: Float[Tensor, "feature cls"]) -> Float[Tensor, "cls feature"]:
+def etf_from_basis(basis: Float[np.ndarray, "feature cls"]) -> Float[np.ndarray, "cls feature"]:
     """The simplex ETF with one vertex per orthonormal column of `basis`.
 
         M = sqrt(K / (K - 1)) U (I - 11^T / K),    rows of the result = columns of M
@@ -92,14 +92,16 @@ def etf_from_basis(basis: Float[Tensor, "feature cls"]) -> Float[Tensor, "cls fe
     """
     classes = basis.shape[1]
     _at_least_two(classes)
-    u = basis.double()
-    error = float((u.T @ u - torch.eye(classes, dtype=torch.float64, device=u.device)).abs().max())
+    u = np.asarray(basis, dtype=np.float64)
+    error = float(np.abs(u.T @ u - np.eye(classes)).max())
     if not error < 1e-6:  # a float32 basis has 1e-7; a basis that was trained or scaled has far more
         raise ValueError(f"The columns of the basis must be orthonormal: U^T U differs from I by {error:.2g}.")
-    return math.sqrt(classes / (classes - 1)) * (u.T - u.T.mean(dim=0))
+    return math.sqrt(classes / (classes - 1)) * centre(u.T)
 
 
-def basis_of(vertices: Float[Tensor, "cls feature"], generator: Generator) -> Float[Tensor, "feature cls"]:
+def basis_of(
+    vertices: Float[np.ndarray, "cls feature"], generator: np.random.Generator
+) -> Float[np.ndarray, "feature cls"]:
     """Orthonormal columns that make these vertices: the inverse of `etf_from_basis`.
 
         U = sqrt((K - 1) / K) M^T + u 1^T / sqrt(K),    u a random unit vector orthogonal to every vertex
@@ -115,13 +117,13 @@ def basis_of(vertices: Float[Tensor, "cls feature"], generator: Generator) -> Fl
         raise ValueError(f"{classes} vertices in {dim} dimensions leave no direction free: at most {dim}.")
     if not gram_error(vertices) < 1e-5:  # float32 vertices have 1e-6
         raise ValueError(f"The vertices are no simplex ETF: their Gram matrix is off by {gram_error(vertices):.2g}.")
-    m = vertices.double()
-    span, _, _ = torch.linalg.svd(m.T, full_matrices=False)
-    free = extend_basis(span[:, : classes - 1].to(generator.device), 1, generator)[:, -1].to(m)
+    m = np.asarray(vertices, dtype=np.float64)
+    span, _, _ = np.linalg.svd(m.T, full_matrices=False)
+    free = extend_basis(span[:, : classes - 1], 1, generator)[:, -1]
     return math.sqrt((classes - 1) / classes) * m.T + free[:, None] / math.sqrt(classes)
 
 
-def simplex_etf(classes: int, dim: int, generator: Generator) -> Float[Tensor, "cls feature"]:
+def simplex_etf(classes: int, dim: int, generator: np.random.Generator) -> Float[np.ndarray, "cls feature"]:
     """A simplex ETF in random orientation, one unit vertex per row; K - 1 dimensions suffice.
 
         M = sqrt(K / (K - 1)) Q B^T,    Q [dim, K-1] random orthonormal, B [K, K-1] orthonormal and orthogonal to 1
@@ -135,12 +137,12 @@ def simplex_etf(classes: int, dim: int, generator: Generator) -> Float[Tensor, "
     """
     _fits(classes, dim)
     q = orthonormal_basis(dim, classes - 1, generator)
-    return math.sqrt(classes / (classes - 1)) * (_centred_basis(classes, q) @ q.T)
+    return math.sqrt(classes / (classes - 1)) * (_centred_basis(classes) @ q.T)
 
 
 def nearest_etf(
-    means: Float[Tensor, "cls feature"], weights: Float[Tensor, " cls"] | None = None
-) -> Float[Tensor, "cls feature"]:
+    means: Float[np.ndarray, "cls feature"], weights: Float[np.ndarray, " cls"] | None = None
+) -> Float[np.ndarray, "cls feature"]:
     """The simplex ETF that agrees best with given class means: orthogonal Procrustes.
 
         maximise sum_k w_k <M_k, h_k>,    h_k = (mu_k - mu_G) / ||mu_k - mu_G||
@@ -155,21 +157,21 @@ def nearest_etf(
     """
     classes, dim = means.shape
     _fits(classes, dim)
-    centred = means.double() - means.double().mean(dim=0)
-    norms = centred.norm(dim=-1)
-    if not bool((norms > 1e-12 * norms.max()).all()):  # also catches NaN
+    centred = centre(means)
+    norms = np.linalg.norm(centred, axis=-1)
+    if not (norms > 1e-12 * norms.max()).all():  # also catches NaN
         raise ValueError(f"class mean {int(norms.argmin())} equals the global mean or is not finite.")
-    h = F.normalize(centred, dim=-1)
+    h = centred / norms[:, None]
     if weights is not None:
-        if weights.shape != (classes,) or not bool((weights > 0).all()):
+        if weights.shape != (classes,) or not (np.asarray(weights) > 0).all():
             raise ValueError(f"weights must be {classes} positive numbers, got {weights.tolist()}.")
-        h = h * weights.double()[:, None]
-    b = _centred_basis(classes, h)
-    a, _, c = torch.linalg.svd(h.T @ b, full_matrices=False)
+        h = h * np.asarray(weights, dtype=np.float64)[:, None]
+    b = _centred_basis(classes)
+    a, _, c = np.linalg.svd(h.T @ b, full_matrices=False)
     return math.sqrt(classes / (classes - 1)) * (b @ (a @ c).T)
 
 
-def gram_error(vertices: Float[Tensor, "cls feature"]) -> float:
+def gram_error(vertices: Float[np.ndarray, "cls feature"]) -> float:
     """Largest deviation of the Gram matrix from that of a simplex ETF of unit vertices.
 
         max_ij | (V V^T)_ij - (K/(K-1) [i = j] - 1/(K-1)) |
@@ -181,17 +183,16 @@ def gram_error(vertices: Float[Tensor, "cls feature"]) -> float:
     """
     classes = len(vertices)
     _at_least_two(classes)
-    v = vertices.double()
-    ideal = (classes * torch.eye(classes, dtype=torch.float64, device=v.device) - 1) / (classes - 1)
-    return float((v @ v.T - ideal).abs().max())
+    v = np.asarray(vertices, dtype=np.float64)
+    ideal = (classes * np.eye(classes) - 1) / (classes - 1)
+    return float(np.abs(v @ v.T - ideal).max())
 
 
-def _centred_basis(classes: int, like: Tensor) -> Float[Tensor, "cls rank"]:
+def _centred_basis(classes: int) -> Float64[np.ndarray, "cls rank"]:
     """K - 1 orthonormal columns orthogonal to the vector 1 (Helmert's matrix)."""
-    j = torch.arange(1, classes, dtype=torch.float64, device=like.device)
-    rows = torch.arange(classes, device=like.device)[:, None]
-    columns = (rows < j).double() - j * (rows == j).double()
-    return columns / (j * (j + 1)).sqrt()
+    j = np.arange(1, classes)
+    rows = np.arange(classes)[:, None]
+    return ((rows < j) - j * (rows == j)) / np.sqrt(j * (j + 1.0))
 
 
 def _at_least_two(classes: int) -> None:

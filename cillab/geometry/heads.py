@@ -18,7 +18,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 
-from cillab.geometry import plain
+from cillab.geometry.etf import nearest_etf
+from cillab.geometry.moments import Moments
+from cillab.geometry.rows import centre, unit
 
 Kind: TypeAlias = Literal["cosine", "euclidean", "ridge", "lda", "etf"]
 Features: TypeAlias = Float[np.ndarray, "image feature"]
@@ -50,6 +52,19 @@ class Statistics:
     axes: Float[np.ndarray, "rank feature"] | None = None  # leading directions of Sigma_W, orthonormal
     spectrum: Float[np.ndarray, " value"] | None = None  # all its eigenvalues, descending
 
+    @classmethod
+    def measured(cls, moments: Moments) -> "Statistics":
+        """Those of features: every direction of Sigma_W. Needs scatter "pooled" or "full", and no empty class.
+
+        Raises:
+            ValueError: another scatter, or a class without an image.
+        """
+        empty = [c for c, n in zip(moments.classes, moments.counts.tolist(), strict=True) if not n]
+        if empty:
+            raise ValueError(f"Classes without an image to fit on: {empty}.")
+        values, vectors = np.linalg.eigh(moments.pooled_within())
+        return cls(moments.means(), moments.variances(), vectors.T[::-1].copy(), values[::-1].copy())
+
     def of(self, rows: Sequence[int] | Int[np.ndarray, " kept"]) -> "Statistics":
         """Those of some classes; the directions of Sigma_W stay those of all."""
         index = np.asarray(rows, dtype=np.int64)
@@ -73,7 +88,7 @@ class Statistics:
     @property
     def scale(self) -> float:
         """Average variance of a feature over all images: what `gamma` is measured in."""
-        spread = np.square(plain.centre(self.means)).sum(axis=1).mean()
+        spread = np.square(centre(self.means)).sum(axis=1).mean()
         return float(spread + self.within.mean()) / self.means.shape[1]
 
     def head(self, kind: Kind, gamma: float = 1e-2) -> Head:
@@ -129,12 +144,12 @@ class Statistics:
 
 def etf_head(means: Rows) -> Head:
     """The simplex ETF nearest to class means; its logits are zero at their average."""
-    etf = plain.nearest_etf(means)
+    etf = nearest_etf(means)
     return Head(etf, -etf @ np.asarray(means, dtype=np.float64).mean(axis=0))
 
 
 def blended(head: Head, means: Rows, share: float) -> Head:
-    """(1 - share) of a head and share of the nearest simplex ETF of the same size. As `whatif.WhatIf`.
+    """(1 - share) of a head and share of the nearest simplex ETF of the same size.
 
     Raises:
         ValueError: share outside [0, 1], or no room for an ETF.
@@ -164,17 +179,3 @@ def confidence(scores: Float[np.ndarray, "image cls"], temperature: float = 1.0)
     spread = scores - scores.max(axis=1, keepdims=True)
     spread /= temperature
     return float((1 / np.exp(spread, out=spread).sum(axis=1)).mean())
-
-
-def nearest(features: Features, means: Rows) -> Int[np.ndarray, " image"]:
-    """Row of the nearest mean."""
-    mu = np.asarray(means, dtype=np.float64)
-    h, origin = np.asarray(features, dtype=np.float64), mu.mean(axis=0)
-    mu = mu - origin
-    return ((h - origin) @ mu.T - np.square(mu).sum(axis=1) / 2).argmax(axis=1)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a zero row stays zero."""
-    rows = np.asarray(rows, dtype=np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
+
+from cillab.geometry.rows import centre, cosine
 
 Data = Literal["unstated", "train", "memory", "test"]
 
@@ -38,7 +38,7 @@ READING: dict[str, str] = {
 class Block:
     """Cosines of the pairs in one block; the statistics are NaN when there is no pair."""
 
-    cosines: Float[Tensor, " pair"]
+    cosines: Float[np.ndarray, " pair"]
     mean: float
     std: float
     deviation: float  # mean |cos - target|
@@ -59,11 +59,11 @@ class PrototypeGap:
     """Stored class means against the same means measured now."""
 
     value: float  # mean of `relative`
-    relative: Float[Tensor, " cls"]  # ||stored - measured|| / within-class std now
-    cosines: Float[Tensor, " cls"]  # between the two, each centred on its own average
+    relative: Float[np.ndarray, " cls"]  # ||stored - measured|| / within-class std now
+    cosines: Float[np.ndarray, " cls"]  # between the two, each centred on its own average
 
 
-def blocks(cosines: Float[Tensor, "cls cls"], task_of_class: Sequence[int], target: float | None = None) -> Blocks:
+def blocks(cosines: Float[np.ndarray, "cls cls"], task_of_class: Sequence[int], target: float | None = None) -> Blocks:
     """Split the cosines of class means into old/old, old/new and new/new pairs.
 
         deviation = mean over the pairs of a block of |cos - target|,    target = -1 / (K_t - 1)
@@ -81,18 +81,18 @@ def blocks(cosines: Float[Tensor, "cls cls"], task_of_class: Sequence[int], targ
         raise ValueError(f"cosines {list(cosines.shape)} and {len(task_of_class)} tasks of classes do not fit.")
     if target is None:
         target = -1 / (k - 1) if k > 1 else math.nan
-    tasks = torch.tensor(task_of_class, dtype=torch.int64, device=cosines.device)
-    new = tasks == tasks.max() if k else tasks.bool()
-    a, b = torch.triu_indices(k, k, offset=1, device=cosines.device)
-    values, age = cosines.double()[a, b], new[a].int() + new[b].int()
+    tasks = np.asarray(task_of_class, dtype=np.int64)
+    new = (tasks == tasks.max(initial=0)).astype(np.int64)
+    a, b = np.triu_indices(k, 1)
+    values, age = np.asarray(cosines, dtype=np.float64)[a, b], new[a] + new[b]
     old_old, old_new, new_new = (_block(values[age == n], target) for n in range(3))
     return Blocks(target, old_old, old_new, new_new)
 
 
 def prototype_gap(
-    stored: Float[Tensor, "cls feature"],
-    measured: Float[Tensor, "cls feature"],
-    variances: Float[Tensor, " cls"],
+    stored: Float[np.ndarray, "cls feature"],
+    measured: Float[np.ndarray, "cls feature"],
+    variances: Float[np.ndarray, " cls"],
 ) -> PrototypeGap:
     """How far the class means a learner stored have fallen behind the features of now.
 
@@ -103,15 +103,14 @@ def prototype_gap(
     measured mean
     alone gives about 1/sqrt(n_c), if it is measured on other images than the stored one. Source: defined here.
     """
-    old, now = stored.double(), measured.double()
-    relative = (old - now).norm(dim=1) / variances.double().sqrt()
-    usable = relative[relative.isfinite()]
-    cosine = F.cosine_similarity(old - old.mean(dim=0), now - now.mean(dim=0), dim=1, eps=0.0)
-    return PrototypeGap(float(usable.mean()), relative, cosine)
+    old, now = np.asarray(stored, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.linalg.norm(old - now, axis=1) / np.sqrt(np.asarray(variances, dtype=np.float64))
+    usable = relative[np.isfinite(relative)]
+    return PrototypeGap(float(usable.mean()) if len(usable) else math.nan, relative, cosine(centre(old), centre(now)))
 
 
-def _block(values: Tensor, target: float) -> Block:
+def _block(values: np.ndarray, target: float) -> Block:
     if not len(values):
         return Block(values, math.nan, math.nan, math.nan)
-    deviation = float((values - target).abs().mean())
-    return Block(values, float(values.mean()), float(values.std(correction=0)), deviation)
+    return Block(values, float(values.mean()), float(values.std()), float(np.abs(values - target).mean()))

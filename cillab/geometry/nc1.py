@@ -5,9 +5,10 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
+
+from cillab.geometry.rows import squared_distances
 
 # Relative to the largest eigenvalue of Sigma_B. Means of float32 features leave noise of relative size 1e-8 in the
 # singular values of a direction that should be empty, 1e-16 in its eigenvalue; 1e-12 keeps clear of it.
@@ -19,8 +20,8 @@ class SpectralRatio:
     """Within over between, direction by direction of Sigma_B; `value` is their sum over K."""
 
     value: float
-    eigenvalues: Float[Tensor, " direction"]  # of Sigma_B, descending
-    within: Float[Tensor, " direction"]  # v_i^T Sigma_W v_i
+    eigenvalues: Float[np.ndarray, " direction"]  # of Sigma_B, descending
+    within: Float[np.ndarray, " direction"]  # v_i^T Sigma_W v_i
     dropped: int  # directions of the first K - 1 that fell below the cut-off
 
 
@@ -29,7 +30,7 @@ class TraceRatio:
     """`per_class` is v_c / tr Sigma_B; `value` their average weighted by class size."""
 
     value: float
-    per_class: Float[Tensor, " cls"]
+    per_class: Float[np.ndarray, " cls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +38,11 @@ class PairVariability:
     """`pairs` is symmetric with NaN on the diagonal; `value` its mean off the diagonal."""
 
     value: float
-    pairs: Float[Tensor, "cls cls"]
+    pairs: Float[np.ndarray, "cls cls"]
 
 
 def nc1_pinv(
-    within: Float[Tensor, "feature feature"], centred: Float[Tensor, "cls feature"], cutoff: float = CUTOFF
+    within: Float[np.ndarray, "feature feature"], centred: Float[np.ndarray, "cls feature"], cutoff: float = CUTOFF
 ) -> SpectralRatio:
     """Within-class over between-class covariance, with the pseudo-inverse of the latter.
 
@@ -57,7 +58,7 @@ def nc1_pinv(
     return _spectral(within, centred, cutoff)
 
 
-def nc1_svd(within: Float[Tensor, "feature feature"], centred: Float[Tensor, "cls feature"]) -> SpectralRatio:
+def nc1_svd(within: Float[np.ndarray, "feature feature"], centred: Float[np.ndarray, "cls feature"]) -> SpectralRatio:
     """As `nc1_pinv`, with exactly the top K - 1 directions of Sigma_B (or D, if fewer) and no cut-off.
 
         (1/K) sum_{i < K} v_i^T Sigma_W v_i / lambda_i
@@ -70,7 +71,7 @@ def nc1_svd(within: Float[Tensor, "feature feature"], centred: Float[Tensor, "cl
 
 
 def nc1_quotient(
-    variances: Float[Tensor, " cls"], counts: Int[Tensor, " cls"], centred: Float[Tensor, "cls feature"]
+    variances: Float[np.ndarray, " cls"], counts: Int[np.ndarray, " cls"], centred: Float[np.ndarray, "cls feature"]
 ) -> TraceRatio:
     """Trace of the within-class over trace of the between-class covariance.
 
@@ -79,14 +80,14 @@ def nc1_quotient(
     Source: Tirer, Huang & Niles-Weed, ICML 2023, arXiv:2210.16658. Range [0, inf), lower is more collapsed. Needs no
     D x D matrix. Small samples: v_c is 0 for a class of one image. NaN for fewer than 2 classes.
     """
-    between = centred.double().square().sum(dim=1).mean()
-    if len(centred) < 2:
-        between = between * torch.nan
-    per_class = variances / between
-    return TraceRatio(float((counts * per_class).sum() / counts.sum()), per_class)
+    v, n = np.asarray(variances, dtype=np.float64), np.asarray(counts)
+    between = np.square(np.asarray(centred, dtype=np.float64)).sum(axis=1).mean() if len(centred) > 1 else np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_class = v / between
+        return TraceRatio(float((n * per_class).sum() / n.sum()), per_class)
 
 
-def cdnv(variances: Float[Tensor, " cls"], means: Float[Tensor, "cls feature"]) -> PairVariability:
+def cdnv(variances: Float[np.ndarray, " cls"], means: Float[np.ndarray, "cls feature"]) -> PairVariability:
     """Class-distance normalised variance of every pair of classes.
 
         V(a, b) = (v_a + v_b) / (2 ||mu_a - mu_b||^2),    value = mean over a != b
@@ -95,25 +96,25 @@ def cdnv(variances: Float[Tensor, " cls"], means: Float[Tensor, "cls feature"]) 
     error on a pair falls with it. inf for two equal means with spread. NaN for fewer than 2 classes. Unlike the
     other variants it sees which pair is close. Small samples: biased down by (n_c - 1)/n_c.
     """
-    mu, v = means.double(), variances.double()
-    squared = torch.cdist(mu, mu, compute_mode="donot_use_mm_for_euclid_dist").square()
-    pairs = (v[:, None] + v) / (2 * squared)
-    pairs.fill_diagonal_(torch.nan)
-    return PairVariability(float(pairs.nansum() / (len(mu) * (len(mu) - 1))) if len(mu) > 1 else torch.nan, pairs)
+    v, k = np.asarray(variances, dtype=np.float64), len(means)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = (v[:, None] + v) / (2 * squared_distances(means, means))
+    np.fill_diagonal(pairs, np.nan)
+    return PairVariability(float(np.nansum(pairs) / (k * (k - 1))) if k > 1 else np.nan, pairs)
 
 
-def _spectral(within: Tensor, centred: Tensor, cutoff: float) -> SpectralRatio:
+def _spectral(within: np.ndarray, centred: np.ndarray, cutoff: float) -> SpectralRatio:
     classes = len(centred)
     if within.shape != (centred.shape[1],) * 2:
         raise ValueError(f"Sigma_W {list(within.shape)} does not fit class means {list(centred.shape)}.")
     if classes < 2:
-        empty = torch.zeros(0, dtype=torch.float64, device=centred.device)
-        return SpectralRatio(torch.nan, empty, empty, 0)
-    _, singular, directions = torch.linalg.svd(centred.double(), full_matrices=False)
+        return SpectralRatio(np.nan, np.zeros(0), np.zeros(0), 0)
+    _, singular, directions = np.linalg.svd(np.asarray(centred, dtype=np.float64), full_matrices=False)
     top = min(classes - 1, centred.shape[1])
-    eigenvalues = singular[:top].square() / classes
-    kept = eigenvalues > cutoff * eigenvalues[0] if cutoff else torch.ones_like(eigenvalues, dtype=torch.bool)
+    eigenvalues = np.square(singular[:top]) / classes
+    kept = eigenvalues > cutoff * eigenvalues[0] if cutoff else np.ones(top, dtype=bool)
     v = directions[:top][kept]
-    spread = ((v @ within.double()) * v).sum(dim=1).clamp(min=0)
-    value = (spread / eigenvalues[kept]).sum() / classes if bool(kept.any()) else torch.nan
+    spread = ((v @ np.asarray(within, dtype=np.float64)) * v).sum(axis=1).clip(min=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # without a cut-off: rounding noise, or zero
+        value = (spread / eigenvalues[kept]).sum() / classes if kept.any() else np.nan
     return SpectralRatio(float(value), eigenvalues[kept], spread, int((~kept).sum()))

@@ -1,13 +1,14 @@
 """NC2: how close the class means are to a simplex equiangular tight frame (ETF). Pure functions, float64."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Float64
+
+from cillab.geometry.rows import centre, pairs as _pairs, squared_distances
 
 Kernel = Literal["log", "riesz"]
 
@@ -17,7 +18,7 @@ class Equinorm:
     """Norm of every row; `value` is their coefficient of variation."""
 
     value: float
-    norms: Float[Tensor, " cls"]
+    norms: Float[np.ndarray, " cls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,29 +27,25 @@ class KernelStats:
 
     mean: float
     variance: float
-    pairs: Float[Tensor, "cls cls"]
+    pairs: Float[np.ndarray, "cls cls"]
 
 
-def centre(means: Float[Tensor, "cls feature"]) -> Float[Tensor, "cls feature"]:
-    """mu_c - mu_G with mu_G = average of the rows: classes weigh the same, however many images they have."""
-    return means.double() - means.double().mean(dim=0)
-
-
-def equinorm(vectors: Float[Tensor, "cls feature"], centred: bool = True) -> Equinorm:
+def equinorm(vectors: Float[np.ndarray, "cls feature"], centred: bool = True) -> Equinorm:
     """Spread of the lengths of the class means, or of the rows of a head (`centred=False`).
 
         std_c ||mu_c - mu_G|| / mean_c ||mu_c - mu_G||        or        std_c ||w_c|| / mean_c ||w_c||
 
     Source: NC2 in Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117. Population std. Range
-    [0, sqrt(K - 1)], lower is closer to collapse. With 2 classes centred means always give 0; NaN for 1 class.
+    [0, sqrt(K - 1)], lower is closer to collapse. With 2 classes centred means always give 0; NaN for 1 class and where
+    every row is zero.
     Small samples: noise of the means lengthens the rows of classes with few images.
     """
-    norms = (centre(vectors) if centred else vectors.double()).norm(dim=-1)
-    value = float(norms.std(correction=0) / norms.mean()) if len(norms) > 1 else math.nan
+    norms = np.linalg.norm(centre(vectors) if centred else np.asarray(vectors, dtype=np.float64), axis=-1)
+    value = float(norms.std() / norms.mean()) if len(norms) > 1 and norms.any() else math.nan
     return Equinorm(value, norms)
 
 
-def cosines(means: Float[Tensor, "cls feature"]) -> Float[Tensor, "cls cls"]:
+def cosines(means: Float[np.ndarray, "cls feature"]) -> Float[np.ndarray, "cls cls"]:
     """Cosine of every pair of centred class means; the picture behind every angle statistic.
 
     Range [-1, 1]; a simplex ETF has -1/(K-1) everywhere off the diagonal. With 2 classes always -1.
@@ -62,7 +59,7 @@ def cosines(means: Float[Tensor, "cls feature"]) -> Float[Tensor, "cls cls"]:
     return unit @ unit.T
 
 
-def equiangularity(means: Float[Tensor, "cls feature"]) -> Float[Tensor, ""]:
+def equiangularity(means: Float[np.ndarray, "cls feature"]) -> float:
     """Spread of the angles between centred class means: 0 when every pair is at the same angle.
 
         std over pairs c < k of cos(mu_c - mu_G, mu_k - mu_G),    mu_G = average of the rows
@@ -77,10 +74,10 @@ def equiangularity(means: Float[Tensor, "cls feature"]) -> Float[Tensor, ""]:
     """
     if len(means) < 3:
         raise ValueError(f"equiangularity needs at least 3 classes, got {len(means)}.")
-    return _pairs(cosines(means)).std(correction=0)
+    return float(_pairs(cosines(means)).std())
 
 
-def maximal_angle(means: Float[Tensor, "cls feature"]) -> Float[Tensor, ""]:
+def maximal_angle(means: Float[np.ndarray, "cls feature"]) -> float:
     """Distance of the pairwise cosines from the widest angle that all pairs can share.
 
         mean over pairs of | cos(mu_c - mu_G, mu_k - mu_G) + 1/(K - 1) |
@@ -93,10 +90,10 @@ def maximal_angle(means: Float[Tensor, "cls feature"]) -> Float[Tensor, ""]:
     Raises:
         ValueError: fewer than 2 classes, or a mean equal to mu_G.
     """
-    return (_pairs(cosines(means)) + 1 / (len(means) - 1)).abs().mean()
+    return float(np.abs(_pairs(cosines(means)) + 1 / (len(means) - 1)).mean())
 
 
-def simplex_gram_distance(means: Float[Tensor, "cls feature"], centred: bool = True) -> Float[Tensor, ""]:
+def simplex_gram_distance(means: Float[np.ndarray, "cls feature"], centred: bool = True) -> float:
     """Distance of the normalised Gram matrix from that of a simplex ETF: norms and angles in one number.
 
         || G / ||G||_F - (I - 11^T/K) / sqrt(K - 1) ||_F,    G = M M^T,    M = rows mu_c - mu_G
@@ -108,24 +105,25 @@ def simplex_gram_distance(means: Float[Tensor, "cls feature"], centred: bool = T
     Raises:
         ValueError: fewer than 2 classes, or all rows zero.
     """
-    rows = centre(means) if centred else means.double()
+    rows = centre(means) if centred else np.asarray(means, dtype=np.float64)
     return gram_distance(rows @ rows.T)
 
 
-def gram_distance(gram: Float[Tensor, "cls cls"]) -> Float[Tensor, ""]:
+def gram_distance(gram: Float[np.ndarray, "cls cls"]) -> float:
     """|| G / ||G||_F - (I - 11^T/K) / sqrt(K - 1) ||_F for a Gram or cross-Gram matrix G."""
-    k = len(gram)
-    if k < 2 or not bool(gram.norm() > 0):
+    g = np.asarray(gram, dtype=np.float64)
+    k, length = len(g), float(np.linalg.norm(g))
+    if k < 2 or not length > 0:
         raise ValueError(
             f"The simplex Gram distance needs at least 2 classes and a matrix that is not zero, got {k}"
-            f" classes and norm {float(gram.norm()):.2g}."
+            f" classes and norm {length:.2g}."
         )
-    ideal = (torch.eye(k, dtype=torch.float64, device=gram.device) - 1 / k) / math.sqrt(k - 1)
-    return (gram / gram.norm() - ideal).norm()
+    ideal = (np.eye(k) - 1 / k) / math.sqrt(k - 1)
+    return float(np.linalg.norm(g / length - ideal))
 
 
 def generalised_nc2(
-    means: Float[Tensor, "cls feature"], kernel: Kernel = "log", exponent: float | None = None
+    means: Float[np.ndarray, "cls feature"], kernel: Kernel = "log", exponent: float | None = None
 ) -> KernelStats:
     """Energy of the class directions on the sphere; keeps its meaning when K > D + 1, where no simplex ETF exists.
 
@@ -144,32 +142,38 @@ def generalised_nc2(
     if len(means) < 2:
         raise ValueError(f"generalised_nc2 needs at least 2 classes, got {len(means)}.")
     unit = _unit(means)
-    distances = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = np.sqrt(squared_distances(unit, unit))
+    np.fill_diagonal(distances, np.nan)
     if kernel == "log":
-        pairs = -distances.log()
+        with np.errstate(divide="ignore"):
+            kernels = -np.log(distances)
     elif kernel == "riesz":
         s = means.shape[1] - 2 if exponent is None else exponent
         if s <= 0:
             raise ValueError(f"The Riesz exponent must be positive, got {s} (D - 2 for D = {means.shape[1]}?).")
-        pairs = distances.pow(-s)
+        with np.errstate(divide="ignore", over="ignore"):
+            kernels = distances**-s
     else:
         raise ValueError(f"Unknown kernel {kernel!r}. Valid: log, riesz.")
-    pairs.fill_diagonal_(torch.nan)
-    values = _pairs(pairs)
-    return KernelStats(float(values.mean()), float(values.var(correction=0)), pairs)
+    values = _pairs(kernels)
+    with np.errstate(invalid="ignore"):  # equal directions: an infinite mean, no variance
+        return KernelStats(float(values.mean()), float(values.var()), kernels)
 
 
-def _pairs(matrix: Tensor) -> Tensor:
-    c, k = torch.triu_indices(len(matrix), len(matrix), offset=1, device=matrix.device)
-    return matrix[c, k]
+def or_nan(metric: Callable[..., float], *arguments: Any) -> float:
+    """The metric, or NaN where it is undefined: for pages and curves that show a gap there."""
+    try:
+        return metric(*arguments)
+    except ValueError:
+        return math.nan
 
 
-def _unit(means: Tensor) -> Tensor:
+def _unit(means: np.ndarray) -> Float64[np.ndarray, "cls feature"]:
     centred = centre(means)
-    norms = centred.norm(dim=-1)
+    norms = np.linalg.norm(centred, axis=-1)
     # Measured against the means themselves, not only each other: when all means are equal, what is left after
     # centring is rounding of this size. 1e-12: a few thousand float64 roundings.
-    scale = torch.maximum(norms.max(), 1e-3 * means.double().norm(dim=-1).max())
-    if bool((norms <= 1e-12 * scale).any()):
+    scale = max(norms.max(), 1e-3 * np.linalg.norm(np.asarray(means, dtype=np.float64), axis=-1).max())
+    if (norms <= 1e-12 * scale).any():
         raise ValueError(f"class mean {int(norms.argmin())} equals the global mean: its angle is undefined.")
-    return F.normalize(centred, dim=-1)
+    return centred / norms[:, None]

@@ -1,14 +1,14 @@
 """NC3 to NC5: the head against the class means, the head against the nearest mean, and outliers. float64."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from cillab.geometry.nc2 import centre, gram_distance
+from cillab.geometry.nc2 import gram_distance
+from cillab.geometry.rows import centre, cosine as row_cosine
 
 # Rows in work at a time: bounds the extra memory, not the result.
 _BLOCK = 2048
@@ -19,7 +19,7 @@ class SelfDuality:
     """The head against the centred class means."""
 
     distance: float  # || W/||W||_F - M/||M||_F ||_F, in [0, 2]
-    cosines: Float[Tensor, " cls"]  # cos(w_c, mu_c - mu_G)
+    cosines: Float[np.ndarray, " cls"]  # cos(w_c, mu_c - mu_G)
     mean_cosine: float
     uniformity: float  # variance over classes of 1 - cosine; 0 = all classes equally (mis)aligned
     structure: float  # simplex Gram distance of W M^T: not the same question, see `nc3`
@@ -30,10 +30,10 @@ class Agreement:
     """Where the head and the nearest-mean rule say the same; classes without an image are NaN."""
 
     value: float
-    per_class: Float[Tensor, " cls"]  # by true class if labels were given, else by nearest mean
-    counts: Int[Tensor, " cls"]
-    head: Int[Tensor, " image"]  # row index chosen by the head
-    nearest: Int[Tensor, " image"]  # row index of the nearest mean
+    per_class: Float[np.ndarray, " cls"]  # by true class if labels were given, else by nearest mean
+    counts: Int[np.ndarray, " cls"]
+    head: Int[np.ndarray, " image"]  # row index chosen by the head
+    nearest: Int[np.ndarray, " image"]  # row index of the nearest mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +41,11 @@ class OutlierAngle:
     """|cos| between each class mean and the mean of the outliers."""
 
     value: float
-    per_class: Float[Tensor, " cls"]
+    per_class: Float[np.ndarray, " cls"]
 
 
 def nc3(
-    weight: Float[Tensor, "cls feature"], means: Float[Tensor, "cls feature"], centre_head: bool = False
+    weight: Float[np.ndarray, "cls feature"], means: Float[np.ndarray, "cls feature"], centre_head: bool = False
 ) -> SelfDuality:
     """Self-duality: is the head a scaled copy of the centred class means?
 
@@ -65,22 +65,23 @@ def nc3(
     """
     if weight.shape != means.shape:
         raise ValueError(f"The head {list(weight.shape)} does not fit class means {list(means.shape)}.")
-    w, m = (centre(weight) if centre_head else weight.double()), centre(means)
+    w, m = (centre(weight) if centre_head else np.asarray(weight, dtype=np.float64)), centre(means)
     if len(m) < 2:
-        return SelfDuality(math.nan, torch.full_like(m[:, 0], math.nan), math.nan, math.nan, math.nan)
-    cosine = F.cosine_similarity(w, m, dim=-1, eps=0.0).nan_to_num(nan=0.0)
-    distance = (w / w.norm() - m / m.norm()).norm()
+        return SelfDuality(math.nan, np.full(len(m), math.nan), math.nan, math.nan, math.nan)
+    cosine = np.nan_to_num(row_cosine(w, m))
+    size, spread = np.linalg.norm(w), np.linalg.norm(m)
+    distance = float(np.linalg.norm(w / size - m / spread)) if size > 0 and spread > 0 else math.nan
     cross = w @ m.T
-    structure = float(gram_distance(cross)) if bool(cross.norm() > 0) else math.nan
-    return SelfDuality(float(distance), cosine, float(cosine.mean()), float((1 - cosine).var(correction=0)), structure)
+    structure = gram_distance(cross) if cross.any() else math.nan
+    return SelfDuality(distance, cosine, float(cosine.mean()), float(cosine.var()), structure)
 
 
 def nc4(
-    features: Float[Tensor, "image feature"],
-    weight: Float[Tensor, "cls feature"],
-    bias: Float[Tensor, " cls"] | None,
-    means: Float[Tensor, "cls feature"],
-    labels: Int[Tensor, " image"] | None = None,
+    features: Float[np.ndarray, "image feature"],
+    weight: Float[np.ndarray, "cls feature"],
+    bias: Float[np.ndarray, " cls"] | None,
+    means: Float[np.ndarray, "cls feature"],
+    labels: Int[np.ndarray, " image"] | None = None,
 ) -> Agreement:
     """Share of images on which a linear head and the nearest-class-mean rule agree.
 
@@ -100,32 +101,33 @@ def nc4(
             f" {list(means.shape)} do not fit."
         )
     origin, mu, half = _nearest_rule(means)
-    w = weight.double()
+    w = np.asarray(weight, dtype=np.float64)
     # One pass over the images for both rules: the head sees h - o too, and its bias makes up for it.
-    shift = w @ origin if bias is None else bias.double() + w @ origin
-    both, head, nearest = torch.cat([w, mu]).T, [], []
-    for h in features.split(_BLOCK):
-        scores = (h.double() - origin) @ both
-        head.append((scores[:, : len(w)] + shift).argmax(dim=1))
-        nearest.append((scores[:, len(w) :] - half).argmax(dim=1))
-    return agreement(torch.cat(head), torch.cat(nearest), len(means), labels)
+    shift = w @ origin if bias is None else np.asarray(bias, dtype=np.float64) + w @ origin
+    both, k = np.concatenate([w, mu]).T, len(w)
+    head, nearest = np.empty(len(features), dtype=np.int64), np.empty(len(features), dtype=np.int64)
+    for block in _blocks(len(features)):
+        scores = (np.asarray(features[block], dtype=np.float64) - origin) @ both
+        head[block] = (scores[:, :k] + shift).argmax(axis=1)
+        nearest[block] = (scores[:, k:] - half).argmax(axis=1)
+    return agreement(head, nearest, k, labels)
 
 
 def nc4_from_logits(
-    logits: Float[Tensor, "image cls"],
-    features: Float[Tensor, "image feature"],
-    means: Float[Tensor, "cls feature"],
-    labels: Int[Tensor, " image"] | None = None,
+    logits: Float[np.ndarray, "image cls"],
+    features: Float[np.ndarray, "image feature"],
+    means: Float[np.ndarray, "cls feature"],
+    labels: Int[np.ndarray, " image"] | None = None,
 ) -> Agreement:
     """As `nc4`, for a learner whose logits are no linear function of its features (cosine, text, ensembles)."""
     if logits.shape != (len(features), len(means)):
         raise ValueError(f"logits {list(logits.shape)} do not fit {len(features)} features and {len(means)} means.")
-    return agreement(logits.argmax(dim=1), nearest_mean(features, means), len(means), labels)
+    return agreement(np.asarray(logits).argmax(axis=1), nearest_mean(features, means), len(means), labels)
 
 
 def nearest_mean(
-    features: Float[Tensor, "image feature"], means: Float[Tensor, "cls feature"]
-) -> Int[Tensor, " image"]:
+    features: Float[np.ndarray, "image feature"], means: Float[np.ndarray, "cls feature"]
+) -> Int[np.ndarray, " image"]:
     """Row index of the nearest class mean of every image: argmin_c ||h - mu_c||. Rows of NaN are never chosen.
 
         argmin_c ||h - mu_c||^2 = argmax_c  (h - o) . (mu_c - o) - ||mu_c - o||^2 / 2,    o = mean of the means
@@ -133,21 +135,28 @@ def nearest_mean(
     The shift by o keeps the matrix-product form exact to float64 rounding of the spread, not of the offset.
     """
     origin, mu, half = _nearest_rule(means)
-    return torch.cat([((h.double() - origin) @ mu.T - half).argmax(dim=1) for h in features.split(_BLOCK)])
+    rows = np.empty(len(features), dtype=np.int64)
+    for block in _blocks(len(features)):
+        rows[block] = ((np.asarray(features[block], dtype=np.float64) - origin) @ mu.T - half).argmax(axis=1)
+    return rows
 
 
 def agreement(
-    head: Int[Tensor, " image"], nearest: Int[Tensor, " image"], classes: int, labels: Int[Tensor, " image"] | None
+    head: Int[np.ndarray, " image"],
+    nearest: Int[np.ndarray, " image"],
+    classes: int,
+    labels: Int[np.ndarray, " image"] | None,
 ) -> Agreement:
     """Compare two sets of decisions (row indices) and count by class."""
-    groups = nearest if labels is None else labels
-    same = (head == nearest).double()
-    counts = torch.bincount(groups, minlength=classes)
-    per_class = torch.bincount(groups, weights=same, minlength=classes) / counts
+    groups = nearest if labels is None else np.asarray(labels)
+    same = (head == nearest).astype(np.float64)
+    counts = np.bincount(groups, minlength=classes)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a class without an image
+        per_class = np.bincount(groups, weights=same, minlength=classes) / counts
     return Agreement(float(same.mean()) if len(same) else math.nan, per_class, counts, head, nearest)
 
 
-def nc5(means: Float[Tensor, "cls feature"], outlier_mean: Float[Tensor, " feature"]) -> OutlierAngle:
+def nc5(means: Float[np.ndarray, "cls feature"], outlier_mean: Float[np.ndarray, " feature"]) -> OutlierAngle:
     """Are outliers orthogonal to the classes?
 
         mean_c | cos(mu_c - mu_G, mu_out - mu_G) |,    mu_G = average of the class means
@@ -157,16 +166,20 @@ def nc5(means: Float[Tensor, "cls feature"], outlier_mean: Float[Tensor, " featu
     outliers with a name. Small samples: random directions in D dimensions already give about sqrt(2 / (pi D)). NaN for
     1 class or an outlier mean equal to mu_G.
     """
-    mu = means.double()
-    out = outlier_mean.double() - mu.mean(dim=0)
-    per_class = F.cosine_similarity(centre(mu), out[None], dim=-1, eps=0.0).abs()
+    mu = np.asarray(means, dtype=np.float64)
+    out = np.asarray(outlier_mean, dtype=np.float64) - mu.mean(axis=0)
+    per_class = np.abs(row_cosine(centre(mu), out[None]))
     return OutlierAngle(float(per_class.mean()), per_class)
 
 
-def _nearest_rule(means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _nearest_rule(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """o, mu_c - o and ||mu_c - o||^2 / 2; a class without a mean can never be nearest."""
-    mu = means.double()
-    present = mu.isfinite().all(dim=1)
-    origin = mu[present].mean(dim=0)
-    mu = torch.where(present[:, None], mu - origin, 0.0)
-    return origin, mu, torch.where(present, mu.square().sum(dim=1) / 2, torch.inf)
+    mu = np.asarray(means, dtype=np.float64)
+    present = np.asarray(np.isfinite(mu).all(axis=1))
+    origin = mu[present].mean(axis=0)
+    mu = np.where(present[:, None], mu - origin, 0.0)
+    return origin, mu, np.where(present, np.square(mu).sum(axis=1) / 2, np.inf)
+
+
+def _blocks(images: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, images, _BLOCK))

@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
+from scipy.linalg import cho_factor, cho_solve
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class FreshHead:
     """A linear classifier in closed form; `classes` names the columns."""
 
-    weight: Float[Tensor, "cls feature"]
-    bias: Float[Tensor, " cls"]
+    weight: Float[np.ndarray, "cls feature"]
+    bias: Float[np.ndarray, " cls"]
     classes: tuple[int, ...]
 
-    def predict(self, features: Float[Tensor, "image feature"]) -> Int[Tensor, " image"]:
+    def predict(self, features: Float[np.ndarray, "image feature"]) -> Int[np.ndarray, " image"]:
         """Class ids."""
-        scores = features.double() @ self.weight.T + self.bias
-        return torch.tensor(self.classes, device=scores.device)[scores.argmax(dim=1)]
+        scores = np.asarray(features, dtype=np.float64) @ self.weight.T + self.bias
+        return np.array(self.classes)[scores.argmax(axis=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Retention:
     accuracy_s: float
     accuracy_t: float
     classes: tuple[int, ...]
-    per_class_s: Float[Tensor, " cls"]
-    per_class_t: Float[Tensor, " cls"]
+    per_class_s: Float[np.ndarray, " cls"]
+    per_class_t: Float[np.ndarray, " cls"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class ForgettingSplit:
     shallow: float  # lost by the head only: a fresh probe would recover it
 
 
-def ridge_probe(features: Float[Tensor, "image feature"], labels: Int[Tensor, " image"], ridge: float = 1e-3) -> Probe:
+def ridge_probe(
+    features: Float[np.ndarray, "image feature"], labels: Int[np.ndarray, " image"], ridge: float = 1e-3
+) -> FreshHead:
     """Linear probe by ridge regression on one-hot labels, in closed form.
 
         W = (X^T X + n a (tr X^T X / (n D)) I)^{-1} X^T Y,    X, Y centred (the bias is not penalised)
@@ -54,28 +56,28 @@ def ridge_probe(features: Float[Tensor, "image feature"], labels: Int[Tensor, " 
     """
     if ridge <= 0 or not len(features):
         raise ValueError(f"ridge_probe needs images and a ridge > 0, got {len(features)} images and {ridge}.")
-    x = features.double()
-    ids, inverse = torch.unique(labels, return_inverse=True)
-    y = torch.nn.functional.one_hot(inverse.to(x.device), len(ids)).double()
-    origin, prior = x.mean(dim=0), y.mean(dim=0)
+    x = np.asarray(features, dtype=np.float64)
+    ids, inverse = np.unique(np.asarray(labels), return_inverse=True)
+    y = np.eye(len(ids))[inverse]
+    origin, prior = x.mean(axis=0), y.mean(axis=0)
     x, y = x - origin, y - prior
     gram = x.T @ x
-    scale = gram.trace() / len(gram)
-    if not bool(scale > 0):
+    scale = np.trace(gram) / len(gram)
+    if not scale > 0:
         raise ValueError("ridge_probe needs features that are finite and not constant.")
-    gram.diagonal().add_(ridge * scale)
-    weight = torch.cholesky_solve(x.T @ y, torch.linalg.cholesky(gram)).T
-    return Probe(weight, prior - weight @ origin, tuple(ids.tolist()))
+    gram[np.diag_indices_from(gram)] += ridge * scale
+    weight = cho_solve(cho_factor(gram, overwrite_a=True), x.T @ y).T
+    return FreshHead(weight, prior - weight @ origin, tuple(ids.tolist()))
 
 
 def probe_retention(
-    train_s: Float[Tensor, "train feature"],
-    train_t: Float[Tensor, "train feature_t"],
-    train_labels: Int[Tensor, " train"],
+    train_s: Float[np.ndarray, "train feature"],
+    train_t: Float[np.ndarray, "train feature_t"],
+    train_labels: Int[np.ndarray, " train"],
     *,
-    test_s: Float[Tensor, "test feature"],
-    test_t: Float[Tensor, "test feature_t"],
-    test_labels: Int[Tensor, " test"],
+    test_s: Float[np.ndarray, "test feature"],
+    test_t: Float[np.ndarray, "test feature_t"],
+    test_labels: Int[np.ndarray, " test"],
     ridge: float = 1e-3,
 ) -> Retention:
     """Accuracy of a linear probe refit on the later features minus that of one fit on the earlier ones.
@@ -87,7 +89,7 @@ def probe_retention(
     training images both probes are noisy: half-width about sqrt(2 p (1 - p) / n_test). Source of the distinction:
     Lanzillotta et al., arXiv:2512.07400; the probe here is a ridge in closed form.
     """
-    classes = tuple(torch.unique(test_labels).tolist())
+    classes = tuple(np.unique(test_labels).tolist())
     before = _accuracy(ridge_probe(train_s, train_labels, ridge), test_s, test_labels, classes)
     after = _accuracy(ridge_probe(train_t, train_labels, ridge), test_t, test_labels, classes)
     return Retention(after[0] - before[0], before[0], after[0], classes, before[1], after[1])
@@ -105,6 +107,8 @@ def split_forgetting(head_s: float, head_t: float, probe_s: float, probe_t: floa
     return ForgettingSplit(total, deep, total - deep)
 
 
-def _accuracy(probe: Probe, features: Tensor, labels: Tensor, classes: tuple[int, ...]) -> tuple[float, Tensor]:
-    right = (probe.predict(features) == labels).double()
-    return float(right.mean()), torch.stack([right[labels == c].mean() for c in classes])
+def _accuracy(
+    head: FreshHead, features: np.ndarray, labels: np.ndarray, classes: tuple[int, ...]
+) -> tuple[float, np.ndarray]:
+    right = (head.predict(features) == labels).astype(np.float64)
+    return float(right.mean()), np.array([right[labels == c].mean() for c in classes])

@@ -1,4 +1,4 @@
-"""Several seeds: intervals and paired comparison by Student's t. NumPy and SciPy only."""
+"""Uncertainty: intervals over seeds and paired comparison by Student's t, intervals over images by bootstrap."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import stdtr, stdtrit  # Student's t: distribution function and its inverse
 
 Numbers: TypeAlias = Sequence[float | int] | np.ndarray
@@ -81,3 +82,17 @@ def paired_difference(a: Numbers, b: Numbers, level: float = 0.95) -> PairedDiff
         t = interval.mean / (interval.std / math.sqrt(len(d)))
         p = 2 * float(stdtr(len(d) - 1, -abs(t)))
     return PairedDifference(interval, t, p, int((d > 0).sum()), int((d < 0).sum()))
+
+
+def bootstrap(values: Float[np.ndarray, " image"], level: float = 0.95, draws: int = 2000) -> tuple[float, float]:
+    """Percentile interval of the mean over images; the same draws every time. NaN are left out, NaN for fewer than 2.
+
+    Source: Efron, Annals of Statistics 7(1) 1979, doi:10.1214/aos/1176344552. Small samples: too narrow below about 20.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    if len(x) < 2:
+        return math.nan, math.nan
+    counts = np.random.default_rng(0).multinomial(len(x), np.full(len(x), 1 / len(x)), size=draws)
+    low, high = np.quantile(counts @ x / len(x), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

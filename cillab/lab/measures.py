@@ -1,13 +1,15 @@
 """More that can be read from what the probe has seen anyway: a fresh head, the right task, calibration, the object.
 
-Pure functions on tensors that are already there; each returns arrays and scalars by their names in the run folder.
+Pure functions of arrays that are already there; each returns arrays and scalars by their names in the run folder.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from scipy.special import softmax
 from torch import Tensor
 
 from cillab.core.pixels import Preprocessing
@@ -17,11 +19,24 @@ from cillab.geometry.collapse import Collapse
 from cillab.geometry.moments import Moments
 from cillab.geometry.nc3 import nearest_mean
 from cillab.geometry.predictions import calibration_by_age, task_decomposition
-from cillab.geometry.retention import Probe, ridge_probe
+from cillab.geometry.retention import FreshHead, ridge_probe
 from cillab.protocol.rarity import THIRDS
 
-Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
 Found = tuple[dict[str, np.ndarray], dict[str, float]]
+
+
+class Seen(NamedTuple):
+    """What the probe saw of the images of one task."""
+
+    features: Float[np.ndarray, "image feature"]
+    logits: Float[np.ndarray, "image cls"]
+    labels: Int[np.ndarray, " image"]
+
+    @classmethod
+    def together(cls, parts: Sequence["Seen"]) -> "Seen":
+        """Those of several tasks, one after the other."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
 
 # Scalars of NC beyond those of every table <- names of the collapse record.
 MORE_METRICS = {
@@ -42,49 +57,49 @@ def collapse_detail(found: Collapse, seen: Sequence[int]) -> dict[str, np.ndarra
         by_class = dict(zip(found.classes, found.agreement.per_class.tolist(), strict=True))
         arrays["nc/nc4"] = np.array([by_class.get(c, np.nan) for c in seen], dtype=np.float64)
     if found.within_spectrum is not None:
-        arrays["nc/spectrum_within"] = found.within_spectrum.eigenvalues.float().cpu().numpy()
+        arrays["nc/spectrum_within"] = found.within_spectrum.eigenvalues.astype(np.float32)
     return arrays
 
 
 def within_axes(moments: Moments, most: int = 128) -> dict[str, np.ndarray]:
     """The leading directions of the within-class covariance: with its spectrum, enough to work out a head anew."""
     covariance = moments.pooled_within()
-    if not bool(covariance.isfinite().all()):
+    if not np.isfinite(covariance).all():
         return {}
-    _, vectors = torch.linalg.eigh(covariance)
-    return {"nc/axes_within": vectors.flip(1)[:, :most].T.contiguous().half().cpu().numpy()}
+    _, vectors = np.linalg.eigh(covariance)
+    return {"nc/axes_within": np.ascontiguousarray(vectors[:, ::-1][:, :most].T, dtype=np.float16)}
 
 
-def fresh_heads(tests: list[Taken], trains: list[Taken], means: Float[Tensor, "cls feature"], seen: tuple) -> Found:
+def fresh_heads(tests: list[Seen], trains: list[Seen], means: Float[np.ndarray, "cls feature"], seen: tuple) -> Found:
     """Accuracy of heads that the learner does not have: nearest mean of now, and a ridge fitted now.
 
     They are oracles: they use training images of all classes seen. `accuracy/fresh` chooses among all classes seen;
     `accuracy/fresh_then`, for the images of a task, only among the classes that were there when the task had just been
     learnt: it can fall only if the features lost something, not because there is more to choose from.
     """
-    ids = torch.tensor(seen, device=means.device)
-    rows = [(ids[nearest_mean(f, means)] == y.to(ids.device)).double() for f, _, y in tests]
+    ids = np.array(seen)
+    rows = [(ids[nearest_mean(one.features, means)] == one.labels).astype(np.float64) for one in tests]
     found = {"accuracy/nme": rows}
-    features, labels = torch.cat([f for f, _, _ in trains]), torch.cat([y for _, _, y in trains])
-    if len(trains[0][2].unique()) > 1 and bool((trains[0][0].std(dim=0) > 0).any()):
-        ends = np.cumsum([len(y) for _, _, y in trains]).tolist()
+    features, _, labels = Seen.together(trains)
+    if len(np.unique(trains[0].labels)) > 1 and np.ptp(trains[0].features, axis=0).any():
+        ends = np.cumsum([len(one.labels) for one in trains]).tolist()
         probes = [ridge_probe(features[:end], labels[:end]) for end in ends]
-        found["accuracy/fresh"] = [_right(probes[-1], f, y) for f, _, y in tests]
-        found["accuracy/fresh_then"] = [_right(p, f, y) for p, (f, _, y) in zip(probes, tests, strict=True)]
-    arrays = {name: np.array([r.mean().item() for r in rows]) for name, rows in found.items()}
-    return arrays, {name: torch.cat(rows).mean().item() for name, rows in found.items()}
+        found["accuracy/fresh"] = [_right(probes[-1], one) for one in tests]
+        found["accuracy/fresh_then"] = [_right(p, one) for p, one in zip(probes, tests, strict=True)]
+    arrays = {name: np.array([r.mean() for r in rows]) for name, rows in found.items()}
+    return arrays, {name: float(np.concatenate(rows).mean()) for name, rows in found.items()}
 
 
-def _right(probe: Probe, features: Tensor, labels: Tensor) -> Float[Tensor, " image"]:
-    return (probe.predict(features) == labels.to(features.device)).double()
+def _right(head: FreshHead, images: Seen) -> Float[np.ndarray, " image"]:
+    return (head.predict(images.features) == images.labels).astype(np.float64)
 
 
-def decisions(tests: list[Taken], seen: tuple, tasks: Mapping[int, int], newest: int) -> Found:
+def decisions(tests: list[Seen], seen: tuple, tasks: Mapping[int, int], newest: int) -> Found:
     """Right task, right class within the task, and calibration on old and new classes, on the whole test set."""
-    logits = torch.cat([z for _, z, _ in tests]).double()
-    labels = torch.cat([y for _, _, y in tests]).cpu().numpy()
-    split = task_decomposition(logits.cpu().numpy(), labels, seen, tasks)
-    old, new = calibration_by_age(logits.softmax(dim=1).cpu().numpy(), labels, seen, tasks, newest=newest)
+    _, scores, labels = Seen.together(tests)
+    logits = scores.astype(np.float64)
+    split = task_decomposition(logits, labels, seen, tasks)
+    old, new = calibration_by_age(softmax(logits, axis=1), labels, seen, tasks, newest=newest)
     arrays = {"accuracy/task_id": split.task_id_per_task, "accuracy/within_task": split.within_task_per_task}
     scalars = {"accuracy/task_id": split.task_id, "accuracy/within_task": split.within_task}
     for name, found in (("old", old), ("new", new)):
@@ -97,7 +112,7 @@ def decisions(tests: list[Taken], seen: tuple, tasks: Mapping[int, int], newest:
 
 
 def by_rarity(
-    tests: list[Taken], seen: tuple, thirds: Mapping[int, str], tasks: Mapping[int, int] | None = None
+    tests: list[Seen], seen: tuple, thirds: Mapping[int, str], tasks: Mapping[int, int] | None = None
 ) -> dict[str, float]:
     """Accuracy of the test images of head, medium and tail classes, those of them that are seen.
 
@@ -112,7 +127,7 @@ def by_rarity(
     return found
 
 
-def base_and_new(tests: list[Taken], seen: tuple, tasks: Mapping[int, int]) -> dict[str, float]:
+def base_and_new(tests: list[Seen], seen: tuple, tasks: Mapping[int, int]) -> dict[str, float]:
     """Base classes among themselves, new classes among themselves, and the harmonic mean of the two.
 
         H = 2 b n / (b + n)
@@ -129,11 +144,11 @@ def base_and_new(tests: list[Taken], seen: tuple, tasks: Mapping[int, int]) -> d
 
 
 def _right_classes(
-    tests: list[Taken], seen: tuple, tasks: Mapping[int, int] | None
+    tests: list[Seen], seen: tuple, tasks: Mapping[int, int] | None
 ) -> tuple[Float[np.ndarray, " image"], np.ndarray]:
     """Which test images are right, and their labels; with `tasks`, only classes of the image's own task compete."""
-    logits = torch.cat([z for _, z, _ in tests]).double().cpu().numpy()
-    labels = torch.cat([y for _, _, y in tests]).cpu().numpy()
+    _, scores, labels = Seen.together(tests)
+    logits = scores.astype(np.float64)
     if tasks is not None:
         task_of_column, task = np.array([tasks[c] for c in seen]), np.array([tasks[c] for c in labels.tolist()])
         logits = np.where(task_of_column[None] == task[:, None], logits, -np.inf)

@@ -7,7 +7,7 @@ could not measure it, and nothing here flows back to the learner.
 """
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from cillab.core import rng
+from cillab.core.arrays import array
 from cillab.core.contract import Learner, Progress
 from cillab.geometry.collapse import Collapse, collapse
 from cillab.geometry.drift import cosine_drift, relative_drift
 from cillab.geometry.moments import Moments
 from cillab.lab import measures
+from cillab.lab.measures import Seen
 from cillab.lab.stored import stored_gaussians
 from cillab.streams.images import ImageSet
 from cillab.streams.stream import Stream
-
-Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
 
 BATCH = 128  # the fastest size on CPUs, see benchmarks/
 CAM_TARGETS = ("true", "predicted", "difference")
@@ -112,22 +112,15 @@ class Probe:
         trains = [pair for pair in trains if len(pair[1])]  # classes that came by name alone have none
         total = len(fixed) + sum(len(labels) for _, labels in (*tests, *trains))
         eye = _Eye(learner, total)
-        yield from eye.over(fixed.images)
-        point_features, point_logits = eye.taken()
-        rows, seen_tests = [], []
+        point = yield from eye.over(fixed.images, fixed.labels)
+        seen_tests, seen_trains = [], []
         for images, labels in tests:
-            yield from eye.over(images)
-            features, logits = eye.taken()
-            rows.append(_hits(logits, labels, learner.seen))
-            seen_tests.append((features, logits, labels))
-        seen_trains = []
+            seen_tests.append((yield from eye.over(images, labels)))
         for images, labels in trains:
-            yield from eye.over(images)
-            seen_trains.append((*eye.taken(), labels))
+            seen_trains.append((yield from eye.over(images, labels)))
         maps = (yield from _cams(learner, fixed)) if cams else {}
         with torch.no_grad():
-            point = (point_features, point_logits)
-            look = self._conclude(learner, task_index, point=point, rows=rows, tests=seen_tests, trains=seen_trains)
+            look = self._conclude(learner, task_index, point=point, tests=seen_tests, trains=seen_trains)
         look.arrays.update(maps)
         look.scalars.update(measures.on_object_means(maps))
         return look
@@ -137,10 +130,9 @@ class Probe:
         learner: Learner,
         task_index: int,
         *,
-        point: tuple[Tensor, Tensor],
-        rows: list[tuple[Tensor, np.ndarray]],
-        tests: list[Taken],
-        trains: list[Taken],
+        point: Seen,
+        tests: list[Seen],
+        trains: list[Seen],
     ) -> Look:
         """Numbers from what was seen."""
         seen = learner.seen
@@ -150,24 +142,24 @@ class Probe:
         tasks = {c: self.memory.tasks[c] for c in seen}
         train, train_moments = _collapse(learner, trains, tasks, "train")
         test, test_moments = _collapse(learner, tests, tasks, "test")
-        now = train_moments.means().float().cpu().numpy()
-        within = train_moments.variances().cpu().numpy()
+        now = train_moments.means().astype(np.float32)
+        within = train_moments.variances()
         for row, c in enumerate(seen):
             if c in classes or c not in self.memory.means or self.memory.means[c].shape != now[row].shape:
                 self.memory.means[c], self.memory.variances[c] = now[row], float(within[row])
         stored = np.stack([self.memory.means[c] for c in seen])
-        hits = torch.cat([h for h, _ in rows])
-        accuracy = _accuracy([h.double().mean().item() for h, _ in rows], hits, [len(h) for h, _ in rows])
+        rows = [_hits(one, seen) for one in tests]
+        accuracy = _accuracy([hits for hits, _ in rows])
         arrays = {
-            "features": _half(point[0]),
-            "logits": _half(point[1]),
-            "predictions": _ids(point[1].argmax(dim=1), seen),
+            "features": _half(point.features),
+            "logits": _half(point.logits),
+            "predictions": np.array(seen, dtype=np.int32)[point.logits.argmax(axis=1)],
             "seen": np.array(seen, dtype=np.int32),
             "task_of_class": np.array([tasks[c] for c in seen], dtype=np.int32),
             "means/stored": stored,
             "means/now": now,
-            "means/test": test_moments.means().float().cpu().numpy(),
-            "nc/within": within.astype(np.float64),
+            "means/test": test_moments.means().astype(np.float32),
+            "nc/within": within,
             "train_images": np.array([self.stream.train_images[c] for c in seen], dtype=np.int32),
             "confusion": sum(matrix for _, matrix in rows),
             "accuracy/row": np.array(accuracy.row, dtype=np.float64),
@@ -197,7 +189,7 @@ class Probe:
             scalars.update(more_scalars)
         return Look(accuracy, train, test, arrays, scalars, {"train": train.notes, "test": test.notes})
 
-    def _of_scenario(self, tests: list[Taken], seen: tuple[int, ...], tasks: Mapping[int, int]) -> dict[str, float]:
+    def _of_scenario(self, tests: list[Seen], seen: tuple[int, ...], tasks: Mapping[int, int]) -> dict[str, float]:
         """Accuracy by rarity where the number of images falls; base and new classes where the new come by name."""
         halves = self.stream.scenario.names_only
         found = measures.base_and_new(tests, seen, tasks) if halves else {}
@@ -207,11 +199,10 @@ class Probe:
         """How far the means of old classes moved since they were learnt: 0 when the features are frozen."""
         if not old:
             return {}
-        then, today = torch.from_numpy(stored[old]), torch.from_numpy(now[old])
-        spread = torch.tensor([self.memory.variances[seen[row]] for row in old], dtype=torch.float64)
-        found = {"drift/cosine": cosine_drift(then, today).value}
-        if bool((spread > 0).all()):
-            found["drift/relative"] = relative_drift(then, today, spread).value
+        spread = np.array([self.memory.variances[seen[row]] for row in old])
+        found = {"drift/cosine": cosine_drift(stored[old], now[old]).value}
+        if (spread > 0).all():
+            found["drift/relative"] = relative_drift(stored[old], now[old], spread).value
         return found
 
     def _tests(self, task_index: int) -> list[tuple[Tensor, Tensor]]:
@@ -233,21 +224,19 @@ class _Eye:
     def __init__(self, learner: Learner, total: int) -> None:
         self.learner, self.total, self.done = learner, total, 0
         self._started = time.perf_counter()
-        self._pairs: list[tuple[Tensor, Tensor]] = []
 
-    def over(self, images: Tensor) -> Iterator[Progress]:
+    def over(self, images: Tensor, labels: Tensor) -> Generator[Progress, None, Seen]:
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
         for batch in images.split(BATCH):
             with torch.no_grad():
                 features = self.learner.features(batch)
                 scores = self.learner.scores(features)
-            self._pairs.append((features.detach().float(), scores.detach().float()))
+            pairs.append((array(features.float()), array(scores.float())))
             self.done += len(batch)
             speed = self.done / max(time.perf_counter() - self._started, 1e-9)
-            yield Progress("probe", self.done, self.total, step=len(self._pairs), images_per_second=speed)
-
-    def taken(self) -> tuple[Tensor, Tensor]:
-        pairs, self._pairs = self._pairs, []
-        return torch.cat([f for f, _ in pairs]), torch.cat([z for _, z in pairs])
+            yield Progress("probe", self.done, self.total, step=len(pairs), images_per_second=speed)
+        features, logits = (np.concatenate(column) for column in zip(*pairs, strict=True))
+        return Seen(features, logits, array(labels))
 
 
 def _cams(learner: Learner, points: ImageSet) -> Generator[Progress, None, dict[str, np.ndarray]]:
@@ -301,28 +290,24 @@ def _first_of_each(labels: Tensor, count: int) -> Tensor:
     return torch.tensor(keep, dtype=torch.int64, device=labels.device)
 
 
-def _hits(logits: Tensor, labels: Tensor, seen: tuple[int, ...]) -> tuple[Tensor, np.ndarray]:
+def _hits(images: Seen, seen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Which images are right, and their confusion matrix (rows true, columns predicted, both in order of `seen`)."""
-    guessed = logits.argmax(dim=1)
-    truth = torch.tensor([seen.index(c) for c in labels.tolist()], device=guessed.device)
-    pairs = (truth * len(seen) + guessed).bincount(minlength=len(seen) ** 2)
-    return (guessed == truth).cpu(), pairs.view(len(seen), len(seen)).to(torch.int32).cpu().numpy()
+    guessed, row_of = images.logits.argmax(axis=1), {c: i for i, c in enumerate(seen)}
+    truth = np.array([row_of[c] for c in images.labels.tolist()], dtype=np.int64)
+    pairs = np.bincount(truth * len(seen) + guessed, minlength=len(seen) ** 2)
+    return guessed == truth, pairs.reshape(len(seen), len(seen)).astype(np.int32)
 
 
-def _accuracy(row: list[float], hits: Tensor, sizes: list[int]) -> Accuracy:
-    old = sum(sizes[:-1])
-    return Accuracy(
-        seen=hits.double().mean().item(),
-        old=hits[:old].double().mean().item() if old else None,
-        new=row[-1],
-        row=tuple(row),
-    )
+def _accuracy(hits: list[np.ndarray]) -> Accuracy:
+    """From what was right of every task, the newest last."""
+    row = [float(one.mean()) for one in hits]
+    old = float(np.concatenate(hits[:-1]).mean()) if len(hits) > 1 else None
+    return Accuracy(seen=float(np.concatenate(hits).mean()), old=old, new=row[-1], row=tuple(row))
 
 
-def _collapse(learner: Learner, taken: list[Taken], tasks: Mapping[int, int], data: str) -> tuple[Collapse, Moments]:
+def _collapse(learner: Learner, taken: list[Seen], tasks: Mapping[int, int], data: str) -> tuple[Collapse, Moments]:
     """NC of features; the head takes part in NC3 only if it lives in the space of the features."""
-    features, logits = torch.cat([f for f, _, _ in taken]), torch.cat([z for _, z, _ in taken])
-    labels = torch.cat([y for _, _, y in taken])
+    features, logits, labels = Seen.together(taken)
     moments = Moments(features.shape[1], "pooled")
     moments.declare(learner.seen)
     moments.add(features, labels)
@@ -330,8 +315,8 @@ def _collapse(learner: Learner, taken: list[Taken], tasks: Mapping[int, int], da
     fits = head.weight.shape == (len(learner.seen), features.shape[1])
     found = collapse(
         moments,
-        head.weight.to(features).detach() if fits else None,
-        head.bias.to(features).detach() if fits and head.bias is not None else None,
+        array(head.weight.float()) if fits else None,
+        array(head.bias.float()) if fits and head.bias is not None else None,
         head_classes=learner.seen,
         features=features,
         labels=labels,
@@ -347,7 +332,7 @@ def _cosine(found: Collapse, seen: tuple[int, ...]) -> np.ndarray:
     np.fill_diagonal(matrix, 1.0)
     if found.cosines is not None:
         at = [seen.index(c) for c in found.classes]
-        matrix[np.ix_(at, at)] = found.cosines.cpu().numpy()
+        matrix[np.ix_(at, at)] = found.cosines
     return matrix
 
 
@@ -357,13 +342,9 @@ def _head(learner: Learner) -> dict[str, np.ndarray]:
     return found if head.bias is None else {**found, "head/bias": head.bias.detach().float().cpu().numpy()}
 
 
-def _half(values: Tensor) -> np.ndarray:
-    limit = torch.finfo(torch.float16).max  # squared distances can leave the range of float16: clamp, never inf
-    return values.clamp(-limit, limit).half().cpu().numpy()
-
-
-def _ids(columns: Tensor, seen: tuple[int, ...]) -> np.ndarray:
-    return np.array(seen, dtype=np.int32)[columns.cpu().numpy()]
+def _half(values: np.ndarray) -> np.ndarray:
+    limit = np.finfo(np.float16).max  # squared distances can leave the range of float16: clamp, never inf
+    return values.clip(-limit, limit).astype(np.float16)
 
 
 def _plain(value: Tensor) -> np.ndarray:

@@ -1,21 +1,19 @@
 """How far the Gaussians that a learner stored are from its features of today. An oracle: no learner could know it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
+from cillab.core.arrays import array
 from cillab.core.contract import Part
+from cillab.lab.measures import Found, Seen
 from cillab.parts.gaussian_memory import GaussianMemory
-
-Taken = tuple[Tensor, Tensor, Tensor]  # features, logits, labels of one task's images
-Found = tuple[dict[str, np.ndarray], dict[str, float]]
 
 
 def w2_to_images(
-    mean: Float[Tensor, " feature"], covariance: Float[Tensor, "..."], h: Float[Tensor, "image feature"]
+    mean: Float[np.ndarray, " feature"], covariance: Float[np.ndarray, "..."], h: Float[np.ndarray, "image feature"]
 ) -> float:
     """W2 from N(mean, covariance) to the Gaussian with the moments m, S' of the images `h`.
 
@@ -25,17 +23,17 @@ def w2_to_images(
     n < d the second law is flat in most directions, so W2 stays above 0 also for the right Gaussian: compare two stored
     Gaussians with each other, do not read one alone. `covariance` may be a diagonal.
     """
-    x, s = h.double(), covariance.double()
-    centre = x.mean(dim=0)
+    x, s = np.asarray(h, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+    centre = x.mean(axis=0)
     x = x - centre
     mapped = x @ s if s.ndim == 2 else x * s
-    overlap = torch.linalg.eigvalsh((mapped @ x.T + x @ mapped.T) / (2 * len(x))).clamp(min=0).sqrt().sum()
-    spread = (s.trace() if s.ndim == 2 else s.sum()) + x.square().sum() / len(x)
-    return float(((mean.double() - centre).square().sum() + spread - 2 * overlap).clamp(min=0).sqrt())
+    overlap = np.sqrt(np.linalg.eigvalsh((mapped @ x.T + x @ mapped.T) / (2 * len(x))).clip(min=0)).sum()
+    spread = (np.trace(s) if s.ndim == 2 else s.sum()) + np.square(x).sum() / len(x)
+    return math.sqrt(max(0.0, np.square(mean - centre).sum() + spread - 2 * overlap))
 
 
 def stored_gaussians(
-    parts: Mapping[str, Part], seen: Sequence[int], trains: Sequence[Taken], tasks: Mapping[int, int], newest: int
+    parts: Mapping[str, Part], seen: Sequence[int], trains: Sequence[Seen], tasks: Mapping[int, int], newest: int
 ) -> Found:
     """W2 of every stored Gaussian to the probe's training images of its class, by part that holds some.
 
@@ -43,8 +41,8 @@ def stored_gaussians(
     what `<part>` held before calibration, `transport/improved` is the share of old classes that calibration brought
     nearer.
     """
-    features, labels = torch.cat([f for f, _, _ in trains]), torch.cat([y for _, _, y in trains])
-    labels, arrays, scalars = labels.to(features.device), {}, {}
+    features, _, labels = Seen.together(trains)
+    arrays, scalars = {}, {}
     old = np.array([tasks[c] < newest for c in seen])
     for name, part in parts.items():
         if not isinstance(part, GaussianMemory) or not len(part):
@@ -54,7 +52,7 @@ def stored_gaussians(
             mine = features[labels == c]
             if c in part.classes and len(mine):
                 row = part.classes.index(c)
-                found[column] = w2_to_images(part.means[row], part.dense((c,))[0], mine.to(part.means.device))
+                found[column] = w2_to_images(array(part.means[row]), array(part.dense((c,))[0]), mine)
         arrays[f"gaussian/w2/{name}"] = found
         if np.isfinite(found[old]).any():
             scalars[f"transport/w2/{name}"] = float(np.nanmean(found[old]))

@@ -1,5 +1,6 @@
 """NCPTM-CIL: features are aligned with a simplex that grows with the classes and turns as little as it can."""
 
+from cillab.core.arrays import through_numpy
 from cillab.geometry.etf import basis_of, etf_from_basis, extend_basis, growth_angle, nearest_etf, simplex_etf
 from cillab.kit import (
     AdapterSlot,
@@ -29,6 +30,7 @@ from cillab.kit import (
     gathered,
     method,
     pull_push,
+    rng,
     torch,
     viewed,
 )  # fmt: skip
@@ -191,17 +193,18 @@ class NCPTM(Method[NCPTMParams]):
 
     def _simplex(self, means: Float[Tensor, "cls feature"], old: int) -> Float[Tensor, "vertex feature"]:
         """Equation (2), or one of the alternatives that `params.etf` names."""
-        p, kept, draws = self.params, self.classifier.kept, self.draws("simplex", len(means))
+        p, kept, count = self.params, self.classifier.kept, len(means)
+        draws = rng.numpy_stream(self.seed, "simplex", count)
         if p.etf == "fixed":
-            return kept["simplex"] if old else simplex_etf(p.capacity, means.shape[1], draws).to(means.device)
-        if p.etf == "prefix" and old and old < len(means):
-            kept["basis"] = extend_basis(kept["basis"].cpu(), len(means) - old, draws).to(means.device)
-            return etf_from_basis(kept["basis"])
-        weights = torch.ones(len(means), device=means.device)
+            return kept["simplex"] if old else through_numpy(simplex_etf, means, p.capacity, means.shape[1], draws)
+        if p.etf == "prefix" and old and old < count:
+            kept["basis"] = through_numpy(extend_basis, means, kept["basis"], count - old, draws)
+            return through_numpy(etf_from_basis, means, kept["basis"])
+        weights = torch.ones(count)
         weights[:old] = p.hold
-        nearest = nearest_etf(means, weights)
+        nearest = through_numpy(nearest_etf, means, means, weights)
         if p.etf == "prefix":
-            kept["basis"] = basis_of(nearest, draws)
+            kept["basis"] = through_numpy(basis_of, means, nearest, draws)
         return nearest
 
     def _align(self, task: Task, h: Tensor, labels: Tensor, watch: EpochWatch) -> Iterator[Progress]:

@@ -7,10 +7,12 @@ over to the stored moments of the old classes. Each function takes the memory an
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import through_numpy
 from cillab.geometry.transport import class_plan, gaussian_costs, gaussian_map, shrink
 from cillab.parts.gaussian_memory import GaussianMemory
 
@@ -51,7 +53,11 @@ def gaussian_transport(pairs: Pairs, shrinkage: float = 0.05) -> Affine:
     (mean_o, cov_o), (mean_n, cov_n) = moments(pairs.old), moments(pairs.new)
     if min(float(cov_o.trace()), float(cov_n.trace())) <= 0:
         return Affine(torch.eye(len(mean_o), dtype=mean_o.dtype, device=mean_o.device), mean_n - mean_o)
-    return Affine(*gaussian_map(mean_o, shrink(cov_o, shrinkage), mean_n, shrink(cov_n, shrinkage)))
+
+    def shrunk(mean_s: np.ndarray, cov_s: np.ndarray, mean_t: np.ndarray, cov_t: np.ndarray) -> tuple:
+        return gaussian_map(mean_s, shrink(cov_s, shrinkage), mean_t, shrink(cov_t, shrinkage))
+
+    return Affine(*through_numpy(shrunk, mean_o, mean_o, cov_o, mean_n, cov_n))
 
 
 def paired_transport(pairs: Pairs, shrinkage: float = 0.05) -> Affine:
@@ -142,8 +148,8 @@ def _weights(
 ) -> Float[Tensor, "cls target"]:
     """Rows of the Sinkhorn plan from old classes to those of the task, each summing to 1."""
     if shapes:
-        cost = gaussian_costs(memory.means, memory.dense(), targets.means, targets.dense())
+        cost = through_numpy(gaussian_costs, memory.means, memory.means, memory.dense(), targets.means, targets.dense())
     else:
         cost = torch.cdist(memory.means.double(), targets.means.double()).square()
-    found = class_plan(cost, regularisation=epsilon)
+    found = through_numpy(class_plan, cost, cost, regularisation=epsilon)
     return found / found.sum(dim=1, keepdim=True)

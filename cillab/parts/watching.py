@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import array
 from cillab.geometry.collapse import collapse
 from cillab.geometry.moments import Moments
 
@@ -40,12 +41,12 @@ class EpochWatch:
 
     def close(self, head: Float[Tensor, "cls feature"]) -> None:
         """End the epoch; the rows of `head` are in the order of `classes`."""
-        features, labels = torch.cat(self._features).float(), torch.cat(self._labels)
+        features, labels = array(torch.cat(self._features).float()), array(torch.cat(self._labels))
         moments = Moments(features.shape[1], "trace")
         moments.declare(self.classes)
         moments.add(features, labels)
         found = collapse(
-            moments, head.float(), head_classes=self.classes, features=features, labels=labels, data="train"
+            moments, array(head.float()), head_classes=self.classes, features=features, labels=labels, data="train"
         )
         pull, push = torch.tensor([[float(a), float(b)] for a, b in self._terms]).mean(dim=0).tolist()
         self.rows.append([found.nc1_quotient, found.nc2, found.nc3, found.nc4, pull, push])

@@ -7,6 +7,8 @@ import numpy as np
 
 from cillab.core.errors import CillabError
 from cillab.explain.projection import Projection, lda, pca, plane
+from cillab.geometry.etf import nearest_etf
+from cillab.geometry.rows import centre
 from cillab.runs import Run, Snapshot
 
 # Of the mean variance. A probe has few images a class: with less, the axes fit single images (on the recorded runs they
@@ -61,19 +63,13 @@ def flatten(
 def nearest_simplex(means: np.ndarray) -> np.ndarray | None:
     """The simplex that agrees best with the directions of the class means, as long as they are on average.
 
-    In NumPy what `cillab.geometry.etf.nearest_etf` does (orthogonal Procrustes); None where no simplex fits or a mean
-    equals the average of all.
+    None where no simplex fits or a mean equals the average of all.
     """
-    count, dim = means.shape
-    centre = means.mean(axis=0)
-    centred = means - centre
-    lengths = np.linalg.norm(centred, axis=1)
-    if count < 2 or count > dim + 1 or not lengths.min() > 1e-12 * lengths.max():
+    try:
+        vertices = nearest_etf(means)
+    except ValueError:
         return None
-    unit = centred / lengths[:, None]
-    left, _, right = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
-    flat = left[:, : count - 1] @ right[: count - 1]  # the last direction is that of the average, which has no length
-    return centre + lengths.mean() * np.sqrt(count / (count - 1)) * flat
+    return means.mean(axis=0) + np.linalg.norm(centre(means), axis=1).mean() * vertices
 
 
 def _fitted(last: Snapshot, kind: str, corners: tuple[int, ...], pooled: np.ndarray, labels: np.ndarray) -> Projection:

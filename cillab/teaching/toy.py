@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from cillab.core.errors import InvalidRequestError, unknown_name
-from cillab.geometry import plain
+from cillab.geometry import etf, nc1, nc2, nc3
+from cillab.geometry.moments import Moments
+from cillab.geometry.rows import centre, cosine_matrix
 from cillab.teaching.toy_model import LOSSES, Loss, Values, objective, seen_by_head
 
 HIDDEN, INPUTS = 32, 8  # width of the network, and of the images that it sees
@@ -49,7 +51,7 @@ class Toy:
         out = np.full((len(self.step), len(self.tasks), len(self.tasks)), np.nan)
         for frame in range(len(self.step)):
             here = self.present(frame)
-            out[frame][np.ix_(here, here)] = plain.cosines(plain.centre(self.means[frame][here]))
+            out[frame][np.ix_(here, here)] = cosine_matrix(centre(self.means[frame][here]))
         return out
 
     @cached_property
@@ -58,24 +60,25 @@ class Toy:
 
         def one(frame: int, here: np.ndarray) -> float:
             of = np.isin(self.labels, here)
-            return plain.nc1(self.features[frame, of], self.labels[of], self.means[frame][here])
+            moments = Moments.of(self.features[frame, of], self.labels[of])
+            return nc1.nc1_pinv(moments.pooled_within(), centre(moments.means())).value
 
         return self._over(one)
 
     @cached_property
     def nc2(self) -> Float64[np.ndarray, " frame"]:
         """Mean over pairs of |cosine of class means + 1/(K - 1)|; 0 for a simplex ETF."""
-        return self._over(lambda frame, here: plain.maximal_angle(plain.centre(self.means[frame][here])))
+        return self._over(lambda frame, here: nc2.or_nan(nc2.maximal_angle, self.means[frame][here]))
 
     @cached_property
     def equinorm(self) -> Float64[np.ndarray, " frame"]:
         """Spread of the lengths of the class means over their average length; 0 when all are equally long."""
-        return self._over(lambda frame, here: plain.equinorm(plain.centre(self.means[frame][here])))
+        return self._over(lambda frame, here: nc2.equinorm(self.means[frame][here]).value)
 
     @cached_property
     def nc3(self) -> Float64[np.ndarray, " frame"]:
         """Distance of head and class means, both of unit size; 0 when they point the same way."""
-        return self._over(lambda frame, here: plain.nc3(self.weight[frame][here], self.means[frame][here])[0])
+        return self._over(lambda frame, here: nc3.nc3(self.weight[frame][here], self.means[frame][here]).distance)
 
     @cached_property
     def right(self) -> np.ndarray:
@@ -105,15 +108,15 @@ class Toy:
             here = self.present(frame)
             means = self.means[frame][here]
             if means.shape[1] >= len(here) - 1 and np.ptp(means, axis=0).max() > 1e-9:
-                length = np.linalg.norm(plain.centre(means), axis=1).mean()
-                out[frame][here] = means.mean(axis=0) + length * plain.nearest_etf(means)
+                length = np.linalg.norm(centre(means), axis=1).mean()
+                out[frame][here] = means.mean(axis=0) + length * etf.nearest_etf(means)
         return out
 
     def axes(self, count: int = 3) -> Float64[np.ndarray, "feature axis"]:
         """Orthonormal axes to look along, the same in every frame: those of the last class means and head rows."""
         if self.features.shape[2] <= count:
             return np.eye(self.features.shape[2], count)
-        last = [plain.centre(self.means[-1]), plain.centre(self.weight[-1])]
+        last = [centre(self.means[-1]), centre(self.weight[-1])]
         pooled = np.concatenate([rows / max(np.linalg.norm(rows), 1e-12) for rows in last])
         return np.linalg.svd(pooled)[2][:count].T
 
@@ -216,7 +219,7 @@ def _start(
             "second": rng.standard_normal((dim, HIDDEN)) / np.sqrt(HIDDEN),
             "second_bias": np.zeros(dim),
         }
-    rows = plain.simplex_etf(classes, dim, rng) if fixed else rng.standard_normal((classes, dim)) * 0.3
+    rows = etf.simplex_etf(classes, dim, rng) if fixed else rng.standard_normal((classes, dim)) * 0.3
     return values | {"weight": rows, "bias": np.zeros(classes)}, images
 
 

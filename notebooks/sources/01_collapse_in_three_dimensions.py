@@ -14,7 +14,6 @@ from cillab.geometry import etf
 from cillab.teaching import scorecard, simulate, sketch
 
 import numpy as np
-import torch
 
 # %% [markdown]
 # ## 1. What pulls a feature?
@@ -236,7 +235,7 @@ figures.toy(toy)
 # but seen from the centre of *four* classes instead of three they have other directions.
 
 # %%
-frame = etf.simplex_etf(4, 3, torch.Generator().manual_seed(0)).numpy()
+frame = etf.simplex_etf(4, 3, np.random.default_rng(0))
 of_three = frame[:3] - frame[:3].mean(axis=0)
 cosine = (of_three * frame[:3]).sum(axis=1) / np.linalg.norm(of_three, axis=1)
 print("measured:", np.degrees(np.arccos(cosine)).round(4), " formula:", round(np.degrees(etf.growth_angle(3, 4)), 4))

@@ -115,7 +115,7 @@ assert check_unbiased_quotient(unbiased_quotient)
 # %%
 corrected = [np.nan]  # one image has no spread to correct
 for n, found in zip(SIZES[1:], measured[1:], strict=True):
-    between = float(found.norms.square().mean())
+    between = float((found.norms**2).mean())
     corrected.append(unbiased_quotient(found.nc1_quotient * between, between, n, num_classes))
 both = {"as measured": quotients, "corrected": corrected}
 sketch.lines(SIZES, both, x_title="images per class", y_title="NC1 quotient", log_x=True)
@@ -131,8 +131,7 @@ sketch.lines(SIZES, both, x_title="images per class", y_title="NC1 quotient", lo
 # %%
 few, many = measured[SIZES.index(5)].spectral, measured[-1].spectral
 terms = {
-    f"{n} images a class": (part.within / part.eigenvalues / num_classes).numpy()
-    for n, part in ((5, few), (SIZES[-1], many))
+    f"{n} images a class": part.within / part.eigenvalues / num_classes for n, part in ((5, few), (SIZES[-1], many))
 }
 sketch.lines(
     np.arange(1, num_classes),
@@ -273,10 +272,10 @@ assert check_angle_deviation(angle_deviation)
 
 # %%
 means = Moments.of(seen.x, seen.y).means()
-pairs = nc2.cosines(means)[tuple(torch.triu_indices(num_classes, num_classes, 1))]
-library = float((pairs + 1 / (num_classes - 1)).square().mean().sqrt())
-print(f"yours {angle_deviation(means.numpy()):.6f}, library {library:.6f}")
-assert np.isclose(angle_deviation(means.numpy()), library)
+pairs = nc2.cosines(means)[np.triu_indices(num_classes, 1)]
+library = float(np.sqrt(((pairs + 1 / (num_classes - 1)) ** 2).mean()))
+print(f"yours {angle_deviation(means):.6f}, library {library:.6f}")
+assert np.isclose(angle_deviation(means), library)
 
 # %% [markdown]
 # ## 4. What if there are more classes than dimensions?
@@ -325,7 +324,7 @@ def angle_floor(k: int, d: int) -> float:
 assert check_angle_floor(angle_floor)
 
 # %%
-centred = (means - means.mean(dim=0)).numpy()
+centred = means - means.mean(axis=0)
 directions = np.linalg.svd(centred, full_matrices=False)[2]
 DIMS = [2, 3, 5, 10, 20, 40, 70, 99]
 of_features = [angle_deviation(centred @ directions[:d].T) for d in DIMS]
@@ -341,7 +340,7 @@ sketch.lines(DIMS, both, x_title="d, dimensions", y_title="δ, root mean square 
 # arXiv:2405.17767), which asks for directions that are as evenly spread as $d$ allows. `collapse` says so itself:
 
 # %%
-squeezed = collapse.collapse(Moments.of((seen.x.double() @ torch.from_numpy(directions[:20].T)), seen.y))
+squeezed = collapse.collapse(Moments.of(seen.x.double().numpy() @ directions[:20].T, seen.y))
 print(*[note for note in squeezed.notes if "simplex" in note], sep="\n")
 
 # %% [markdown]
@@ -357,7 +356,7 @@ first_ten, target = [], []
 for t in range(1, len(stream) + 1):
     so_far = means[: 10 * t]
     cosines = nc2.cosines(so_far)[:10, :10]
-    first_ten.append(float(cosines[tuple(torch.triu_indices(10, 10, 1))].mean()))
+    first_ten.append(float(cosines[np.triu_indices(10, 1)].mean()))
     target.append(-1 / (10 * t - 1))
 moving = {"pairs of the first ten classes": first_ten, "ideal, -1/(K-1)": target}
 sketch.lines(np.arange(1, 11), moving, x_title="tasks seen", y_title="mean cosine")
@@ -372,7 +371,7 @@ sketch.lines(np.arange(1, 11), moving, x_title="tasks seen", y_title="mean cosin
 # %%
 rows = torch.isin(seen.y, torch.tensor(stream.order[:10]))
 spread = float(Moments.of(seen.x[rows], seen.y[rows]).pooled_within().trace())
-distance = [float(nc2.centre(means[: 10 * t]).square().sum(dim=1).mean()) for t in range(1, len(stream) + 1)]
+distance = [float((nc2.centre(means[: 10 * t]) ** 2).sum(axis=1).mean()) for t in range(1, len(stream) + 1)]
 print(f"spread of the first ten classes {spread:.4f}, after every task the same")
 print("tr Sigma_B of the classes seen ", *[f"{value:.4f}" for value in distance])
 print("NC1 quotient of the first ten  ", *[f"{spread / value:.4f}" for value in distance])

@@ -176,7 +176,7 @@ assert check_merge(merge)
 half = torch.arange(len(seen.x)) % 2 == 0
 two = Moments.of(seen.x[half], seen.y[half]).merged(Moments.of(seen.x[~half], seen.y[~half]))
 whole = Moments.of(seen.x, seen.y)
-print(f"pooled covariances differ by {float((two.pooled_within() - whole.pooled_within()).abs().max()):.0e}")
+print(f"pooled covariances differ by {np.abs(two.pooled_within() - whole.pooled_within()).max():.0e}")
 
 # %% [markdown]
 # ## 4. Then why does accuracy fall?
@@ -244,7 +244,7 @@ def lda(means: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 assert check_lda(lda)
 
 # %%
-means, within = whole.means().numpy(), whole.pooled_within().numpy()
+means, within = whole.means(), whole.pooled_within()
 ids = np.array(whole.classes)
 
 
@@ -260,7 +260,7 @@ from cillab.geometry.retention import ridge_probe
 
 centre = means.mean(axis=0)
 euclid = ids[((new[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)]
-ridge = ridge_probe(seen.x, seen.y, 1e-3).predict(seen.test_x).numpy()
+ridge = ridge_probe(seen.x, seen.y, 1e-3).predict(seen.test_x)
 found = {
     "nearest mean, cosine": (mine == truth).mean(),
     "cosine, centred": (nearest_mean(x - centre, y, new - centre) == truth).mean(),
@@ -327,7 +327,7 @@ else:
 # > up on test images?
 
 # %%
-pairs = np.nan_to_num(collapse.collapse(whole).pair_cdnv.numpy())
+pairs = np.nan_to_num(collapse.collapse(whole).pair_cdnv)
 mixed = np.array([[((truth == a) & (mine == b)).sum() for b in ids] for a in ids])
 mixed = mixed + mixed.T
 top = np.dstack(np.unravel_index((-np.triu(pairs, 1)).ravel().argsort()[:5], pairs.shape))[0]
@@ -351,7 +351,7 @@ if BIG:
     real = teaching.frozen_features(cifar, cillab.backbone("timm:vit_base_patch16_224.augreg_in21k"))
     x, y, new, truth = (part.numpy() for part in real[:4])
     moments = Moments.of(real.x, real.y)
-    means, within, ids = moments.means().numpy(), moments.pooled_within().numpy(), np.array(moments.classes)
+    means, within, ids = moments.means(), moments.pooled_within(), np.array(moments.classes)
     print(f"nearest mean {(nearest_mean(x, y, new) == truth).mean():.1%}, LDA {score(0.01):.1%}")
 
 # %%

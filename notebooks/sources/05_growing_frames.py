@@ -13,9 +13,9 @@ from itertools import pairwise
 import cillab
 from checks.chapter_05 import check_rotation, check_turn, check_vertices
 from cillab import teaching
-from cillab.geometry import etf, nc2
+from cillab.geometry import etf, nc3, rows
+from cillab.geometry.heads import Head, blended
 from cillab.geometry.moments import Moments
-from cillab.geometry.whatif import WhatIf
 from cillab.teaching import scorecard, sketch
 
 import numpy as np
@@ -23,7 +23,7 @@ import torch
 
 # %%
 FAST = bool(os.environ.get("CILLAB_FAST"))
-rng = torch.Generator().manual_seed(0)
+rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## 1. What does the ideal look like?
@@ -67,10 +67,8 @@ assert check_vertices(vertices)
 
 # %%
 basis = etf.orthonormal_basis(160, 10, rng)
-frame = vertices(basis.numpy())
-print(
-    f"spans {np.linalg.matrix_rank(frame)} dimensions, differs from a simplex by {etf.gram_error(torch.tensor(frame)):.0e}"
-)
+frame = vertices(basis)
+print(f"spans {np.linalg.matrix_rank(frame)} dimensions, differs from a simplex by {etf.gram_error(frame):.0e}")
 assert np.allclose(frame, etf.etf_from_basis(basis))  # the library's
 sketch.heat(frame @ frame.T, x_title="cosines of the ten vertices")
 
@@ -88,9 +86,9 @@ sketch.heat(frame @ frame.T, x_title="cosines of the ten vertices")
 # %%
 grown = etf.extend_basis(basis, 10, rng)
 before, after = etf.etf_from_basis(basis), etf.etf_from_basis(grown)[:10]
-turned = torch.rad2deg(torch.acos((before * after).sum(dim=1)))
+turned = np.degrees(np.arccos((before * after).sum(axis=1)))
 print("columns kept bit for bit:", bool((grown[:, :10] == basis).all()))
-print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turned.tolist()])
+print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turned])
 
 # %% [markdown]
 # **What you saw.** They all turn, by exactly the same angle, because the mean that is taken away from every column is another one
@@ -133,9 +131,9 @@ assert check_turn(turn)
 
 
 # %%
-def turned_by(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+def turned_by(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Degrees between each old vertex and the same vertex of a larger frame."""
-    return torch.rad2deg(torch.acos((old * new[: len(old)]).sum(dim=1).clamp(-1, 1)))
+    return np.degrees(np.arccos((old * new[: len(old)]).sum(axis=1).clip(-1, 1)))
 
 
 SIZES = range(10, 101, 10)
@@ -151,7 +149,7 @@ for k in SIZES[:-1]:
     print(
         f"{k:>3} -> {k + 10:>3}: measured {angles.mean():.4f}, spread {angles.std():.0e}, formula {turn(k, k + 10):.4f}"
     )
-    assert torch.allclose(angles, torch.tensor(turn(k, k + 10)).double())
+    assert np.allclose(angles, turn(k, k + 10))
 
 # %%
 KS = np.arange(2, 101)
@@ -202,29 +200,38 @@ print(f"{np.degrees(np.arccos(-1 / 99)):.1f} degrees among 100 classes, {np.degr
 # %% [markdown]
 # ## 3. Where should the frame stand?
 #
-# The recipe does not say how the frame is oriented. Now take real features: a frozen backbone and 100 classes. `WhatIf` holds test
-# features and a linear head, $w_c \cdot h + b_c$, and `ask` says at once what another head would have answered. It begins with the
-# nearest mean: $w_c = \mu_c$ and $b_c = -\tfrac12 \|\mu_c\|^2$ give the class with the smallest $\|h - \mu_c\|$ (multiply it out).
+# The recipe does not say how the frame is oriented. Now take real features: a frozen backbone and 100 classes. A linear head
+# gives every class the score $w_c \cdot h + b_c$, and `right` says which test images it answers rightly. Begin with the nearest mean: $w_c = \mu_c$ and $b_c = -\tfrac12 \|\mu_c\|^2$ give the class with the smallest $\|h - \mu_c\|$ (multiply it out).
 
 # %%
 stream = cillab.stream("shields", split="B0-Inc10", train_per_class=10 if FAST else 40, test_per_class=10)
 seen = teaching.frozen_features(stream, cillab.backbone("bundled:vit"))
 means = Moments.of(seen.x, seen.y).means()  # mu_c, rows in the order of the stream
-head = WhatIf(seen.test_x, seen.test_y, stream.order, means, -means.square().sum(1) / 2, fit=(seen.x, seen.y))
-somewhere = etf.simplex_etf(100, 160, rng)
-print(f"nearest mean, Euclidean: {head.ask().accuracy:.1%}")
+test, truth, ids = seen.test_x.numpy(), seen.test_y.numpy(), np.array(stream.order)
+
+
+def right(head: Head) -> np.ndarray:
+    return ids[head.scores(test).argmax(axis=1)] == truth
+
+
+nearest_mean = Head(means, -0.5 * (means**2).sum(axis=1))
+print(f"nearest mean, Euclidean: {right(nearest_mean).mean():.1%}")
 
 # %% [markdown]
 # > **Predict.** Use the frame `somewhere`, in random orientation, as the head, with class 1 at vertex 1 and so on. Its angles
 # > are ideal. Its accuracy on these features? (The bias moves the origin to the centre of the class means, as everywhere here.)
 
+
 # %%
-centre = means.mean(dim=0)
-answer = head.ask(weight=somewhere, bias=-somewhere @ centre)
-directions = torch.nn.functional.normalize(means - centre)
-print(
-    f"accuracy {answer.accuracy:.1%}; mean cosine of vertex and class mean {(somewhere * directions).sum(1).mean():.3f}"
-)
+def report(frame: np.ndarray) -> None:
+    accuracy = right(Head(frame, -frame @ means.mean(axis=0))).mean()
+    print(
+        f"accuracy {accuracy:.1%}; mean cosine of vertex and class mean {rows.cosine(frame, rows.centre(means)).mean():.3f}"
+    )
+
+
+somewhere = etf.simplex_etf(100, 160, rng)
+report(somewhere)
 
 # %% [markdown]
 # **What you saw.** The accuracy is at chance. Ideal geometry with no relation to the features is worth nothing *until the
@@ -266,12 +273,12 @@ def rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 assert check_rotation(rotation)
 
 # %%
-turned = somewhere @ torch.from_numpy(rotation(somewhere.numpy(), directions.numpy())).T
+directions = rows.centre(means) / np.linalg.norm(rows.centre(means), axis=1, keepdims=True)
+turned = somewhere @ rotation(somewhere, directions).T
 nearest = etf.nearest_etf(means)  # the library's, without a frame to begin with
-print(f"yours and the library's differ by {float((turned - nearest).abs().max()):.0e}")
+print(f"yours and the library's differ by {np.abs(turned - nearest).max():.0e}")
 print(f"still a simplex, to {etf.gram_error(turned):.0e}")
-answer = head.ask(weight=turned, bias=-turned @ centre)
-print(f"accuracy {answer.accuracy:.1%}; mean cosine of vertex and class mean {(turned * directions).sum(1).mean():.3f}")
+report(turned)
 
 # %% [markdown]
 # **What you saw.** The same 100 vertices, only turned: from chance to where the nearest mean stands, without training. This is
@@ -279,15 +286,16 @@ print(f"accuracy {answer.accuracy:.1%}; mean cosine of vertex and class mean {(t
 
 # %%
 BLENDS = np.linspace(0, 1, 11)
-asked = [head.ask(blend=float(b)) for b in BLENDS]
-curves = {"accuracy": [a.accuracy for a in asked], "NC3, cosine of head and means": [a.nc3_cosine for a in asked]}
+heads = [blended(nearest_mean, means, share) for share in BLENDS]
+hits = [right(head) for head in heads]
+duality = [nc3.nc3(head.weight, means).mean_cosine for head in heads]
+curves = {"accuracy": [hit.mean() for hit in hits], "NC3, cosine of head and means": duality}
 sketch.lines(BLENDS, curves, x_title="0 = class means as head, 1 = nearest simplex", percent=True)
 
 # %%
-right = [(a.predictions == seen.test_y).numpy() for a in asked]
-best = max(range(len(asked)), key=lambda i: right[i][::2].mean())  # chosen on every second image ...
-for name, other in (("the means", 0), ("the simplex", len(asked) - 1)):
-    print(f"blend {BLENDS[best]:.1f} against {name}: {teaching.paired(right[best][1::2], right[other][1::2])}")
+best = max(range(len(hits)), key=lambda i: hits[i][::2].mean())  # chosen on every second image ...
+for name, other in (("the means", 0), ("the simplex", len(hits) - 1)):
+    print(f"blend {BLENDS[best]:.1f} against {name}: {teaching.paired(hits[best][1::2], hits[other][1::2])}")
 
 # %% [markdown]
 # **What you saw.** The curve seems to have its best place between the ends, where rows of close classes are pushed apart and the head
@@ -311,10 +319,9 @@ sketch.lines(SIZES[1:], curves, x_title="classes", y_title="degrees that old ver
 
 
 # %%
-def fit(frame: torch.Tensor) -> float:
+def fit(frame: np.ndarray) -> float:
     """Mean cosine of the vertices and the class means, as seen from their centre."""
-    here = nc2.centre(means[: len(frame)])
-    return float((frame * torch.nn.functional.normalize(here)).sum(dim=1).mean())
+    return float(rows.cosine(frame, rows.centre(means[: len(frame)])).mean())
 
 
 frames, columns = {10: anew[10]}, etf.basis_of(anew[10], rng)  # the first frame stands where its ten means are
@@ -350,10 +357,10 @@ LOSSES = {
 }
 
 
-def slopes(loss: str, frame: torch.Tensor) -> tuple[float, float]:
+def slopes(loss: str, vertices: np.ndarray) -> tuple[float, float]:
     """Length of the gradient along the features and across them, for features that stand at their own vertices."""
-    h, value = frame.clone().requires_grad_(True), LOSSES[loss]
-    (slope,) = torch.autograd.grad(value(h, frame, torch.arange(len(frame))), h)
+    frame, h = torch.from_numpy(vertices), torch.tensor(vertices, requires_grad=True)
+    (slope,) = torch.autograd.grad(LOSSES[loss](h, frame, torch.arange(len(frame))), h)
     along = (slope * frame).sum(dim=1, keepdim=True)
     return float(along.norm()), float((slope - along * frame).norm())
 
@@ -386,9 +393,11 @@ BIG = False  # True: run this cell
 if BIG:
     cifar = cillab.stream("cifar100", train_per_class=100, test_per_class=50)
     real = teaching.frozen_features(cifar, cillab.backbone("timm:vit_base_patch16_224.augreg_in21k"))
-    mu = Moments.of(real.x, real.y).means()
-    ask = WhatIf(real.test_x, real.test_y, cifar.order, mu, -mu.square().sum(1) / 2, fit=(real.x, real.y)).ask
-    print({blend: f"{ask(blend=blend).accuracy:.1%}" for blend in (0.0, 0.5, 1.0)})
+    mu, test, truth, ids = (
+        Moments.of(real.x, real.y).means(), real.test_x.numpy(), real.test_y.numpy(), np.array(cifar.order),
+    )  # fmt: skip
+    begin = Head(mu, -0.5 * (mu**2).sum(axis=1))
+    print({share: f"{right(blended(begin, mu, share)).mean():.1%}" for share in (0.0, 0.5, 1.0)})
 
 # %%
 scorecard(globals())

@@ -84,19 +84,18 @@ assert check_pull_push(pull_push)
 # Walk with the feature from its own vertex to that of another class, and look at both, and at the gradient of the library's.
 
 # %%
-draws = torch.Generator().manual_seed(0)
-frame = etf.simplex_etf(10, 160, draws)
+frame = etf.simplex_etf(10, 160, np.random.default_rng(0))
 angles = np.linspace(0, 1, 41)
 arc = [(1 - a) * frame[0] + a * frame[1] for a in angles]
-arc = [(point / point.norm()) for point in arc]
-turned = [float(torch.rad2deg(torch.acos((point @ frame[0]).clamp(-1, 1)))) for point in arc]
-parts = np.array([pull_push(point.numpy(), frame.numpy(), 0) for point in arc])
+arc = [point / np.linalg.norm(point) for point in arc]
+turned = [float(np.degrees(np.arccos((point @ frame[0]).clip(-1, 1)))) for point in arc]
+parts = np.array([pull_push(point, frame, 0) for point in arc])
 sketch.lines(turned, {"pull": parts[:, 0], "push": parts[:, 1]}, x_title="degrees away from the own vertex")
 
 # %%
 for name, start in (("own vertex", frame[0]), ("half way", arc[20]), ("wrong vertex", frame[1])):
-    z = start.clone().requires_grad_(True)
-    pull, push = library_pull_push(z[None], frame, torch.tensor([0]))
+    z = torch.tensor(start, requires_grad=True)
+    pull, push = library_pull_push(z[None], torch.from_numpy(frame), torch.tensor([0]))
     (slope,) = torch.autograd.grad(pull + push, z)
     print(f"{name:>12}: pull {float(pull.detach()):.4f}, push {float(push.detach()):.4f}, gradient {slope.norm():.1e}")
 

@@ -13,6 +13,7 @@ import os
 
 import cillab
 from checks.chapter_08 import check_folded, check_mixture, check_shift
+from cillab.core.arrays import array
 from cillab.core.contract import Learner
 from cillab.geometry.retention import ridge_probe
 from cillab.teaching import paired, scorecard, sketch
@@ -341,9 +342,11 @@ labels = torch.cat([stream.train(task).labels for task in range(len(stream))])
 for one in ends.values():
     now = torch.cat([features(one, task) for task in range(len(stream))])
     with torch.no_grad():
-        found = ridge_probe(one.expand(now), labels, 1e-3).predict(one.expand(one.features(test.images)))
+        found = ridge_probe(*map(array, (one.expand(now), labels))).predict(
+            array(one.expand(one.features(test.images)))
+        )
     oracle["its own head"].append(float((answers(one, test.images) == truth).float().mean()))
-    oracle["fresh ridge, fitted now (an oracle)"].append(float((found.cpu() == truth).float().mean()))
+    oracle["fresh ridge, fitted now (an oracle)"].append(float((found == array(truth)).mean()))
 sketch.bars(list(ends), oracle, y_title="accuracy on all seen classes", percent=True)
 
 # %% [markdown]

@@ -309,7 +309,7 @@ WORTH, counts = 4, (1, 2, 4, 8)  # a name counts for four pictures
 rows: dict[str, list[float]] = {"mean of the pictures": [], "name + mean of the pictures": []}
 for n in counts:
     chosen = np.concatenate([rng.choice(np.flatnonzero(lab == c), n, replace=False) for c in stream.order])
-    means = Moments.of(train[chosen], seen.y[chosen]).means().numpy()
+    means = Moments.of(train[chosen], seen.y[chosen]).means()
     means -= means.mean(axis=0)  # no common part: the gap would drown the rest
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     rows["mean of the pictures"].append(score(means))

@@ -84,7 +84,8 @@ after = before @ torch.tensor([[0.6, 0.3], [0.3, 1.5]]).double() + torch.tensor(
 a = torch.from_numpy(transport_map(s_o.numpy(), s_n.numpy()))
 carried = m_n + (before - m_o) @ a.T
 print(f"A S_o A differs from S_n by {(a @ s_o @ a - s_n).abs().max():.0e}")
-assert torch.allclose(a, transport.gaussian_map(m_o, s_o, m_n, s_n)[0])
+given = [part.numpy() for part in (m_o, s_o, m_n, s_n)]
+assert np.allclose(a, transport.gaussian_map(*given)[0])
 teaching.clouds({"old encoder": before.numpy(), "new encoder": after.numpy(), "carried": carried.numpy()})
 
 # %% [markdown]
@@ -125,8 +126,7 @@ def w2(mean: np.ndarray, cov: np.ndarray, other_mean: np.ndarray, other_cov: np.
 assert check_w2(w2)
 
 # %%
-given = [part.numpy() for part in (m_o, s_o, m_n, s_n)]
-print(f"yours {w2(*given):.6f}, the library's {float(transport.w2_gaussian(m_o, s_o, m_n, s_n)):.6f}")
+print(f"yours {w2(*given):.6f}, the library's {transport.w2_gaussian(*given):.6f}")
 print(f"what the map paid per point: {float((carried - before).square().sum(1).mean().sqrt()):.6f}")
 
 # %% [markdown]
@@ -202,10 +202,10 @@ print(f"the update moved new images by {float((new - old).norm() / old.norm()):.
 def distances(memory: GaussianMemory) -> np.ndarray:
     """W2 from the stored Gaussian of every old class to its images now: mean part, whole."""
     found = []
-    for c, mean, covariance in zip(memory.classes, memory.means, memory.covariances, strict=True):
-        m, s = moments(true[labels == c])
+    for c, *law in zip(memory.classes, memory.means, memory.covariances, strict=True):
+        mean, covariance, m, s = (part.numpy() for part in (*law, *moments(true[labels == c])))
         whole = transport.w2_gaussian(mean, transport.shrink(covariance, 0.05), m, transport.shrink(s, 0.05))
-        found.append((float((mean - m).norm()), float(whole)))
+        found.append((np.linalg.norm(mean - m), whole))
     return np.array(found)
 
 

@@ -3,20 +3,16 @@
 import math
 
 import numpy as np
-import ot
 import plotly.graph_objects as go
 import pytest
-import torch
-from scipy.spatial import procrustes as scipy_procrustes
-from torch import Tensor
 
 from cillab import figures
 from cillab.core.errors import InvalidRequestError
-from cillab.figures import measure
 from cillab.figures.coarse import averaged, shown
 from cillab.figures.gram import Gram, scaled_gram, simplex_gram
 from cillab.figures.on_object import compare
-from cillab.geometry import drift, nc1, nc2, spectrum as spectra
+from cillab.geometry import drift, nc2, spectrum as spectra
+from cillab.geometry.rows import centre, cosine
 from cillab.runs import Run, RunInfo, RunWriter
 from tests.runs.synthetic import write_synthetic_run
 
@@ -62,10 +58,6 @@ def rows(seed: int, n: int = 20, d: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, d)) + 3
 
 
-def t(x: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(x, np.float64))
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_figure_is_valid_in_both_themes_and_says_something(run, bare, name, theme) -> None:
@@ -97,25 +89,10 @@ def test_what_the_run_says_about_reading_it_is_shown(run, name) -> None:
     assert run.snapshot("t01").notes("test") == ()
 
 
-def test_numpy_measures_agree_with_the_torch_ones() -> None:
-    means, within = rows(0, 7), np.random.default_rng(1).random(7)
-    centred = nc2.centre(t(means))
-    ours = measure.class_quotient(means, within)
-    theirs = nc1.nc1_quotient(t(within), torch.full((7,), 5), centred).per_class
-    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
-    np.testing.assert_allclose(measure.pair_cdnv(means, within), nc1.cdnv(t(within), t(means)).pairs, rtol=1e-9)
-    energy = nc2.generalised_nc2(t(means), "log")
-    assert measure.log_energy(means) == pytest.approx((energy.mean, energy.variance), rel=1e-9)
-    covariance = centred.T @ centred / 7
-    found = spectra.spectrum(covariance)
-    got = measure.spectrum(measure.between_eigenvalues(means))
-    assert got == pytest.approx((found.effective_rank, found.participation_ratio), rel=1e-9)
-
-
-def test_the_gram_matrix_agrees_with_the_torch_one_and_a_simplex_is_its_own_ideal(run) -> None:
+def test_the_gram_matrix_is_that_of_the_geometry_and_a_simplex_is_its_own_ideal(run) -> None:
     means = rows(7, 5)
     data = Gram("t00", scaled_gram(means), np.zeros(5, np.int64), tuple("abcde"), 0.5, ())
-    assert data.distance == pytest.approx(float(nc2.simplex_gram_distance(t(means))), rel=1e-9)
+    assert data.distance == pytest.approx(nc2.simplex_gram_distance(means), rel=1e-9)
     vertices = np.eye(4) @ np.linalg.qr(rows(8, 6))[0][:4] * 3 + 1
     np.testing.assert_allclose(scaled_gram(vertices), simplex_gram(4), atol=1e-12)
     drawn = figures.gram(run).figure.data
@@ -149,39 +126,6 @@ def test_both_sides_hold_the_scalars_of_the_run(run) -> None:
     np.testing.assert_allclose(shown[5].y, metrics.over("nc/test/nc4", run.steps), rtol=1e-6)
 
 
-def test_numpy_drift_agrees_with_the_torch_ones_and_with_scipy_and_pot() -> None:
-    a, b = rows(2), rows(3) + 0.5 * rows(2)
-    assert measure.cka(a, b) == pytest.approx(drift.linear_cka(t(a), t(b)), rel=1e-9)
-    assert measure.cka(a, b, debiased=True) == pytest.approx(drift.linear_cka(t(a), t(b), debiased=True), rel=1e-8)
-    assert measure.procrustes(a, b) == pytest.approx(drift.procrustes_distance(t(a), t(b)), rel=1e-9)
-    nuclear = math.sqrt(1 - scipy_procrustes(a, b)[2])  # SciPy's disparity is 1 - ||X^T Y||_*^2
-    assert measure.procrustes(a, b) == pytest.approx(2 - 2 * nuclear, rel=1e-9)
-    assert measure.subspace_overlap(a, b, 3) == pytest.approx(drift.subspace_overlap(t(a), t(b), 3).value, rel=1e-9)
-    covs = [torch.from_numpy(np.cov(x.T, bias=True)) for x in (a, b)]
-    theirs = drift.bures_wasserstein(t(a.mean(0))[None], covs[0][None], t(b.mean(0))[None], covs[1][None])
-    assert measure.bures_wasserstein(a, b) == pytest.approx(theirs.value, rel=1e-7)
-    pot = ot.gaussian.bures_wasserstein_distance(a.mean(0), b.mean(0), covs[0].numpy(), covs[1].numpy())
-    assert measure.bures_wasserstein(a, b) == pytest.approx(float(pot), rel=1e-6)
-
-
-def test_nothing_moved_is_zero_and_a_rotation_is_no_change_for_procrustes() -> None:
-    a = rows(4)
-    turn = np.linalg.qr(rows(5, 6))[0]
-    assert measure.bures_wasserstein(a, a) == pytest.approx(0, abs=1e-6)
-    assert measure.procrustes(a, 2 * a @ turn + 1) == pytest.approx(0, abs=1e-9)
-    assert measure.cka(a, 2 * a @ turn + 1) == pytest.approx(1)
-    assert measure.cosines(a, a @ turn).max() < 0.999
-
-
-def test_bootstrap_covers_like_a_normal_interval_and_leaves_out_what_is_missing() -> None:
-    x = np.random.default_rng(6).normal(size=400)
-    low, high = measure.bootstrap(np.r_[x, np.nan])
-    half = 1.96 * x.std() / 20
-    assert (low, high) == pytest.approx((x.mean() - half, x.mean() + half), abs=0.15 * half)
-    assert measure.bootstrap(x) == measure.bootstrap(x)
-    assert all(math.isnan(end) for end in measure.bootstrap(np.array([1.0])))
-
-
 def test_class_collapse_averages_to_the_scalars(run) -> None:
     figure = figures.class_collapse(run).figure
     panels = [np.concatenate([d.y for d in figure.data if (d.yaxis or "y") == axis]) for axis in ("y", "y2", "y3")]
@@ -189,7 +133,7 @@ def test_class_collapse_averages_to_the_scalars(run) -> None:
     assert panels[0].mean() == pytest.approx(last["nc/train/nc1_quotient"], rel=1e-3)  # classes of equal size
     assert panels[2].mean() == pytest.approx(last["nc/train/nc4"], abs=1e-6)
     weight, means = (np.asarray(run.snapshot()[n], float) for n in ("head/weight", "means/now"))
-    assert panels[1].mean() == pytest.approx(measure.cosines(weight, measure.centred(means)).mean(), rel=1e-5)
+    assert panels[1].mean() == pytest.approx(cosine(weight, centre(means)).mean(), rel=1e-5)
     assert figures.class_collapse(run).figure.layout.yaxis.type == "log"
 
 
@@ -223,7 +167,7 @@ def test_spectrum_is_that_of_the_arrays(run) -> None:
     figure = figures.spectrum(run).figure
     within = run.snapshot()["nc/spectrum_within"].astype(float)
     line = named(figure, "effective rank within classes")
-    assert line.y[-1] == pytest.approx(measure.spectrum(within)[0], rel=1e-6)
+    assert line.y[-1] == pytest.approx(spectra.of_eigenvalues(within).effective_rank, rel=1e-6)
     np.testing.assert_allclose(named(figure, "within classes").y, within / within.sum(), rtol=1e-5)
 
 
@@ -233,7 +177,7 @@ def test_similarity_starts_unmoved_and_ends_moved(run) -> None:
     assert len(first) == 6
     assert [float(d.y[0]) for d in first] == pytest.approx([0, 0, 0, 1, 1, 1], abs=1e-5)
     features = [run.snapshot(s)["features"][run.probe.tasks == 0].astype(float) for s in (0, -1)]
-    assert first[3].y[-1] == pytest.approx(drift.linear_cka(t(features[0]), t(features[1])), rel=1e-5)
+    assert first[3].y[-1] == pytest.approx(drift.linear_cka(features[0], features[1]), rel=1e-5)
 
 
 def test_prototypes_hold_the_gap(run) -> None:

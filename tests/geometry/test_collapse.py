@@ -3,9 +3,8 @@
 import math
 from inspect import unwrap  # our own errors, behind the shape checker of the tests
 
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from cillab.geometry.collapse import Collapse, blocks, collapse
 from cillab.geometry.etf import simplex_etf
@@ -13,27 +12,27 @@ from cillab.geometry.incremental import READING, prototype_gap
 from cillab.geometry.moments import Moments
 
 
-def gen(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def gen(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
-def cloud(seed: int, k: int = 6, d: int = 9, n: int = 20, noise: float = 0.5) -> tuple[Tensor, Tensor]:
+def cloud(seed: int, k: int = 6, d: int = 9, n: int = 20, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     g = gen(seed)
-    labels = torch.arange(k).repeat_interleave(n)
-    means = torch.randn(k, d, dtype=torch.float64, generator=g)
-    return means[labels] + noise * torch.randn(k * n, d, dtype=torch.float64, generator=g), labels
+    labels = np.arange(k).repeat(n)
+    means = g.standard_normal((k, d))
+    return means[labels] + noise * g.standard_normal((k * n, d)), labels
 
 
-def everything(x: Tensor, y: Tensor, scatter="full", **options) -> Collapse:
+def everything(x: np.ndarray, y: np.ndarray, scatter="full", **options) -> Collapse:
     m = Moments.of(x, y, scatter)
-    return collapse(m, m.means(), torch.zeros(len(m.classes)), features=x, labels=y, **options)
+    return collapse(m, m.means(), np.zeros(len(m.classes)), features=x, labels=y, **options)
 
 
 @pytest.mark.parametrize(("k", "d"), [(3, 2), (10, 64), (20, 19)])
 def test_a_perfect_etf_cloud_is_zero_zero_zero_one(k: int, d: int) -> None:
     v = simplex_etf(k, d, gen(0))
-    x, y = (3 * v + 2).repeat_interleave(5, dim=0), torch.arange(k).repeat_interleave(5)
-    bias = -2 * v.sum(dim=1)  # undoes the shift by 2; without it head and nearest mean disagree
+    x, y = (3 * v + 2).repeat(5, axis=0), np.arange(k).repeat(5)
+    bias = -2 * v.sum(axis=1)  # undoes the shift by 2; without it head and nearest mean disagree
     c = collapse(Moments.of(x, y, "full"), v, bias, features=x, labels=y)
     assert (c.nc1, c.nc2, c.nc3, c.nc4) == pytest.approx((0, 0, 0, 1), abs=1e-7)
     zero = ("nc1_svd", "nc1_quotient", "cdnv", "nc2_equinorm", "nc2_equinorm_head", "nc2_equiangularity")
@@ -50,7 +49,7 @@ def test_noise_takes_every_number_away_from_collapse() -> None:
     assert c.spectral is not None
     assert c.nc1 == pytest.approx(float((c.spectral.within / c.spectral.eigenvalues).sum()) / 6)
     assert c.nc1_quotient == pytest.approx(float(c.per_class_quotient.mean()))  # balanced classes
-    assert c.cdnv == pytest.approx(float(c.pair_cdnv.nanmean()))
+    assert c.cdnv == pytest.approx(float(np.nanmean(c.pair_cdnv)))
     assert c.per_class_top_share is not None
     assert c.per_class_top_share.shape == (6,)
 
@@ -58,8 +57,8 @@ def test_noise_takes_every_number_away_from_collapse() -> None:
 def test_order_of_classes_batches_and_shards_do_not_matter() -> None:
     x, y = cloud(1)
     whole = collapse(Moments.of(x, y)).scalars()
-    shuffle = torch.randperm(len(x), generator=gen(2))
-    parts = [Moments.of(x[i], y[i]) for i in shuffle.split(17)]
+    shuffle = gen(2).permutation(len(x))
+    parts = [Moments.of(x[i], y[i]) for i in np.split(shuffle, range(17, len(x), 17))]
     merged = parts[0]
     for part in parts[1:]:
         merged = merged.merged(part)
@@ -69,13 +68,13 @@ def test_order_of_classes_batches_and_shards_do_not_matter() -> None:
 def test_head_rows_may_come_in_another_order() -> None:
     x, y = cloud(3)
     m = Moments.of(x, y)
-    w, b = torch.randn(6, 9, dtype=torch.float64, generator=gen(4)), torch.randn(6, generator=gen(5))
+    w, b = gen(4).standard_normal((6, 9)), gen(5).standard_normal(6)
     straight = collapse(m, w, b, features=x, labels=y)
-    flipped = collapse(m, w.flip(0), b.flip(0), head_classes=range(5, -1, -1), features=x, labels=y)
+    flipped = collapse(m, w[::-1], b[::-1], head_classes=range(5, -1, -1), features=x, labels=y)
     assert flipped.scalars() == pytest.approx(straight.scalars(), nan_ok=True)
-    unnamed = collapse(m, w.flip(0), b.flip(0), features=x, labels=y)
+    unnamed = collapse(m, w[::-1], b[::-1], features=x, labels=y)
     assert unnamed.nc3 != pytest.approx(straight.nc3, abs=1e-3)
-    logits = collapse(m, features=x, labels=y, logits=(x @ w.T + b).flip(1), head_classes=range(5, -1, -1))
+    logits = collapse(m, features=x, labels=y, logits=(x @ w.T + b)[:, ::-1], head_classes=range(5, -1, -1))
     assert logits.nc4 == straight.nc4
 
 
@@ -97,7 +96,7 @@ def test_it_works_from_the_first_class_on() -> None:
 
 def test_one_image_classes_empty_classes_and_more_classes_than_dimensions() -> None:
     x, y = cloud(7, k=12, d=3, n=4)
-    keep = (y != 5) | (torch.arange(len(y)) % 4 == 0)  # one image of class 5
+    keep = (y != 5) | (np.arange(len(y)) % 4 == 0)  # one image of class 5
     m = Moments(3)
     m.declare([99])
     m.add(x[keep], y[keep])
@@ -114,7 +113,7 @@ def test_one_image_classes_empty_classes_and_more_classes_than_dimensions() -> N
 
 
 def test_equal_means_are_explained_not_raised() -> None:
-    c = collapse(Moments.of(torch.ones(6, 2), torch.arange(6) // 2))
+    c = collapse(Moments.of(np.ones((6, 2)), np.arange(6) // 2))
     assert math.isnan(c.nc2)
     assert any(n.startswith("Undefined here: class mean") for n in c.notes)
 
@@ -140,17 +139,17 @@ def test_on_a_frozen_backbone_old_classes_move_only_through_the_global_mean() ->
     kept = after.selected(before.classes)
     assert collapse(kept).scalars() == pytest.approx(collapse(before).scalars(), rel=1e-12, nan_ok=True)
     first, second = collapse(before), collapse(after)
-    assert torch.allclose(second.pair_cdnv[:5, :5], first.pair_cdnv, equal_nan=True, rtol=1e-12)  # no mu_G in it
+    assert np.allclose(second.pair_cdnv[:5, :5], first.pair_cdnv, equal_nan=True, rtol=1e-12)  # no mu_G in it
     assert first.cosines is not None
     assert second.cosines is not None
-    assert not torch.allclose(second.cosines[:5, :5], first.cosines, atol=1e-3)  # mu_G moved
+    assert not np.allclose(second.cosines[:5, :5], first.cosines, atol=1e-3)  # mu_G moved
     shifted = kept.means() - after.global_mean()  # ... and only mu_G: with the later one the old block is the same
-    unit = shifted / shifted.norm(dim=1, keepdim=True)
-    assert torch.allclose(unit @ unit.T, second.cosines[:5, :5], atol=1e-12)
+    unit = shifted / np.linalg.norm(shifted, axis=1, keepdims=True)
+    assert np.allclose(unit @ unit.T, second.cosines[:5, :5], atol=1e-12)
 
 
 def test_blocks_by_age_by_hand() -> None:
-    cosines = torch.tensor([[1.0, 0.1, 0.2, 0.3], [0.1, 1, 0.4, 0.5], [0.2, 0.4, 1, 0.6], [0.3, 0.5, 0.6, 1]])
+    cosines = np.array([[1.0, 0.1, 0.2, 0.3], [0.1, 1, 0.4, 0.5], [0.2, 0.4, 1, 0.6], [0.3, 0.5, 0.6, 1]])
     b = blocks(cosines, [0, 0, 1, 1])
     assert b.target == pytest.approx(-1 / 3)
     assert b.old_old.cosines.tolist() == pytest.approx([0.1])
@@ -170,7 +169,7 @@ def test_blocks_by_age_by_hand() -> None:
 def test_the_target_moves_with_the_classes_and_an_etf_stays_on_it() -> None:
     for k in (4, 8):
         v = simplex_etf(k, 16, gen(0))
-        x, y = v.repeat_interleave(3, dim=0), torch.arange(k).repeat_interleave(3)
+        x, y = v.repeat(3, axis=0), np.arange(k).repeat(3)
         b = everything(x, y, task_of_class={c: c // 4 for c in range(k)}).blocks
         assert b is not None
         assert b.target == pytest.approx(-1 / (k - 1))
@@ -178,22 +177,22 @@ def test_the_target_moves_with_the_classes_and_an_etf_stays_on_it() -> None:
 
 
 def test_prototype_gap_by_hand() -> None:
-    stored, now = torch.tensor([[0.0, 0], [4, 0]]), torch.tensor([[3.0, 4], [4, 0]])
-    gap = prototype_gap(stored, now, torch.tensor([25.0, 1.0]))
+    stored, now = np.array([[0.0, 0], [4, 0]]), np.array([[3.0, 4], [4, 0]])
+    gap = prototype_gap(stored, now, np.array([25.0, 1.0]))
     assert gap.relative.tolist() == [1, 0]
     assert gap.value == 0.5
-    assert prototype_gap(now, now, torch.ones(2)).value == 0
+    assert prototype_gap(now, now, np.ones(2)).value == 0
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"head_classes": [0, 1]}, "lack classes"),
-        ({"head_weight": torch.zeros(6, 4)}, r"Expected a head \[6, 9\].*got \[6, 4\]"),
-        ({"head_bias": torch.zeros(6)}, "head_bias was given without head_weight"),
+        ({"head_weight": np.zeros((6, 4))}, r"Expected a head \[6, 9\].*got \[6, 4\]"),
+        ({"head_bias": np.zeros(6)}, "head_bias was given without head_weight"),
         ({"task_of_class": {0: 0}}, r"no task for classes \[1, 2, 3, 4, 5\]"),
         ({"data": "validation"}, "Unknown data 'validation'. Valid: unstated, train, memory, test"),
-        ({"logits": torch.zeros(5, 3)}, "3 columns for 6 head classes"),
+        ({"logits": np.zeros((5, 3))}, "3 columns for 6 head classes"),
     ],
 )
 def test_errors_say_what_was_given(options, message: str) -> None:

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
-from cillab.geometry import heads, plain
-from cillab.geometry.heads import Statistics, blended, confidence, nearest
-from cillab.geometry.whatif import WhatIf
+from cillab.geometry import heads, nc2
+from cillab.geometry.etf import nearest_etf
+from cillab.geometry.heads import Statistics, blended, confidence
+from cillab.geometry.moments import Moments
+from cillab.geometry.nc3 import nearest_mean
 
 K, D, N = 6, 12, 40
 
@@ -74,31 +75,43 @@ def test_nearest_means(images) -> None:
     distance = np.linalg.norm(x[:, None] - known.means, axis=2)
     cosine = (x @ known.means.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(known.means, axis=1)
     assert (known.head("euclidean").scores(x).argmax(axis=1) == distance.argmin(axis=1)).all()
-    assert (nearest(x, known.means) == distance.argmin(axis=1)).all()
+    assert (nearest_mean(x, known.means) == distance.argmin(axis=1)).all()
     np.testing.assert_allclose(known.head("cosine").scores(x), cosine, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_blending_is_that_of_the_live_what_if(images, share) -> None:
-    x, y = images
+def test_blending_mixes_the_scores_of_the_head_and_of_a_frame_of_its_size(images, share) -> None:
+    x, _ = images
     rng = np.random.default_rng(1)
     weight, bias = rng.normal(size=(K, D)), rng.normal(size=K)
     known = statistics(images, None)
-    lab = WhatIf(*(torch.from_numpy(a) for a in (x, y)), range(K), torch.from_numpy(weight), torch.from_numpy(bias))
-    answer = lab.ask(blend=share, temperature=2.0)
     head = blended(heads.Head(weight, bias), known.means, share)
+    frame = nearest_etf(known.means)
+    frame *= np.linalg.norm(weight) / np.linalg.norm(frame)
+    wanted = (1 - share) * (x @ weight.T + bias) + share * (x - known.means.mean(axis=0)) @ frame.T
     scores = head.scores(x)
-    assert (scores.argmax(axis=1) == answer.predictions.numpy()).all()
-    assert confidence(scores, 2.0) == pytest.approx(answer.confidence)
-    assert plain.nc3(head.weight, known.means) == pytest.approx((answer.nc3_distance, answer.nc3_cosine))
-    assert plain.maximal_angle(plain.centre(known.means)) == pytest.approx(answer.nc2_maximal_angle)
+    np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-4)
+    exps = np.exp((wanted - wanted.max(axis=1, keepdims=True)) / 2.0)
+    assert confidence(scores, 2.0) == pytest.approx((exps.max(axis=1) / exps.sum(axis=1)).mean(), rel=1e-5)
+
+
+def test_statistics_measured_by_moments_know_every_direction(images) -> None:
+    x, y = images
+    ours, whole = Statistics.measured(Moments.of(x, y)), statistics(images, D)
+    for kind in ("ridge", "lda", "euclidean"):
+        np.testing.assert_allclose(ours.head(kind).weight, whole.head(kind).weight, atol=1e-9)
+    hollow = Moments(D)
+    hollow.declare([7])
+    hollow.add(x, y)
+    with pytest.raises(ValueError, match=r"without an image to fit on: \[7\]"):
+        Statistics.measured(hollow)
 
 
 def test_a_whole_share_is_the_frame_itself(images) -> None:
     known = statistics(images, None)
     for kind in ("cosine", "ridge", "euclidean"):
-        assert plain.maximal_angle(blended(known.head(kind), known.means, 1.0).weight) < 1e-12
-    assert plain.equinorm(known.head("etf").weight) < 1e-12
+        assert nc2.maximal_angle(blended(known.head(kind), known.means, 1.0).weight) < 1e-12
+    assert nc2.equinorm(known.head("etf").weight).value < 1e-12
 
 
 def test_heads_do_not_depend_on_the_order_of_classes(images) -> None:

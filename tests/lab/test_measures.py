@@ -3,50 +3,51 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from cillab.core.pixels import Preprocessing
 from cillab.geometry.moments import Moments
 from cillab.geometry.retention import ridge_probe
 from cillab.lab import measures
+from cillab.lab.measures import Seen
 
 SEEN = (5, 2, 9, 7)
 TASKS = {5: 0, 2: 0, 9: 1, 7: 1}
 
 
-def taken(seed: int, ids: tuple[int, ...], n: int = 12) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    labels = torch.tensor(ids).repeat(n)
-    centres = 2 * torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
-    features = centres[labels] + torch.randn(len(labels), 6, generator=g)
-    return features, torch.randn(len(labels), 4, generator=g) + 2 * (labels[:, None] == torch.tensor(SEEN)), labels
+def seen(seed: int, ids: tuple[int, ...], n: int = 12) -> Seen:
+    g = np.random.default_rng(seed)
+    labels = np.tile(ids, n)
+    centres = 2 * np.random.default_rng(0).normal(size=(10, 6))
+    features = centres[labels] + g.normal(size=(len(labels), 6))
+    logits = g.normal(size=(len(labels), 4)) + 2 * (labels[:, None] == np.array(SEEN))
+    return Seen(features.astype(np.float32), logits.astype(np.float32), labels)
 
 
 def test_fresh_heads_by_a_loop() -> None:
-    tests, trains = [taken(1, (5, 2)), taken(2, (9, 7))], [taken(3, (5, 2)), taken(4, (9, 7))]
-    x, y = torch.cat([t[0] for t in trains]), torch.cat([t[2] for t in trains])
-    means = torch.stack([x[y == c].mean(dim=0) for c in SEEN])
-    arrays, scalars = measures.fresh_heads(tests, trains, means.double(), SEEN)
+    tests, trains = [seen(1, (5, 2)), seen(2, (9, 7))], [seen(3, (5, 2)), seen(4, (9, 7))]
+    x, y = np.concatenate([t[0] for t in trains]), np.concatenate([t[2] for t in trains])
+    means = np.stack([x[y == c].mean(axis=0) for c in SEEN])
+    arrays, scalars = measures.fresh_heads(tests, trains, means, SEEN)
     probe = ridge_probe(x, y)
     for row, (features, _, labels) in enumerate(tests):
-        nearest = [SEEN[int(((means - f) ** 2).sum(dim=1).argmin())] for f in features]
-        assert arrays["accuracy/nme"][row] == pytest.approx(np.mean(np.array(nearest) == labels.numpy()))
-        assert arrays["accuracy/fresh"][row] == pytest.approx(
-            float((probe.predict(features) == labels).double().mean())
-        )
+        nearest = [SEEN[int(((means - f) ** 2).sum(axis=1).argmin())] for f in features]
+        assert arrays["accuracy/nme"][row] == pytest.approx(np.mean(np.array(nearest) == labels))
+        assert arrays["accuracy/fresh"][row] == pytest.approx((probe.predict(features) == labels).mean())
     first = ridge_probe(*[trains[0][0], trains[0][2]])
     then = arrays["accuracy/fresh_then"]
-    assert then[0] == pytest.approx(float((first.predict(tests[0][0]) == tests[0][2]).double().mean()))
+    assert then[0] == pytest.approx((first.predict(tests[0][0]) == tests[0][2]).mean())
     assert then[1] == arrays["accuracy/fresh"][1]  # the newest task: nothing has come since
-    alone, _ = measures.fresh_heads(tests[:1], trains[:1], means[:2].double(), SEEN[:2])
+    alone, _ = measures.fresh_heads(tests[:1], trains[:1], means[:2], SEEN[:2])
     assert alone["accuracy/fresh_then"][0] == then[0]  # features that do not change forget nothing
     assert scalars["accuracy/nme"] == pytest.approx(arrays["accuracy/nme"].mean())
 
 
 def test_axes_and_spectrum_give_the_covariance_back() -> None:
-    features, _, labels = taken(3, (5, 2, 9))
+    features, _, labels = seen(3, (5, 2, 9))
     moments = Moments.of(features, labels, scatter="pooled")
     axes = measures.within_axes(moments)["nc/axes_within"].astype(np.float64)
-    covariance = moments.pooled_within().numpy()
+    covariance = moments.pooled_within()
     values = np.linalg.eigvalsh(covariance)[::-1]
     np.testing.assert_allclose(axes.T @ np.diag(values) @ axes, covariance, atol=2e-3 * values[0])
     few = measures.within_axes(moments, most=2)["nc/axes_within"]
@@ -55,21 +56,21 @@ def test_axes_and_spectrum_give_the_covariance_back() -> None:
 
 
 def test_constant_features_leave_the_fresh_head_out() -> None:
-    still = [(torch.ones(4, 3), torch.zeros(4, 2), torch.tensor([1, 2, 1, 2]))]
-    arrays, _ = measures.fresh_heads(still, still, torch.ones(2, 3, dtype=torch.float64), (1, 2))
+    still = [Seen(np.ones((4, 3)), np.zeros((4, 2)), np.array([1, 2, 1, 2]))]
+    arrays, _ = measures.fresh_heads(still, still, np.ones((2, 3)), (1, 2))
     assert set(arrays) == {"accuracy/nme"}
 
 
 def test_decisions_multiply_and_bins_hold_every_image() -> None:
-    tests = [taken(1, (5, 2)), taken(2, (9, 7))]
+    tests = [seen(1, (5, 2)), seen(2, (9, 7))]
     arrays, scalars = measures.decisions(tests, SEEN, TASKS, newest=1)
-    logits, labels = torch.cat([t[1] for t in tests]), torch.cat([t[2] for t in tests])
-    guess = np.array(SEEN)[logits.argmax(dim=1).numpy()]
+    logits, labels = np.concatenate([t[1] for t in tests]), np.concatenate([t[2] for t in tests])
+    guess = np.array(SEEN)[logits.argmax(axis=1)]
     right_task = np.array([TASKS[int(a)] == TASKS[int(b)] for a, b in zip(guess, labels, strict=True)])
     assert scalars["accuracy/task_id"] == pytest.approx(right_task.mean())
     assert arrays["accuracy/task_id"][1] == pytest.approx(right_task[24:].mean())
     assert arrays["calibration/old"][2].sum() == arrays["calibration/new"][2].sum() == 24
-    confidence = logits.double().softmax(dim=1).amax(dim=1)[:24]
+    confidence = softmax(logits.astype(np.float64), axis=1).max(axis=1)[:24]
     assert np.nansum(arrays["calibration/old"][0] * arrays["calibration/old"][2]) == pytest.approx(
         float(confidence.sum())
     )
@@ -95,8 +96,8 @@ THIRDS = {5: "tail", 2: "head", 9: "medium", 7: "head"}
 
 
 def test_accuracy_by_rarity_by_a_loop() -> None:
-    tests = [taken(1, (5, 2)), taken(2, (9, 7))]
-    logits, labels = torch.cat([t[1] for t in tests]), torch.cat([t[2] for t in tests]).tolist()
+    tests = [seen(1, (5, 2)), seen(2, (9, 7))]
+    logits, labels = np.concatenate([t[1] for t in tests]), np.concatenate([t[2] for t in tests]).tolist()
     for tasks in (None, TASKS):
         hits: dict[str, list[bool]] = {"head": [], "medium": [], "tail": []}
         for row, y in zip(logits.tolist(), labels, strict=True):
@@ -108,13 +109,13 @@ def test_accuracy_by_rarity_by_a_loop() -> None:
 
 
 def test_base_and_new_never_compete() -> None:
-    base, new = taken(1, (5, 2)), taken(2, (9, 7))
+    base, new = seen(1, (5, 2)), seen(2, (9, 7))
     base[1][:, 2:] += 100  # new classes win everywhere
     alone = measures.base_and_new([base], SEEN, TASKS)
     assert set(alone) == {"accuracy/base_within"}
     found = measures.base_and_new([base, new], SEEN, TASKS)
-    b = (np.array(SEEN)[base[1][:, :2].argmax(dim=1)] == base[2].numpy()).mean()
-    n = (np.array(SEEN)[2 + new[1][:, 2:].argmax(dim=1)] == new[2].numpy()).mean()
+    b = (np.array(SEEN)[base[1][:, :2].argmax(axis=1)] == base[2]).mean()
+    n = (np.array(SEEN)[2 + new[1][:, 2:].argmax(axis=1)] == new[2]).mean()
     assert (found["accuracy/base_within"], found["accuracy/new_within"]) == pytest.approx((b, n))
     assert found["accuracy/base_within"] == alone["accuracy/base_within"]
     assert found["accuracy/harmonic"] == pytest.approx(2 * b * n / (b + n))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from cillab.core.arrays import array, through_numpy
 from cillab.geometry.transport import w2_gaussian
+from cillab.lab.measures import Seen
 from cillab.lab.stored import stored_gaussians, w2_to_images
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.heads import Table
@@ -24,6 +26,10 @@ def memory_of(*pairs: tuple[int, torch.Tensor], kind: Any = "full") -> GaussianM
     return memory
 
 
+def distance(*arguments: torch.Tensor) -> float:
+    return w2_to_images(*map(array, arguments))
+
+
 @pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
 def test_it_is_w2_by_the_closed_form(count: int, kind: str) -> None:
@@ -31,15 +37,15 @@ def test_it_is_w2_by_the_closed_form(count: int, kind: str) -> None:
     stored = memory.covariances[0].double()
     full = stored if kind == "full" else torch.diag(stored)
     centred = h - h.mean(dim=0)
-    expected = w2_gaussian(memory.means[0], full, h.mean(dim=0), centred.T @ centred / count)
-    assert w2_to_images(memory.means[0], memory.covariances[0], h) == pytest.approx(float(expected), rel=1e-5)
+    expected = through_numpy(w2_gaussian, h, memory.means[0], full, h.mean(dim=0), centred.T @ centred / count)
+    assert distance(memory.means[0], memory.covariances[0], h) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_images_own_gaussian_is_nearest() -> None:
     h = cloud(60, 1)
     own = memory_of((0, h))
-    assert w2_to_images(own.means[0], own.covariances[0], h) == pytest.approx(0, abs=1e-2)
-    moved = w2_to_images(own.means[0] + torch.tensor([3.0, 0, 0, 0, 0]), own.covariances[0], h)
+    assert distance(own.means[0], own.covariances[0], h) == pytest.approx(0, abs=1e-2)
+    moved = distance(own.means[0] + torch.tensor([3.0, 0, 0, 0, 0]), own.covariances[0], h)
     assert moved == pytest.approx(3, rel=1e-3)
 
 
@@ -52,7 +58,7 @@ def test_old_classes_of_parts_that_hold_gaussians() -> None:
         "empty": memory_of(),
         "other": Table(),
     }
-    trains = [(h, h, torch.full((len(h),), c)) for c, h in now.items()]
+    trains = [Seen(h.numpy(), h.numpy(), np.full(len(h), c)) for c, h in now.items()]
     arrays, scalars = stored_gaussians(parts, (7, 4, 9), trains, {7: 0, 4: 0, 9: 1}, 1)
     assert set(arrays) == {"gaussian/w2/memory", "gaussian/w2/memory_before"}
     assert np.isnan(arrays["gaussian/w2/memory_before"][2])
