@@ -7,6 +7,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -14,9 +15,11 @@ from PIL import Image, ImageOps
 
 from app.ui import safety
 from app.ui.store import runs_folder
-from cillab.core.errors import DataError, InvalidRequestError, RunError
+from cillab import figures
+from cillab.core.errors import CillabError, InvalidRequestError, RunError, UnknownNameError, one_line
 from cillab.lab.queue import valid_name
 from cillab.runs import Run
+from cillab.runs.checks import check
 from cillab.runs.files import write_json
 from cillab.runs.run import parse_step
 
@@ -220,15 +223,12 @@ def _must_be_run(place: Path) -> None:
     Raises:
         CillabError: what is damaged.
     """
-    run = Run(place)
-    for step in run.steps:
-        run.snapshot(step)
-    run.metrics()
-    probe = run.probe
-    if probe.sprites is not None and probe.sprites.is_file():
-        why = refuse_image(probe.sprites.name, probe.sprites.read_bytes())
-        if why:
-            raise DataError(why)
+    try:
+        run = Run(place)
+        check(run)
+        _draw_all(run)
+    except RunError as error:
+        raise RunError(str(error).replace(f"{place}/", "")) from error
     done = run.result is not None
     for folder in ("steps", "checkpoints", "control"):
         (place / folder).mkdir(exist_ok=True)
@@ -243,6 +243,20 @@ def _must_be_run(place: Path) -> None:
         if isinstance(status.get(key), int | float)
     }
     write_json(place / "status.json", {**keep, "state": "finished" if done else "cancelled", "pid": None, "host": None})
+
+
+def _draw_all(run: Run) -> None:
+    """Draw every figure once: whatever a stranger's numbers do to one, they do it here and not on a page."""
+    for one in figures.figures_of():
+        with suppress(UnknownNameError):  # an array that this run does not have
+            try:
+                if not one.per_image:
+                    one.draw(run)
+            except CillabError:
+                raise
+            except Exception as error:
+                why = f"{type(error).__name__}: {one_line(error)[:200]}"
+                raise RunError(f"The figure {one.title!r} of this run cannot be drawn: {why}") from error
 
 
 def free_name(given: str) -> str:

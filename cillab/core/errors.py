@@ -1,7 +1,10 @@
 """Errors that a person may cause: one clear line each, and exit code 2 on the command line."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line and paragraph separators
 
 
 class CillabError(Exception):
@@ -47,8 +50,24 @@ class CancelledError(CillabError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` with every run of white space turned into one blank."""
-    return " ".join(str(error).split())
+    """The message of `error` with every run of white space turned into one blank, and fit for a terminal."""
+    return printable(" ".join(str(error).split()))
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: control characters, and marks that turn the direction of writing."""
+    return "".join(c if unicodedata.category(c) not in _OBEYED else "\ufffd" for c in text)
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """`repr(value)` as a message may hold it: one line, not longer than `longest` characters."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * longest:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = printable(repr(value[: 4 * longest] if isinstance(value, str | bytes | list | tuple) else value))
+    except (RecursionError, ValueError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
 
 
 def nearest(given: str, valid: Iterable[str]) -> str | None:
@@ -61,5 +80,5 @@ def unknown_name(kind: str, given: str, valid: Iterable[str]) -> UnknownNameErro
     """`Unknown learner 'nearestmean'. Valid: acil, nearest-mean, ranpac. Did you mean 'nearest-mean'?`."""
     names = sorted(valid)
     hint = nearest(given, names)
-    message = f"Unknown {kind} {given!r}. Valid: {', '.join(names) or '(none)'}."
+    message = f"Unknown {kind} {shown(given)}. Valid: {', '.join(names) or '(none)'}."
     return UnknownNameError(message + (f" Did you mean {hint!r}?" if hint else ""))

@@ -6,7 +6,9 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from cillab.core.errors import InvalidRequestError, nearest
+from cillab.core.errors import InvalidRequestError, nearest, shown
+
+_MOST = 3  # findings in one complaint
 
 
 class HyperParams(BaseModel):
@@ -124,7 +126,9 @@ def _check_name(record: type[BaseModel], name: str, owner: str) -> None:
     if name not in known:
         hint = nearest(name, known)
         suffix = f" Did you mean {hint!r}?" if hint else ""
-        raise InvalidRequestError(f"{owner} has no parameter {name!r}. Valid: {', '.join(valid) or '(none)'}.{suffix}")
+        raise InvalidRequestError(
+            f"{owner} has no parameter {shown(name)}. Valid: {', '.join(valid) or '(none)'}.{suffix}"
+        )
 
 
 def complaint(error: ValidationError, within: tuple[str, ...] = ()) -> str:
@@ -134,8 +138,9 @@ def complaint(error: ValidationError, within: tuple[str, ...] = ()) -> str:
         steps = finding["loc"]
         where = ".".join(str(step) for step in (steps[1:] if steps[:1] in [(w,) for w in within] else steps))
         where = where or "request"
-        parts.append(f"{where} = {finding.get('input')!r}: {finding['msg']}")
-    return "; ".join(parts) + "."
+        parts.append(f"{where} = {shown(finding.get('input'))}: {finding['msg']}")
+    more = f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
+    return "; ".join(parts[:_MOST]) + more + "."
 
 
 def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

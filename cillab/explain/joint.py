@@ -22,7 +22,8 @@ from jaxtyping import Float32, Float64, Int16
 from cillab.core.errors import CillabError, RunError, one_line
 from cillab.explain.projection import displacement_of_unmoved, joint_umap, quality
 from cillab.runs import Run
-from cillab.runs.files import Arrays, damaged, read_json, write_json
+from cillab.runs.arrays import Arrays
+from cillab.runs.files import damaged, read_json, write_json
 from cillab.runs.run import is_alive
 from cillab.runs.writer import store_derived
 

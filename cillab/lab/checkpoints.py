@@ -10,7 +10,9 @@ from torch import Tensor
 from cillab.core.contract import Learner, Part, State
 from cillab.core.errors import RunError, one_line
 from cillab.core.state import pack, restore, unpack, upgraded
+from cillab.runs.arrays import Arrays
 from cillab.runs.files import write_atomically
+from cillab.runs.sums import sealed_arrays
 
 
 def save(path: Path, parts: Mapping[str, Part], *, slim: bool = False) -> None:
@@ -25,7 +27,7 @@ def save(path: Path, parts: Mapping[str, Part], *, slim: bool = False) -> None:
 def write_states(path: Path, states: Mapping[str, State], *, slim: bool = False) -> None:
     """`save` for states that are already at hand."""
     tensors, meta = pack(states, slim=slim)
-    content = safetensors.torch.save(_unshared(tensors), metadata=meta)
+    content = sealed_arrays(safetensors.torch.save(_unshared(tensors), metadata=meta))
     write_atomically(path, lambda file: file.write(content))
     if path.read_bytes() != content:
         path.unlink(missing_ok=True)
@@ -38,6 +40,7 @@ def read_states(path: Path) -> tuple[dict[str, State], bool]:
     Raises:
         RunError: missing or damaged.
     """
+    Arrays(path).verify()
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}

@@ -5,7 +5,8 @@ from pathlib import Path
 from cillab.core.errors import RunError
 from cillab.lab import checkpoints
 from cillab.runs import Run
-from cillab.runs.files import Arrays, write_arrays
+from cillab.runs.arrays import Arrays
+from cillab.runs.files import write_arrays
 
 _DIRECTIONS = 5  # of each stored Gaussian
 

@@ -3,8 +3,8 @@
 import errno
 import json
 import math
-import mmap
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,15 +14,13 @@ import numpy as np
 import safetensors.numpy
 from pydantic import ValidationError
 
-from cillab.core.errors import RunError
+from cillab.core.errors import RunError, one_line, shown
 from cillab.core.params import complaint
 from cillab.runs.schema import SCHEMA_VERSION, Record
+from cillab.runs.sums import opened_record, sealed_arrays, sealed_record
 
-_DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
-    "I8": np.int8, "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
-_HEADER_LIMIT = 100 * 2**20  # bytes; the limit of the safetensors format
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a pair of surrogates
+_LONGEST = 20  # digits: a 64-bit integer has no more
 
 
 @contextmanager
@@ -78,10 +76,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_record(path: Path, values: Mapping[str, Any]) -> None:
+    """Write one of the typed files with its checksum."""
+    write_json(path, sealed_record(values))
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, str] | None = None) -> None:
     """Write named arrays as safetensors, as a whole or not at all."""
     ready = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = safetensors.numpy.save(ready, metadata=dict(meta) if meta else None)
+    content = sealed_arrays(safetensors.numpy.save(ready, metadata=dict(meta) if meta else None))
     write_atomically(path, lambda file: file.write(content))
 
 
@@ -90,18 +93,64 @@ def damaged(path: Path, why: str) -> RunError:
     return RunError(f"{path} is damaged: {why}.")
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file.
+def parse_json(content: bytes | str) -> Any:
+    """JSON as a run may hold it.
 
     Raises:
-        RunError: it is missing or not JSON.
+        ValueError: not JSON, or something that no writer of runs writes: NaN, numbers beyond 64 bits, nesting without
+            end. UnicodeDecodeError is one.
+    """
+    text = content.decode() if isinstance(content, bytes) else content
+    try:
+        values = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer)
+        if _HALF.search(text):
+            json.dumps(values, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character") from None
+    return values
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond what 64 bits hold")
+    return number
+
+
+def _integer(text: str) -> int:
+    number = int(text) if len(text) <= _LONGEST else 2**64
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{text[:40]} is beyond what 64 bits hold")
+    return number
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file, and verify its checksum if it has one.
+
+    Raises:
+        RunError: it is missing, is not JSON, or does not agree with its checksum.
     """
     try:
-        return json.loads(path.read_bytes())
+        values = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing.") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise damaged(path, "it does not hold whole JSON") from error
+    except IsADirectoryError as error:
+        raise damaged(path, "it is a folder") from error
+    except ValueError as error:
+        whole = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+        raise damaged(path, "it does not hold whole JSON" if whole else one_line(error)) from error
+    if not isinstance(values, dict):
+        return values
+    values, agrees = opened_record(values)
+    if not agrees:
+        raise damaged(path, "it does not agree with its checksum; if you meant to edit it, delete its crc32")
+    return values
 
 
 R = TypeVar("R", bound=Record)
@@ -128,60 +177,9 @@ def check_version(path: Path, values: Mapping[str, Any]) -> None:
     given = str(values.get("schema_version", SCHEMA_VERSION))
     major = given.split(".", maxsplit=1)[0]
     if not major.isdigit():
-        raise damaged(path, f"schema_version = {given!r} is no version")
+        raise damaged(path, f"schema_version = {shown(given)} is no version")
     if int(major) > int(SCHEMA_VERSION.split(".", maxsplit=1)[0]):
         writer = values.get("cillab_version") or "a newer version"
         raise RunError(
             f"{path} was written by cillab {writer} with schema {given}; this cillab reads up to {SCHEMA_VERSION}."
         )
-
-
-class Arrays:
-    """A safetensors file as read-only arrays on a memory map: only what is looked at is read from the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size < 8:
-                    raise damaged(path, f"it has {size} bytes")
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError as error:
-            raise RunError(f"{path} is missing.") from error
-        length = int.from_bytes(self._map[:8], "little")
-        self._start = 8 + length
-        if length > min(_HEADER_LIMIT, size - 8):
-            raise damaged(path, f"its header should have {length} bytes, the file has {size}")
-        try:
-            header = json.loads(self._map[8 : self._start])
-            self.meta: dict[str, str] = header.pop("__metadata__", {})
-            self._entries = {name: self._entry(path, entry, size) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damaged(path, "its header cannot be read") from error
-
-    def _entry(self, path: Path, entry: Mapping[str, Any], size: int) -> tuple[np.dtype, tuple[int, ...], int]:
-        begin, end = entry["data_offsets"]
-        if entry["dtype"] not in _DTYPES:
-            raise RunError(f"{path} holds numbers of type {entry['dtype']}. Valid: {', '.join(_DTYPES)}.")
-        dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(int(n) for n in entry["shape"])
-        if begin < 0 or end - begin != math.prod(shape) * dtype.itemsize or self._start + end > size:
-            raise damaged(path, f"its header asks for {self._start + end} bytes, the file has {size}")
-        return dtype, shape, begin
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        dtype, shape, begin = self._entries[name]
-        if not math.prod(shape):
-            empty = np.empty(shape, dtype)
-            empty.flags.writeable = False
-            return empty
-        return np.frombuffer(self._map, dtype, math.prod(shape), self._start + begin).reshape(shape)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the arrays, sorted."""
-        return tuple(sorted(self._entries))
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array, from the header alone."""
-        return self._entries[name][1]

@@ -22,6 +22,8 @@ _RESULTS = {
     "stored_floats": "BIGINT", "trainable_parameters": "BIGINT", "passes_per_test_image": "DOUBLE",
 }  # fmt: skip
 
+_LONGEST = 400  # characters of a problem
+
 
 def columns() -> dict[str, str]:
     """Name and DuckDB type of every column; the facts of the protocol have one each.
@@ -72,6 +74,8 @@ def describe(path: Path) -> dict[str, Any]:
             row["seconds"] = result.seconds.get("total", math.fsum(result.seconds.values()))
     except RunError as error:
         row |= {"state": "damaged", "problem": one_line(error)}
+    except Exception as error:  # one bad run never hides the others
+        row |= {"state": "damaged", "problem": f"{path}: {type(error).__name__}: {one_line(error)}"[:_LONGEST]}
     return row
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.core.errors import unknown_name
-from cillab.runs.files import damaged
+from cillab.runs.files import damaged, parse_json
+from cillab.runs.sums import row_agrees, sealed_row
 
 
 class Series(NamedTuple):
@@ -60,7 +61,9 @@ def encode(step: str, values: Mapping[str, SupportsFloat], extra: Mapping[str, A
     for name, value in values.items():
         number = float(value)
         stored = number if math.isfinite(number) else str(number)
-        lines.append(json.dumps({"step": step, "name": name, "value": stored, **extra}, allow_nan=False) + "\n")
+        lines.append(
+            sealed_row(json.dumps({"step": step, "name": name, "value": stored, **extra}, allow_nan=False)) + "\n"
+        )
     return "".join(lines).encode()
 
 
@@ -79,13 +82,18 @@ def read_metrics(path: Path) -> Metrics:
         content = whole_lines(path.read_bytes())
     except FileNotFoundError:
         content = b""
+    except IsADirectoryError as error:
+        raise damaged(path, "it is a folder") from error
     rows = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            row = json.loads(line)
+            if not row_agrees(line):
+                raise damaged(path, f"line {number} does not agree with its checksum")
+            row = parse_json(line)
+            row.pop("crc", None)
             row["value"] = float(row["value"])
             row["step"], row["name"] = str(row["step"]), str(row["name"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise damaged(path, f"line {number} is not a row with step, name and value") from error
         rows.append(row)
     return Metrics(rows)

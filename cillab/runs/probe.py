@@ -1,7 +1,7 @@
 """The probe: the fixed set of images that is looked at after every step, with small pictures of them in one file."""
 
 import io
-import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +13,11 @@ from jaxtyping import Int32, Int64, UInt8
 from PIL import Image, features
 
 from cillab.core.errors import DataError, RunError
-from cillab.runs.files import damaged, read_json, write_atomically, write_json
+from cillab.runs.files import damaged, read_json, write_atomically, write_record
 
 TILE = 32  # pixels
 _COLUMNS = 32  # tiles per row of the atlas
+_LARGEST = 1024  # pixels of a tile, tiles of a row
 _WEBP_LIMIT = 16383  # pixels, the largest side of a WebP image
 
 
@@ -30,6 +31,7 @@ class Probe:
     sprites: Path | None  # the atlas: tiles row by row
     tile: int = TILE
     columns: int = _COLUMNS
+    sum: int | None = None  # CRC-32 of the atlas
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,10 +45,20 @@ class Probe:
         """
         if self.sprites is None:
             raise RunError("This run has no sprites of its probe images.")
+        wide, high = self.columns * self.tile, -(-len(self) // self.columns) * self.tile
         try:
-            with Image.open(self.sprites) as image:
+            content = self.sprites.read_bytes()
+            if self.sum is not None and zlib.crc32(content) != self.sum:
+                raise damaged(self.sprites, "it does not agree with its checksum in probe.json")
+            with Image.open(io.BytesIO(content), formats=("WEBP", "PNG")) as image:
+                if image.size != (wide, high):  # before anything is decoded: a small file may say a billion pixels
+                    raise damaged(self.sprites, f"it has {image.size} pixels, {len(self)} tiles take {(wide, high)}")
                 return np.asarray(image.convert("RGB"))
-        except OSError as error:
+        except RunError:
+            raise
+        except FileNotFoundError as error:
+            raise RunError(f"{self.sprites} is missing.") from error
+        except Exception as error:  # PIL's plugins raise all sorts of things on damaged files
             raise damaged(self.sprites, "it cannot be decoded") from error
 
     def sprite(self, index: int) -> UInt8[np.ndarray, "tile tile 3"]:
@@ -105,8 +117,8 @@ def write_probe(
         name = "sprites.webp" if webp else "sprites.png"
         atlas.save(buffer, "WEBP", quality=88, method=4) if webp else atlas.save(buffer, "PNG", optimize=True)
         write_atomically(folder / name, lambda file: file.write(buffer.getvalue()))
-        index["sprites"] = {"file": name, "tile": TILE, "columns": _COLUMNS}
-    write_json(folder / "probe.json", index)
+        index["sprites"] = {"file": name, "tile": TILE, "columns": _COLUMNS, "crc32": zlib.crc32(buffer.getvalue())}
+    write_record(folder / "probe.json", index)
 
 
 def has_probe(run: Path) -> bool:
@@ -131,9 +143,16 @@ def read_probe(folder: Path) -> Probe:
             folder / Path(sprites["file"]).name if sprites else None,  # no way out of the folder
             int(sprites.get("tile", TILE)),
             int(sprites.get("columns", _COLUMNS)),
+            sprites.get("crc32"),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise damaged(path, "it does not hold ids, labels and tasks") from error
     if not len(probe.ids) == len(probe.labels) == len(probe.tasks):
         raise damaged(path, "ids, labels and tasks differ in length")
+    if not (
+        1 <= probe.tile <= _LARGEST and 1 <= probe.columns <= _LARGEST and probe.labels.ndim == probe.tasks.ndim == 1
+    ):
+        raise damaged(path, "its tiles or lists are none that a probe has")
+    if not all(isinstance(one, int | str) for one in probe.ids) or (probe.tasks < 0).any():
+        raise damaged(path, "it holds ids or tasks of another kind")
     return probe

@@ -1,6 +1,5 @@
 """Reading a run: lazily, at any moment, without a lock, while another process may be writing it."""
 
-import json
 import os
 import re
 import socket
@@ -14,10 +13,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.core.errors import RunError, nearest, unknown_name
-from cillab.runs.files import Arrays, damaged, read_record
+from cillab.runs.arrays import Arrays
+from cillab.runs.files import damaged, parse_json, read_record
 from cillab.runs.metrics import Metrics, read_metrics
 from cillab.runs.probe import Probe, read_probe
 from cillab.runs.schema import Abilities, Liveness, Protocol, Result, RunInfo, Status
+from cillab.runs.shapes import misfit
 
 _STEP = re.compile(r"t(\d+)(?:e(\d+))?")
 _PATIENCE_S = 60.0  # a writer on another machine beats at least this often
@@ -45,12 +46,14 @@ T = TypeVar("T")
 
 
 class Snapshot(Mapping[str, np.ndarray]):
-    """What the probe saw after one step: read-only arrays on a memory map, by name (`schema.SNAPSHOT_ARRAYS`)."""
+    """What the probe saw after one step: read-only arrays by name (`schema.SNAPSHOT_ARRAYS`), read when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.id = path.stem
         self.task = (parse_step(path.stem) or (0, None))[0]
         self._arrays = Arrays(path)
+        if why := misfit(self._arrays):
+            raise damaged(path, why)
         self._measured: dict[Hashable, Any] = {}
 
     def once(self, measure: Callable[..., T], *args: Hashable) -> T:
@@ -67,7 +70,7 @@ class Snapshot(Mapping[str, np.ndarray]):
             RunError: the notes in the file are damaged.
         """
         try:
-            return tuple(str(note) for note in json.loads(self._arrays.meta.get("notes", "{}")).get(side, ()))
+            return tuple(str(note) for note in parse_json(self._arrays.meta.get("notes", "{}")).get(side, ()))
         except (ValueError, AttributeError, TypeError) as error:
             raise damaged(self._arrays.path, "its notes cannot be read") from error
 

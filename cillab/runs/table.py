@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cillab.core.errors import InvalidRequestError, unknown_name
+from cillab.core.errors import InvalidRequestError, printable, unknown_name
 from cillab.protocol import protocol_key
 from cillab.runs.index import Index, columns, unsaid
 
@@ -113,8 +113,8 @@ def ranking(rows: Sequence[dict[str, Any]], by: str = "a_last") -> list[dict[str
 def _markdown(rows: Sequence[dict[str, Any]]) -> str:
     first = rows[0]
     if first["comparable"] is None:
-        return "\n".join(["**Damaged**", "", *(f"- {row['run']}: {row['problem']}" for row in rows)])
-    stated = [f"{name} {first[name]}" for name in protocol_key() if not unsaid(name, first[name])]
+        return "\n".join(["**Damaged**", "", *(printable(f"- {row['run']}: {row['problem']}") for row in rows)])
+    stated = [printable(f"{name} {first[name]}") for name in protocol_key() if not unsaid(name, first[name])]
     more = [name for name in _WHERE_DEFINED if any(row[name] is not None for row in rows)]
     shown = [*_SCREEN[: _SCREEN.index("seconds")], *more, *_SCREEN[_SCREEN.index("seconds") :]]
     lines = [f"**{', '.join(stated)}**", "", f"| {' | '.join(shown)} |", f"|{' --- |' * len(shown)}"]
@@ -129,4 +129,4 @@ def _cell(name: str, value: Any) -> str:
         return f"{100 * value:.2f} %"
     if name == "seconds":
         return f"{value:.1f} s"
-    return str(value).replace("|", "\\|")
+    return printable(str(value)).replace("|", "\\|")

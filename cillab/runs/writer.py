@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from cillab.core.errors import InvalidRequestError, RunError
 from cillab.core.params import complaint
 from cillab.runs.claim import Claim, claim, has_lock
-from cillab.runs.files import full_disk_named, write_arrays, write_json, write_text
+from cillab.runs.files import full_disk_named, write_arrays, write_record, write_text
 from cillab.runs.metrics import encode, whole_lines
 from cillab.runs.probe import write_probe
 from cillab.runs.run import Run, parse_step, step_id
@@ -66,7 +66,7 @@ class RunWriter:
             writer.clear(what)
         write_text(folder / "spec.yaml", yaml.safe_dump(plain(info.spec), sort_keys=False, allow_unicode=True))
         writer.status(state="queued")
-        write_json(folder / "run.json", plain(info))  # last: from here on it is a run
+        write_record(folder / "run.json", plain(info))  # last: from here on it is a run
         return writer
 
     @classmethod
@@ -186,7 +186,7 @@ class RunWriter:
             self._status = Status.model_validate(values)
         except ValidationError as error:
             raise InvalidRequestError(f"status: {complaint(error)}") from error
-        write_json(self.path / "status.json", plain(self._status))
+        write_record(self.path / "status.json", plain(self._status))
         self._written = now
         return self._status
 
@@ -217,7 +217,7 @@ class RunWriter:
         except ValidationError as error:
             raise InvalidRequestError(f"result: {complaint(error)}") from error
         self._claim.check()
-        write_json(self.path / "result.json", plain(result))
+        write_record(self.path / "result.json", plain(result))
         return result
 
     def checkpoint_path(self, task: int) -> Path:

@@ -193,7 +193,7 @@ def test_two_runs_stand_side_by_side(tmp_path, only_these_runs) -> None:
 
 def test_names_from_a_run_are_text_and_never_markup(tmp_path, only_these_runs) -> None:
     path = write_synthetic_run(tmp_path / "<img src=x onerror=alert(1)>", cams=True)
-    info = (path / "run.json").read_text()
+    info = unsealed((path / "run.json").read_text())
     (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
     only_these_runs(tmp_path)
     for page in PAGES:
@@ -210,6 +210,7 @@ def test_viewing_loads_no_torch_and_start_no_figures(folders) -> None:
 import os, sys
 os.environ["CILLAB_RUNS"] = {str(folders["noise"])!r}
 from streamlit.testing.v1 import AppTest
+from tests.runs.edit import unsealed
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60).run()
 assert not test.exception
 assert "cillab.figures" not in sys.modules, "figures"

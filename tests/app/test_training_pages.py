@@ -215,7 +215,7 @@ def test_a_run_name_is_no_path(name, tmp_path, only_these_runs) -> None:
 
 def test_a_dead_run_says_what_happened_and_offers_to_go_on(tmp_path, only_these_runs) -> None:
     path = write_synthetic_run(tmp_path / "dead", finished=False)
-    status = json.loads((path / "status.json").read_text())
+    status = json.loads(unsealed((path / "status.json").read_text()))
     (path / "status.json").write_text(json.dumps(status | {"pid": 2**22 + 1}))
     only_these_runs(tmp_path)
     test = opened("train")
@@ -239,9 +239,9 @@ def test_a_running_run_shows_how_far_it_is_and_how_to_stop_it(tmp_path, only_the
 def test_names_from_files_are_text_and_never_markup(tmp_path, only_these_runs) -> None:
     evil = "<img src=x onerror=alert(1)>"
     path = write_synthetic_run(tmp_path / evil, finished=False)
-    info = (path / "run.json").read_text()
+    info = unsealed((path / "run.json").read_text())
     (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
-    status = json.loads((path / "status.json").read_text())
+    status = json.loads(unsealed((path / "status.json").read_text()))
     (path / "status.json").write_text(json.dumps(status | {"pid": 2**22 + 1, "state": "failed", "error": evil}))
     queue._refuse(tmp_path, evil, evil)
     only_these_runs(tmp_path)
@@ -256,7 +256,7 @@ def test_names_from_files_are_text_and_never_markup(tmp_path, only_these_runs) -
 
 def test_the_report_opens_without_a_network_and_escapes_names(tmp_path, only_these_runs) -> None:
     path = write_synthetic_run(tmp_path / "first")
-    info = (path / "run.json").read_text()
+    info = unsealed((path / "run.json").read_text())
     (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
     from app.ui import paper
     from app.ui.store import Entry, Opened
@@ -279,6 +279,7 @@ os.environ["CILLAB_DATA"] = {str(tmp_path)!r}
 from app.ui import catalogue
 catalogue.catalogue = lambda: json.load(open({str(tmp_path / "known.json")!r}))
 from streamlit.testing.v1 import AppTest
+from tests.runs.edit import unsealed
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60)
 for page, part in (("train", ""), ("bring_your_own", "data"), ("bring_your_own", "run"), ("report", "")):
     test.query_params["own"] = part or "images"

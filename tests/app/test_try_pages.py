@@ -17,6 +17,7 @@ from app.ui import export, heads, tour
 from app.ui.store import Entry, Opened
 from cillab import figures
 from cillab.runs import Run
+from tests.runs.edit import unsealed
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 
@@ -170,7 +171,7 @@ def test_runs_of_different_protocols_are_not_ranked_together(three_seeds) -> Non
 @pytest.mark.parametrize("page", ["head_lab", "compare"])
 def test_names_from_a_run_are_text_and_never_markup(page, tmp_path, only_these_runs) -> None:
     path = write_synthetic_run(tmp_path / "<img src=x onerror=alert(1)>")
-    info = (path / "run.json").read_text()
+    info = unsealed((path / "run.json").read_text())
     (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
     only_these_runs(tmp_path)
     test = opened(page)

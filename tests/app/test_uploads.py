@@ -194,7 +194,7 @@ def test_an_atlas_that_is_a_bomb_is_refused(tmp_path, runs) -> None:
     path = write_synthetic_run(tmp_path / "x", tasks=2)
     sprites = Run(path).probe.sprites
     sprites.write_bytes(bomb())
-    with pytest.raises(CillabError, match="pixels"):
+    with pytest.raises(CillabError, match="is damaged"):
         uploads.unpack_run(zipped(path), "sent")
 
 

@@ -14,6 +14,7 @@ from cillab.lab import queue
 from cillab.lab.jobs import Job
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run
+from tests.runs.edit import unsealed
 from tests.runs.synthetic import write_synthetic_run
 
 SPEC = RunSpec(data="digits", split="B0-Inc5")
@@ -113,7 +114,7 @@ def test_only_a_stopped_run_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="finished"):
         queue.enqueue_resume(tmp_path, "done")
     path = write_synthetic_run(tmp_path / "dead", tasks=2, finished=False)
-    status = json.loads((path / "status.json").read_text()) | {"pid": 2**22 + 1}
+    status = json.loads(unsealed((path / "status.json").read_text())) | {"pid": 2**22 + 1}
     (path / "status.json").write_text(json.dumps(status))
     assert Run(path).liveness() == "interrupted"
     queue.enqueue_resume(tmp_path, "dead")

@@ -11,6 +11,7 @@ import pytest
 from cillab.core.errors import RunError
 from cillab.runs import Run, RunInfo, RunWriter
 from cillab.runs.claim import claim, is_claimed
+from cillab.runs.files import write_record
 
 INFO = RunInfo(tasks=[[4], [9]], spec={"seed": 0, "out": None})
 
@@ -38,6 +39,10 @@ class Holder:
         self.process.communicate()
 
 
+def say(path: Path, **changes) -> None:
+    write_record(path / "status.json", Run(path).status.model_dump() | changes)
+
+
 def test_two_processes_and_death(tmp_path: Path) -> None:
     path = tmp_path / "run"
     RunWriter.create(path, INFO).release()
@@ -56,10 +61,9 @@ def test_two_processes_and_death(tmp_path: Path) -> None:
 def test_a_pid_that_is_used_again_blocks_nobody(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path / "run", INFO)
     writer.status(state="running")
-    text = (tmp_path / "run" / "status.json").read_text()
     writer.release()
     del writer
-    (tmp_path / "run" / "status.json").write_text(text.replace(f'"pid": {os.getpid()}', f'"pid": {os.getppid()}'))
+    say(tmp_path / "run", pid=os.getppid())
     assert Run(tmp_path / "run").liveness() == "running"  # so it looks: the parent of the tests is alive
     RunWriter.resume(tmp_path / "run")
 
@@ -133,9 +137,8 @@ def test_a_queued_run_whose_process_is_gone_is_interrupted(tmp_path: Path) -> No
     other = Holder(tmp_path / "x")
     pid = other.process.pid
     writer = RunWriter.create(tmp_path / "run", INFO)
-    text = (tmp_path / "run" / "status.json").read_text()
     assert writer.path and Run(tmp_path / "run").liveness() == "queued"
-    (tmp_path / "run" / "status.json").write_text(text.replace(f'"pid": {os.getpid()}', f'"pid": {pid}'))
+    say(tmp_path / "run", pid=pid)
     assert Run(tmp_path / "run").liveness() == "queued"
     other.end()
     assert Run(tmp_path / "run").liveness() == "interrupted"

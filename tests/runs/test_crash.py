@@ -157,7 +157,7 @@ def test_a_changed_header_is_noticed(tmp_path):
         (b"F32", b"F64", "its header asks for"),
         (b"[4]", b"[5]", "its header asks for"),
         (b"F32", b"ABC", "numbers of type ABC"),
-        (b'{"x', b"{{x", "its header cannot be read"),
+        (b',"x', b",{x", "its header cannot be read"),
         (good[:8], b"\xff" * 8, "its header should have"),
     ):
         path.write_bytes(good.replace(old, new, 1))

@@ -10,6 +10,7 @@ from cillab.core.errors import InvalidRequestError, RunError, UnknownNameError
 from cillab.runs import RunInfo, RunWriter
 from cillab.runs.index import Index
 from cillab.runs.table import ranking, table
+from tests.runs.edit import unsealed
 
 PROTOCOL = {"data": "shields", "split": "B0-Inc10", "order": "pilot", "seed": 0, "backbone": "bundled:vit"}
 
@@ -90,7 +91,7 @@ def test_scenarios_are_never_ranked_together_and_older_runs_are_class_incrementa
         ("tail", {"imbalance": 0.06}),
     ):
         write(tmp_path / name, 0.9, **protocol)
-    info = json.loads((tmp_path / "old/run.json").read_text())
+    info = json.loads(unsealed((tmp_path / "old/run.json").read_text()))
     del info["protocol"]["scenario"]
     (tmp_path / "old/run.json").write_text(json.dumps(info))
     made = table(tmp_path)
@@ -108,7 +109,7 @@ def test_scenarios_are_never_ranked_together_and_older_runs_are_class_incrementa
 def test_numbers_of_a_scenario_have_columns_where_there_are_any(tmp_path):
     write(tmp_path / "plain", 0.5)
     write(tmp_path / "half", 0.5, scenario="base-to-new")
-    result = json.loads((tmp_path / "half/result.json").read_text())
+    result = json.loads(unsealed((tmp_path / "half/result.json").read_text()))
     (tmp_path / "half/result.json").write_text(json.dumps(result | {"accuracy_base": 0.8, "harmonic": 0.7}))
     markdown = {group[0]["run"]: text for group, text in zip(
         table(tmp_path).groups.values(), table(tmp_path).text().split("\n\n**"), strict=True)}  # fmt: skip
