@@ -198,13 +198,13 @@ class NCPTM(Method[NCPTMParams]):
         if p.etf == "fixed":
             return kept["simplex"] if old else through_numpy(simplex_etf, means, p.capacity, means.shape[1], draws)
         if p.etf == "prefix" and old and old < count:
-            kept["basis"] = through_numpy(extend_basis, means, kept["basis"], count - old, draws)
+            kept["basis"] = through_numpy(extend_basis, means, kept["basis"], count - old, draws).contiguous()
             return through_numpy(etf_from_basis, means, kept["basis"])
         weights = torch.ones(count)
         weights[:old] = p.hold
         nearest = through_numpy(nearest_etf, means, means, weights)
         if p.etf == "prefix":
-            kept["basis"] = through_numpy(basis_of, means, nearest, draws)
+            kept["basis"] = through_numpy(basis_of, means, nearest, draws).contiguous()
         return nearest
 
     def _align(self, task: Task, h: Tensor, labels: Tensor, watch: EpochWatch) -> Iterator[Progress]:

@@ -1,0 +1,200 @@
+"""GOD: the same few anchors for every task; a head per task turns features onto them."""
+
+from cillab.core import rng
+from cillab.core.arrays import through_numpy
+from cillab.geometry.etf import simplex_etf
+from cillab.kit import (
+    Classifier,
+    F,
+    Fit,
+    Float,
+    Head,
+    HyperParams,
+    Int64,
+    Iterator,
+    LoRA,
+    Method,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Progress,
+    Task,
+    Tensor,
+    columns_of,
+    empty,
+    final,
+    fit,
+    method,
+    nn,
+    torch,
+)  # fmt: skip
+
+_ETA = 0.1  # temperature of the products with anchors
+
+
+class GODParams(HyperParams):
+    """Hyper-parameters of GOD."""
+
+    rank: PositiveInt = 16
+    """Rank of the low-rank change of q, k and v."""
+    expansion: PositiveInt = 3000
+    """Width of the fixed random projection that all heads read."""
+    later_blocks: PositiveInt = 3
+    """Last blocks whose low-rank change still learns after the first task."""
+    scale: PositiveFloat = 30.0
+    """s of the angular loss on the backbone's own feature."""
+    margin: NonNegativeFloat = 0.4
+    """m of the angular loss, radians."""
+    average: float = 0.1
+    """Share of the newest change in the running average that answers, once an epoch; 1 answers with the newest."""
+    fit: Fit = Fit(epochs=10, batch_size=48, lr=0.01)
+    """Low-rank change and the head of the task."""
+
+    quick = {"rank": 2, "expansion": 64, "later_blocks": 1}
+
+
+@final
+class Turned(Classifier):
+    """logits = <z_t, e_c> / 0.1,   z_t = (A_t relu(R h) + b_t) / ||.||   with t the task that brought c."""
+
+    plain = ("classes", "home")
+    matrix: Tensor
+    anchors: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, dim: int, expansion: int, draws: torch.Generator, device: torch.device) -> None:
+        super().__init__()
+        bound = (6 / (dim + expansion)) ** 0.5
+        self.register_buffer("matrix", torch.empty(expansion, dim).uniform_(-bound, bound, generator=draws).to(device))
+        self.register_buffer("anchors", empty(0, dim, device=device))
+        self.register_buffer("weight", empty(0, dim, expansion, device=device))
+        self.register_buffer("bias", empty(0, dim, device=device))
+        self.home: tuple[int, ...] = ()
+
+    def grow(self, arriving: tuple[int, ...], anchors: Tensor | None = None) -> None:
+        """The anchors of classes that are new; they belong to the head that `take` will bring."""
+        fresh = tuple(c for c in dict.fromkeys(arriving) if c not in self.classes)
+        if fresh and anchors is not None:
+            self.anchors = torch.cat([self.anchors, anchors[: len(fresh)]])
+            self.home += (len(self.weight),) * len(fresh)
+            self.classes += fresh
+
+    def take(self, weight: Tensor, bias: Tensor) -> None:
+        """One more head."""
+        self.weight = torch.cat([self.weight, weight.detach()[None]])
+        self.bias = torch.cat([self.bias, bias.detach()[None]])
+
+    def turned(self, h: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "image feature"]:
+        """Z of one head."""
+        return F.normalize(F.linear(F.relu(h @ self.matrix.T), weight, bias), dim=-1)
+
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Every class by the head of its task."""
+        z = torch.stack([self.turned(features, w, b) for w, b in zip(self.weight, self.bias, strict=True)])
+        home = torch.tensor(self.home, device=features.device)
+        return torch.einsum("cnd,cd->nc", z[home], self.anchors) / _ETA
+
+    def rows(self) -> Head:
+        """The anchors; each is compared with the features of its own task's head."""
+        return Head(self.anchors, None)
+
+
+@method(
+    "god",
+    paper="GOD, CVPR 2026",
+    evidence="reproduction of the released code, coarse answer",
+    family="neural collapse",
+    when="Anchors that every task shares: one well-spread target per class of a task, at the price of a head per task.",
+    known="CIFAR-100, 10 tasks: A_avg 92.87 (paper, refined answer).",
+    ours="the coarse answer alone (one pass); the released code reruns the last blocks for the three best classes",
+    needs={"vit"},
+    internals=("anchors/rows",),
+)
+@final
+class GOD(Method[GODParams]):
+    """The same anchors in every task; a head per task turns features onto them.
+
+        e_1..e_n = a simplex ETF, the same for every task with n classes                                         (1)
+        z_t = (A_t relu(R h) + b_t) / ||.||,  h = f(x) under one low-rank change L, R fixed and random           (2)
+        min  CE(<z_t, e> / 0.1, y within the task)  +  CE of an angular margin on h over all classes             (3)
+        test: h under the running average of L;  logit_c = <z_t, e_c> / 0.1 for c of task t                      (4)
+
+    (3) trains A_t, b_t and L, of which only the last blocks move after the first task. The angular head has fresh rows
+    in every task: old classes have no images, their rows are directions to keep away from. Source: GOD, CVPR 2026, and
+    its code. Keeps L twice and (expansion + 1) D numbers per task; one pass per image.
+    """
+
+    def setup(self) -> None:
+        """A change that changes nothing, its average, R."""
+        p, dim, backbone = self.params, self.backbone.feature_dim, self.backbone
+        maps = ("q", "k", "v")
+        self.worn = LoRA(backbone, p.rank, 1.0, maps, generator=self.draws("lora"))
+        self.newest = LoRA(backbone, p.rank, 1.0, maps, generator=self.draws("lora"))
+        self.classifier = Turned(dim, p.expansion, self.draws("projection"), backbone.device)
+
+    def arrive(self, task: Task) -> None:
+        """Anchors for the new classes: the first of a simplex with as many vertices."""
+        fresh, dim = len(self.seen) - len(self.old), self.backbone.feature_dim
+        none = self.classifier.anchors
+        vertices = through_numpy(simplex_etf, none, max(fresh, 2), dim, rng.numpy_stream(self.seed, "anchors")).float()
+        self.classifier.grow(task.classes, vertices)
+
+    def learn(self, task: Task) -> Iterator[Progress]:
+        """(3), and the average of (4) after every epoch."""
+        p, own, first = self.params, tuple(c for c in task.classes if c not in self.old), not self.old
+        weight, bias, rows = self._drawn(task)
+
+        def loss(h: Tensor, labels: Tensor) -> Tensor:
+            cosines = F.normalize(h, dim=-1) @ F.normalize(rows, dim=-1).T
+            value = F.cross_entropy(p.scale * with_margin(cosines, columns_of(labels, self.seen), p.margin),
+                                    columns_of(labels, self.seen))  # fmt: skip
+            mine = torch.isin(labels, torch.tensor(own, dtype=labels.dtype, device=labels.device))
+            if not own or not bool(mine.any()):
+                return value
+            products = self.classifier.turned(h[mine], weight, bias) @ self.classifier.anchors[-len(own) :].T
+            return value + F.cross_entropy(products / _ETA, columns_of(labels[mine], own))
+
+        from_block = 0 if first else max(0, len(self.newest.down) - p.later_blocks)
+        low_rank = [*self.newest.down[from_block:], *self.newest.up[from_block:]]
+        for progress in fit(self, task, [weight, bias, rows, *low_rank], loss, p.fit, stage="turn", under=self.newest):
+            yield progress
+            if progress.done % len(task) == 0 and not first:
+                self._average()
+        if first:
+            self.worn.load(self.newest.state())
+        if own:
+            self.classifier.take(weight, bias)
+
+    def _drawn(self, task: Task) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+        """A head for this task, and rows of the angular loss for all classes."""
+        draws, dim, wide = self.draws("head", task.index), self.backbone.feature_dim, self.params.expansion
+        device = self.backbone.device
+        weight = torch.empty(dim, wide).normal_(std=(2 / wide) ** 0.5, generator=draws)
+        rows = torch.empty(len(self.seen), dim).normal_(std=dim**-0.5, generator=draws)
+        return (
+            nn.Parameter(weight.to(device)),
+            nn.Parameter(torch.zeros(dim, device=device)),
+            nn.Parameter(rows.to(device)),
+        )
+
+    def _average(self) -> None:
+        with torch.no_grad():
+            for kept, new in zip(self.worn.parameters(), self.newest.parameters(), strict=True):
+                kept.lerp_(new, self.params.average)
+
+    def internals(self):
+        """The anchor of each class."""
+        return {"anchors/rows": self.classifier.anchors} if self.seen else {}
+
+
+def with_margin(
+    cosines: Float[Tensor, "image cls"], columns: Int64[Tensor, " image"], margin: float
+) -> Float[Tensor, "image cls"]:
+    """cos(theta + m) in the place of the own class's cos(theta): the additive angular margin of ArcFace.
+
+    Source: Deng et al., ArcFace, CVPR 2019, arXiv:1801.07698, equation (3). Cosines are kept off +-1, where the angle
+    has no gradient.
+    """
+    own = cosines.gather(1, columns[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
+    return cosines.scatter(1, columns[:, None], (own.acos() + margin).cos())
