@@ -50,7 +50,7 @@ class GODParams(HyperParams):
     fit: Fit = Fit(epochs=10, batch_size=48, lr=0.01)
     """Low-rank change and the head of the task."""
 
-    quick = {"rank": 2, "expansion": 64, "later_blocks": 1}
+    quick = {"rank": 2, "expansion": 64, "later_blocks": 1, "fit.epochs": 8, "fit.lr": 0.03}
 
 
 @final

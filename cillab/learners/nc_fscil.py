@@ -47,7 +47,7 @@ class NCFSCILParams(HyperParams):
     later: Fit = Fit(epochs=40, batch_size=64, lr=0.05, weight_decay=0.0)
     """The projector in every later session, on features."""
 
-    quick = {"capacity": 16, "bottleneck": 4}
+    quick = {"capacity": 16, "bottleneck": 4, "later.epochs": 40}
 
 
 @method(

@@ -47,7 +47,7 @@ class ProNCParams(HyperParams):
     backbone_lr: PositiveFloat = 0.001
     """Learning rate of the backbone."""
 
-    quick = {"memory": 24, "pull": 1.0, "distil": 1.0}
+    quick = {"memory": 24, "pull": 1.0, "distil": 1.0, "fit.epochs": 4}
 
 
 @method(
@@ -99,7 +99,7 @@ class ProNC(Method[ProNCParams]):
         kept, fresh = self.classifier.kept, count - len(self.old)
         if self.old and fresh:
             draws = rng.numpy_stream(self.seed, "basis", count)
-            kept["basis"] = through_numpy(extend_basis, kept["basis"], kept["basis"], fresh, draws)
+            kept["basis"] = through_numpy(extend_basis, kept["basis"], kept["basis"], fresh, draws).contiguous()
             self._place()
         if self.old:
             angle = growth_angle(len(self.old), count)
@@ -122,7 +122,8 @@ class ProNC(Method[ProNCParams]):
             means.add(self.shape(h), labels)
             mu = means.means()[columns_of(torch.tensor(self.seen, device=h.device), means.classes)]
             vertices = through_numpy(nearest_etf, h, mu - mu.mean(dim=0))
-            self.classifier.kept["basis"] = through_numpy(basis_of, h, vertices, rng.numpy_stream(self.seed, "basis"))
+            basis = through_numpy(basis_of, h, vertices, rng.numpy_stream(self.seed, "basis"))
+            self.classifier.kept["basis"] = basis.contiguous()  # another layout in memory rounds otherwise
             self._place()
         self._store(task)
 

@@ -83,4 +83,5 @@ class TextHead(Classifier):
 
     def columns(self, classes: Sequence[int]) -> Int64[Tensor, " cls"]:
         """Their columns."""
-        return torch.tensor([self.classes.index(c) for c in classes], device=self.prototypes.device)
+        places = [self.classes.index(c) for c in classes]
+        return torch.tensor(places, dtype=torch.int64, device=self.prototypes.device)

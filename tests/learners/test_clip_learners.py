@@ -12,7 +12,7 @@ from cillab.learners.checks import learn
 from tests.backbones.models import clip, clip_model, copies_of, same
 from tests.learners import tiny, tiny_clip
 
-NAMES = ("zeroshot-clip", "coop", "dmc", "dmc-ot")
+NAMES = ("zeroshot-clip", "coop", "dmc", "dmc-ot", "lingocl", "mg-clip", "rapf")
 TRAINED = ("coop", "dmc", "dmc-ot")
 # A CLIP of random weights knows no names, so nothing can be right before training: `learns` needs the bundled one.
 CHECKS = [check for check in checks.CHECKS if check is not checks.learns]

@@ -1,0 +1,173 @@
+"""RAPF: a linear map on CLIP's image features, held apart where names are close, and fused with the former one."""
+
+from cillab.kit import (
+    F,
+    Fit,
+    Float,
+    GaussianMemory,
+    HyperParams,
+    Int64,
+    Iterator,
+    Literal,
+    Method,
+    ModulePart,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Progress,
+    Task,
+    Tensor,
+    TextHead,
+    columns_of,
+    cross_entropy,
+    descend,
+    final,
+    gathered,
+    method,
+    nn,
+    torch,
+    viewed,
+)  # fmt: skip
+
+
+class RAPFParams(HyperParams):
+    """Hyper-parameters of RAPF."""
+
+    start: Literal["identity", "random"] = "identity"
+    """The first map: CLIP's own space, or a drawn one, as in the released code, which gives that space up at once."""
+    mix: float = 0.6
+    """Least share of the new map in every direction of the old one; 1 takes the new map as it is."""
+    near: PositiveFloat = 0.55
+    """Distance of two names' unit vectors below which the classes are held apart."""
+    apart: NonNegativeFloat = 1.0
+    """Weight of holding them apart."""
+    replayed: NonNegativeInt = 2
+    """Old classes drawn per step."""
+    each: NonNegativeInt = 20
+    """Features drawn of each of them."""
+    views: NonNegativeInt = 1
+    """Augmented passes over a task whose features train the map beside the clean ones."""
+    template: str = "a good photo of a {}."
+    """The sentence around a name."""
+    fit: Fit = Fit(epochs=15, batch_size=100, lr=0.001, optimiser="adam", weight_decay=0.0, schedule="constant")
+    """The map."""
+
+    quick = {"each": 4}
+
+
+@final
+class LinearMap(ModulePart):
+    """x -> A x, without a bias."""
+
+    def __init__(self, dim: int, device: torch.device) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.eye(dim, device=device), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
+        """A x."""
+        return F.linear(x, self.matrix)
+
+
+@method(
+    "rapf",
+    paper="Huang et al., RAPF, ECCV 2024, arXiv:2407.14143",
+    evidence="reproduction",
+    family="images and text",
+    when="CLIP with one matrix to train: fast, no image kept, old classes stand as Gaussians.",
+    known="CIFAR-100 B0 Inc10, OpenAI ViT-B/16: A_avg 86.19, A_last 79.04 (paper); 85.97/78.85 (LibContinual).",
+    ours="the map starts as the identity; features of augmented views are made once, not in every epoch",
+    needs={"clip", "class-names"},
+)
+@final
+class RAPF(Method[RAPFParams]):
+    """One linear map on CLIP's images: names that are close are held apart, and the map moves where it has to.
+
+        v = A h / ||.||,  h = E_v(x) / ||.||,   logit_c = s cos(v, t_c),  t_c frozen                              (1)
+        min  CE over all classes seen, x new or drawn ~ N(mu_c, S_c) of old classes
+             + apart * mean of max(0, cos(A h, t_n) - cos(A h, t_o) + 0.1),  h ~ N(mu_o, S_o),  |t_n - t_o| < near  (2)
+        A_old = U S V^T,   P = U^T A_new,  Q = S V^T,   A <- U (m P + (1 - m) Q),
+        m = min(1, |P - Q| / max |P - Q| + mix)                                                                   (3)
+
+    n a new class and o an old one. Source: RAPF, Huang et al., ECCV 2024, arXiv:2407.14143. With mix = 1 (3) keeps the
+    new map: a plain adapter. Both encoders are frozen. Keeps D^2 numbers for A and D + D^2 per class for learning; one
+    pass per image.
+    """
+
+    def setup(self) -> None:
+        """A, no name, no Gaussian."""
+        dim, device = self.backbone.feature_dim, self.backbone.device
+        self.map = LinearMap(dim, device)
+        if self.params.start == "random":
+            drawn = torch.empty(dim, dim).uniform_(-(dim**-0.5), dim**-0.5, generator=self.draws("map"))
+            self.map.put("matrix", drawn.to(device))
+        self.classifier = TextHead(self.backbone, [self.params.template])
+        self.memory = GaussianMemory(dim, "full", device)
+
+    def arrive(self, task: Task) -> None:
+        """Names of the classes that are new."""
+        self.classifier.grow(task.classes, task.class_names)
+
+    def shape(self, h: Tensor) -> Tensor:
+        """The v of (1)."""
+        return F.normalize(self.map(F.normalize(h, dim=-1)), dim=-1)
+
+    def learn(self, task: Task) -> Iterator[Progress]:
+        """(2) on features, (3), then Gaussians of the new classes."""
+        p, how = self.params, self.params.fit
+        h, labels = yield from gathered(self, task)
+        more, theirs = yield from viewed(self, task, p.views, how)
+        x, y = F.normalize(torch.cat([h, more]), dim=-1), torch.cat([labels, theirs])
+        old = tuple(c for c in self.old if c not in task.classes)
+        pairs, draws, before = self._near(task, old), self.draws("drawn", task.index), self.map.matrix.clone()
+
+        def batches(epoch: int):
+            order = torch.randperm(len(x), generator=self.draws("order", task.index, epoch))
+            for chosen in order.to(x.device).split(how.batch_size):
+                yield x[chosen], y[chosen]
+
+        def loss(v: Tensor, truth: Tensor) -> Tensor:
+            if old and p.replayed and p.each:
+                some = torch.randperm(len(old), generator=draws)[: p.replayed].tolist()
+                drawn, owners = self.memory.sample(p.each, draws, tuple(old[i] for i in some))
+                v, truth = torch.cat([v, drawn]), torch.cat([truth, owners])
+            value = cross_entropy(self.classifier(self.map(v)), truth, self.seen, self.seen)
+            return value + p.apart * self._held_apart(pairs, draws) if len(pairs) and p.apart and p.each else value
+
+        yield from descend(
+            batches, -(-len(x) // how.batch_size), self.map.parameters(), loss, how,
+            stage="map", total=how.epochs * len(x),
+        )  # fmt: skip
+        if self.old:
+            self.map.put("matrix", fused(before, self.map.matrix.detach(), p.mix))
+        self.memory.add(F.normalize(h, dim=-1), labels)
+
+    def _near(self, task: Task, old: tuple[int, ...]) -> Int64[Tensor, "pair 2"]:
+        """Columns of an old and a new class whose names are near."""
+        text, here = self.classifier, [c for c in task.classes if c not in self.old]
+        gaps = torch.cdist(text.prototypes[text.columns(old)], text.prototypes[text.columns(here)])
+        o, n = (gaps < self.params.near).nonzero(as_tuple=True)
+        return torch.stack([text.columns(old)[o], text.columns(here)[n]], dim=1)
+
+    def _held_apart(self, pairs: Int64[Tensor, "pair 2"], draws: torch.Generator) -> Float[Tensor, ""]:
+        """The second line of (2): twice `each` features of the old class of every pair."""
+        text, unique = self.classifier, pairs[:, 0].unique()
+        classes = tuple(self.seen[i] for i in unique.tolist())
+        drawn, owners = self.memory.sample(2 * self.params.each, draws, classes)
+        cosines = F.normalize(self.map(drawn), dim=-1) @ text.prototypes.T
+        column = columns_of(owners, self.seen)
+        hinges = [F.relu(cosines[column == o, n] - cosines[column == o, o] + 0.1).mean() for o, n in pairs.tolist()]
+        return torch.stack(hinges).mean()
+
+
+def fused(
+    old: Float[Tensor, "out feature"], new: Float[Tensor, "out feature"], mix: float
+) -> Float[Tensor, "out feature"]:
+    """Equation (3): in the singular directions of the old map, the more an entry changed the more it is taken over."""
+    u, s, vt = torch.linalg.svd(old.double(), full_matrices=False)
+    p, q = u.T @ new.double(), s[:, None] * vt
+    away = (p - q).abs()
+    most = away.max()
+    if not float(most):
+        return old
+    share = (away / most + mix).clamp(max=1)
+    return (u @ (share * p + (1 - share) * q)).to(old.dtype)
