@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cillab.learners.rapf import fused
-from tests.learners import tiny, tiny_clip
+from tests.learners import tiny_clip
 
 IMAGES = tiny_clip.images()
 
@@ -23,9 +23,7 @@ def matrix(seed: int, size: int = 6) -> Tensor:
 def test_fusion_with_everything_new_is_the_new_map_and_without_a_change_nothing() -> None:
     old, new = matrix(0), matrix(1)
     torch.testing.assert_close(fused(old, new, 1.0), new, rtol=1e-5, atol=1e-5)
-    assert torch.equal(fused(old, old.clone(), 0.6), old) or torch.allclose(
-        fused(old, old.clone(), 0.6), old, atol=1e-6
-    )
+    torch.testing.assert_close(fused(old, old.clone(), 0.6), old, rtol=0, atol=1e-5)
 
 
 def test_fusion_by_a_loop_over_entries() -> None:
@@ -77,8 +75,8 @@ def test_the_targets_of_lingocl_never_move() -> None:
 
 
 def test_rapf_holds_names_apart_that_are_near() -> None:
-    wide = {"near": 10.0, "apart": 50.0, "epochs": 6, "mix": 1.0}
-    held, free = (tiny_clip.taught("rapf", 2, **{**wide, "apart": a}) for a in (50.0, 0.0))
+    how = {"near": 10.0, "mix": 1.0, "replayed": 0, "fit.epochs": 6, "fit.lr": 0.01}
+    held, free = (tiny_clip.taught("rapf", 2, apart=a, **how) for a in (50.0, 0.0))
 
     def margin(learner) -> float:
         drawn, _ = learner.memory.sample(50, torch.Generator().manual_seed(0), (0, 1))
@@ -86,5 +84,4 @@ def test_rapf_holds_names_apart_that_are_near() -> None:
         own = cosines.gather(1, torch.tensor([0] * 50 + [1] * 50)[:, None])
         return float((own - cosines[:, 2:]).detach().mean())
 
-    assert margin(held) > margin(free)
-    assert len(held._near(tiny.tasks(2)[1], (0, 1))) == 0  # no class of a task that was learnt is new any more
+    assert margin(held) > 0 > margin(free)
