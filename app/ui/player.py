@@ -14,7 +14,7 @@ from app.ui.component import component
 from app.ui.plane import Flat, flat
 from app.ui.store import Opened
 from app.ui.theme import TASK_COLOURS
-from cillab.player import JS, Named, encode, pack
+from cillab.player import Named, encode, pack
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -69,7 +69,7 @@ def player(
         return False
     token = "|".join([*(view.token for view in views), kind])
     data = _data(token, list(views), ready)
-    mount = component("player", '<div class="cillab-player"></div>', home=JS.parent)
+    mount = component("player", '<div class="cillab-player"></div>', shared=True)
     if mount is None:
         _fallback(views, ready, step)
         return True

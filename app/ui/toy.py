@@ -144,7 +144,7 @@ def stage(asked: dict[str, Any]) -> Toy:
     """Solve, and play in the browser; a figure with its own buttons where there are no components."""
     token = json.dumps(asked, sort_keys=True)
     toy = solved(token)
-    mount = component("toy", '<div class="cillab-toy"></div>')
+    mount = component("toy", '<div class="cillab-toy"></div>', shared=True)
     if mount is None:
         from app.ui import charts  # noqa: PLC0415 (plotly)
 

@@ -29,7 +29,7 @@ from cillab.figures.words import (
 from cillab.runs import Run
 
 # Panel: title, value under full collapse, and its scalars with their names on screen.
-_PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
+PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("NC1", "0, log scale", {"nc1": "within / between"}),
     ("NC2", "0", {"equinorm": "norms", "equiangular": "angles"}),
     ("NC3", "0", {"nc3": "head against means"}),
@@ -51,16 +51,16 @@ class Collapse:
 def read_collapse(run: Run) -> Collapse:
     """The collapse scalars of a run, as far as it has come."""
     steps, metrics = run.steps, run.metrics()
-    names = [f"{side}/{name}" for side, _, _ in _SIDES for _, _, scalars in _PANELS for name in scalars]
+    names = [f"{side}/{name}" for side, _, _ in _SIDES for _, _, scalars in PANELS for name in scalars]
     series = {name: metrics.over(f"nc/{name}", steps) for name in names}
     return Collapse(steps, len(run.info.tasks), series, (ORACLE, images_note(run), MOVING_TARGET))
 
 
 def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light", columns: int = 2) -> Picture:
     """Four small plots on one task axis: training images solid, test images dotted, a cursor at `step`."""
-    rows = -(-len(_PANELS) // columns)
+    rows = -(-len(PANELS) // columns)
     figure = make_subplots(rows, columns, horizontal_spacing=0.11, vertical_spacing=0.2)
-    cells = [(index // columns + 1, index % columns + 1) for index in range(len(_PANELS))]
+    cells = [(index // columns + 1, index % columns + 1) for index in range(len(PANELS))]
     for index, cell in enumerate(cells):
         _panel(figure, index, cell, data, theme)
     style(figure, theme, name="collapse", height=60 + 220 * rows, margin={"t": 72}, legend={"y": 1.1})
@@ -72,7 +72,7 @@ def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light
 
 
 def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse, theme: Theme) -> None:
-    title, goal, scalars = _PANELS[index]
+    title, goal, scalars = PANELS[index]
     at: dict[str, Any] = {"row": cell[0], "col": cell[1]}
     colours = dict(zip(scalars, (ACCENT[theme], SECOND[theme]), strict=False))
     found = []

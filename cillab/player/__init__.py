@@ -1,14 +1,15 @@
 """The player: probe points of a run moving through its snapshots, in the app and in notebooks.
 
-`player.js` draws and listens; it takes what `pack` makes of one or more runs. Neither torch nor plotly is imported.
+The modules under `js` draw and listen; they take what `pack` makes of one or more runs. Neither torch nor plotly is
+imported.
 """
 
+from cillab.player.bundle import source
 from cillab.player.flat import PLANES, Flat, flatten, nearest_simplex
-from cillab.player.packing import CSS, JS, Blob, Named, encode, margins, name, pack, pack_run, positions
+from cillab.player.packing import CSS, Blob, Named, encode, margins, name, pack, pack_run, positions
 
 __all__ = [
     "CSS",
-    "JS",
     "PLANES",
     "Blob",
     "Flat",
@@ -21,4 +22,5 @@ __all__ = [
     "pack",
     "pack_run",
     "positions",
+    "source",
 ]

@@ -1,8 +1,8 @@
-"""What `player.js` takes: runs as small typed arrays, some hundred kilobytes, three megabytes at 100 tasks."""
+"""What the player takes: runs as small typed arrays, some hundred kilobytes, three megabytes at 100 tasks."""
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 from cillab.player.flat import Flat
 from cillab.runs import Run, Snapshot, parse_step
 
-JS = Path(__file__).with_name("player.js")
 CSS = Path(__file__).with_name("player.css")
 _NONE = 65535  # "no prediction" in the component
 _SHOWN = 4  # class names of a task in its tooltip
@@ -88,18 +87,25 @@ def margins(run: Run, snapshots: Sequence[Snapshot]) -> tuple[np.ndarray, float]
 
 
 def pack(
-    named: Sequence[Named], planes: Sequence[Flat], token: str, colours: Mapping[Any, Sequence[str]]
+    named: Sequence[Named],
+    planes: Sequence[Flat],
+    token: str,
+    colours: Mapping[Any, Sequence[str]],
+    panels: Callable[[Run, Blob], dict[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """The data of the player for one or two runs, and the piece of bytes that holds their arrays.
 
     The player takes both together, the second as `blob`: base64, or the one cell of an Arrow table. A new `token` tells
-    it to start anew, `colours` are hues by theme.
+    it to start anew, `colours` are hues by theme, `panels` packs what is drawn beside the map (`cillab.cockpit`).
     """
     longest = max(named, key=lambda one: len(one.run.info.tasks))
     blob = Blob()
     facts = {
         "token": token,
-        "runs": [pack_run(one, flat, blob) for one, flat in zip(named, planes, strict=True)],
+        "runs": [
+            {**pack_run(one, flat, blob), "panels": None if panels is None else panels(one.run, blob)}
+            for one, flat in zip(named, planes, strict=True)
+        ],
         "tasks": _tasks(longest.run),
         "colours": {mode: list(hues) for mode, hues in colours.items()},
     }

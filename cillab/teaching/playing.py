@@ -7,7 +7,7 @@ import traitlets
 
 from cillab.core.errors import InvalidRequestError, unknown_name
 from cillab.figures.palette import task_colour
-from cillab.player import CSS, JS, PLANES, flatten, name, pack
+from cillab.player import CSS, PLANES, flatten, name, pack, source
 from cillab.runs import Run
 
 # The style sheet stands on Streamlit's colours inside a closed root; a notebook has its own names and no root.
@@ -26,7 +26,7 @@ _HUES = {"light": [task_colour(i, "light") for i in range(10)], "dark": [task_co
 class Player(anywidget.AnyWidget):
     """One or two runs that play side by side. `step` and `picked` follow the reader and can be set."""
 
-    _esm = JS.read_text()
+    _esm = source("player")
     _css = f".cillab-player {{\n{CSS.read_text()}}}\n{_COLOURS}"
     data = traitlets.Dict().tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)  # position among the snapshots

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cillab.player import source
 from tests.app.conftest import ROOT, make
 from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve
 
@@ -163,13 +164,8 @@ def test_the_toy_plays_and_steps_without_the_server(page, address) -> None:
 def test_a_frame_of_two_thousand_points_is_little_more_than_its_dots(page, address) -> None:
     """The player's own draw with 2,000 points and 20 steps against bare dots; the time is in `benchmarks/`."""
     page.goto("about:blank")
-    source = (
-        (ROOT / "cillab" / "player" / "player.js")
-        .read_text()
-        .replace("export function mount", "window.mount = function")
-        .replace("export default function", "window.other = function")
-    )
-    page.add_script_tag(content=source, type="module")
+    text = source("player").replace("export function mount", "window.mount = function")
+    page.add_script_tag(content=text.replace("export default function", "window.other = function"), type="module")
     ratio = page.evaluate((ROOT / "tests" / "app" / "frame.js").read_text())
     assert ratio < 10  # 3 where this was written
 

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("anywidget")
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.player import CSS, JS, flatten, name
+from cillab.player import CSS, flatten, name, source
 from cillab.runs import Run
 from cillab.teaching import player
 from tests.runs.synthetic import write_synthetic_run
@@ -71,7 +71,20 @@ def test_the_style_stays_inside_the_widget(run) -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node to load an ES module")
-def test_the_module_serves_both_hosts() -> None:
-    ask = f"const m = await import({str(JS)!r}); console.log(typeof m.default().render, typeof m.mount)"
+def test_the_modules_serve_all_hosts_alone_and_in_one_text(tmp_path) -> None:
+    home = CSS.parent / "js"
+    (tmp_path / "one.mjs").write_text(source("player"))
+    (tmp_path / "toy.mjs").write_text(source("toy"))
+    for path in (home / "player.js", tmp_path / "one.mjs"):
+        ask = f"const m = await import({str(path)!r}); console.log(typeof m.default().render, typeof m.mount)"
+        done = subprocess.run(["node", "--input-type=module", "-e", ask], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["function", "function"]
+    ask = f"console.log(typeof (await import({str(tmp_path / 'toy.mjs')!r})).default)"
     done = subprocess.run(["node", "--input-type=module", "-e", ask], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["function", "function"]
+    assert done.stdout.split() == ["function"]
+    assert "import " not in source("player").split("\nexport", 1)[0].replace("// ", "")
+
+
+def test_no_module_is_longer_than_four_hundred_lines() -> None:
+    for path in (CSS.parent / "js").glob("*.js"):
+        assert len(path.read_text().splitlines()) < 400, path.name

@@ -1,11 +1,12 @@
 // The toy: features, class means, head rows and the nearest simplex ETF, frame by frame, beside NC1 to NC3 and accuracy.
 //
-// One plain ES module, no build step, no WebGL: points in space are turned and drawn on a canvas. Axes are the same in
+// Plain ES modules, no build step, no WebGL: points in space are turned and drawn on a canvas. Axes are the same in
 // every frame, so motion on screen is motion of features. Everything plays in the browser; the server hears nothing.
 
-const SPEEDS = [0.5, 1, 2, 4];
+import { View } from "./base.js";
+import { bytes, clamp, element } from "./dom.js";
+
 const FRAMES_PER_SECOND = 12;
-const ICONS = { first: "M6 5v14M19 5l-9 7 9 7z", back: "M16 5l-9 7 9 7z", play: "M7 4.5v15l12.5-7.5z", pause: "M8 5v14M16 5v14", next: "M8 5l9 7-9 7z", last: "M18 5v14M5 5l9 7-9 7z" };
 const PANELS = [
   { title: "NC1", hint: "within / between", lines: ["nc1"], log: true },
   { title: "NC2", hint: "angles, lengths (dashed)", lines: ["nc2", "equinorm"] },
@@ -14,49 +15,17 @@ const PANELS = [
 ];
 const FLOOR = 1e-6; // NC1 below this looks the same
 
-const decode = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+const decode = (text) => new Float32Array(bytes(text).buffer);
 
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children); // strings become text nodes
-  return node;
-}
-
-function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
-}
-
-class Toy {
+class Toy extends View {
   constructor(root, data, colours) {
-    this.root = root;
-    this.colours = colours;
-    this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    super(root);
+    this.hues = colours;
     this.turn = { yaw: 0.75, pitch: 0.42 };
-    this.speed = 1;
-    this.playing = false;
-    this.at = 0;
+    this.step = 0;
     this.tick = this.tick.bind(this);
     this.build();
-    this.themeTimer = setInterval(() => this.readTheme() && this.draw(), 700);
     this.update(data, true);
-  }
-
-  destroy() {
-    cancelAnimationFrame(this.request);
-    clearInterval(this.themeTimer);
-    this.resizes?.disconnect();
-    this.root.replaceChildren();
   }
 
   update(data, first = false) {
@@ -73,9 +42,6 @@ class Toy {
   }
 
   build() {
-    const button = (name, label, action, kind = "") => element("button", { type: "button", class: kind, title: label, "aria-label": label, onclick: action }, icon(name));
-    this.playButton = button("play", "Play (space)", () => this.play(!this.playing), "primary");
-    this.speedButton = element("button", { type: "button", class: "text", title: "Speed", onclick: () => this.faster() }, "1×");
     this.slider = element("input", { type: "range", min: 0, max: 1, value: 0, "aria-label": "Frame", oninput: () => this.go(Number(this.slider.value)) });
     this.canvas = element("canvas", { tabindex: 0, role: "img" });
     this.title = element("b");
@@ -88,12 +54,9 @@ class Toy {
       const hint = element("span");
       return { ...panel, canvas, value, hintNode: hint, figure: element("figure", {}, element("figcaption", {}, element("span", {}, element("b", {}, panel.title), " ", hint), value), canvas) };
     });
-    const transport = element("div", { class: "transport", role: "toolbar", "aria-label": "Playing" },
-      button("first", "First frame (Home)", () => this.go(0)), button("back", "One frame back (left)", () => this.go(this.at - 1)), this.playButton,
-      button("next", "One frame on (right)", () => this.go(this.at + 1)), button("last", "Last frame (End)", () => this.go(this.count - 1)), this.speedButton);
     this.root.replaceChildren(element("div", { class: "toy", onkeydown: (event) => this.key(event) },
       element("div", { class: "stage" }, space, element("div", { class: "curves" }, ...this.panels.map((p) => p.figure))),
-      element("div", { class: "bar" }, transport, this.slider)));
+      element("div", { class: "bar" }, this.transport("frame"), this.slider)));
     this.box = this.root.firstElementChild;
     let from = null;
     this.canvas.addEventListener("pointerdown", (event) => { from = event; this.canvas.setPointerCapture(event.pointerId); });
@@ -104,22 +67,13 @@ class Toy {
       from = event;
       this.draw();
     });
-    this.resizes = new ResizeObserver(() => this.data && this.draw());
-    this.resizes.observe(this.canvas);
+    this.resizes = new ResizeObserver(() => this.resize());
+    for (const canvas of [this.canvas, ...this.panels.map((panel) => panel.canvas)]) this.resizes.observe(canvas);
   }
 
-  readTheme() {
-    const style = getComputedStyle(this.root);
-    const read = (name) => style.getPropertyValue(name).trim();
-    const ground = read("--st-background-color") || "#fff";
-    const text = read("--st-text-color") || "#222";
-    const mark = ground + text;
-    if (mark === this.mark) return false;
-    this.mark = mark;
-    this.ink = { ground, text };
-    const dark = /^#([0-9a-f]{2})/i.test(ground) && parseInt(ground.slice(1, 3), 16) < 110;
-    this.hues = this.colours[dark ? "dark" : "light"];
-    return true;
+  resize() {
+    this.measure([this.canvas, ...this.panels.map((panel) => panel.canvas)]);
+    if (this.data) this.draw();
   }
 
   key(event) {
@@ -129,7 +83,7 @@ class Toy {
       this.turn.yaw += { ArrowRight: 0.12, ArrowLeft: -0.12 }[event.key] || 0;
       this.turn.pitch = clamp(this.turn.pitch + ({ ArrowDown: 0.12, ArrowUp: -0.12 }[event.key] || 0), -1.5, 1.5);
       this.draw();
-    } else if (step) this.go(this.at + step);
+    } else if (step) this.go(this.step + step);
     else if (event.key === "Home") this.go(0);
     else if (event.key === "End") this.go(this.count - 1);
     else if (event.key === " " && event.target.tagName !== "BUTTON") this.play(!this.playing);
@@ -142,21 +96,13 @@ class Toy {
     this.go(Math.round(((event.clientX - box.left) / box.width) * (this.count - 1)));
   }
 
-  faster() {
-    this.speed = SPEEDS[(SPEEDS.indexOf(this.speed) + 1) % SPEEDS.length];
-    this.speedButton.textContent = `${this.speed}×`;
-  }
-
   play(on) {
     this.playing = on;
-    const label = on ? "Pause (space)" : "Play (space)";
-    this.playButton.replaceChildren(icon(on ? "pause" : "play"));
-    this.playButton.setAttribute("aria-label", label);
-    this.playButton.title = label;
+    this.setPlayIcon();
     cancelAnimationFrame(this.request);
     if (!on) return;
-    if (this.at >= this.count - 1) this.at = 0;
-    this.clock = performance.now() - (this.at / FRAMES_PER_SECOND / this.speed) * 1000;
+    if (this.step >= this.count - 1) this.step = 0;
+    this.clock = performance.now() - (this.step / FRAMES_PER_SECOND / this.speed) * 1000;
     this.pace = this.speed;
     this.request = requestAnimationFrame(this.tick);
   }
@@ -164,8 +110,8 @@ class Toy {
   tick(now) {
     if (this.pace !== this.speed) return this.play(true);
     const at = Math.floor(((now - this.clock) / 1000) * FRAMES_PER_SECOND * this.speed);
-    if (at !== this.at) this.show(Math.min(at, this.count - 1));
-    if (this.at >= this.count - 1) return this.play(false);
+    if (at !== this.step) this.show(Math.min(at, this.count - 1));
+    if (this.step >= this.count - 1) return this.play(false);
     this.request = requestAnimationFrame(this.tick);
   }
 
@@ -175,7 +121,7 @@ class Toy {
   }
 
   show(at) {
-    this.at = at;
+    this.step = at;
     this.slider.value = at;
     this.box.dataset.frame = at;
     const d = this.data;
@@ -187,17 +133,8 @@ class Toy {
 
   // ---- drawing -----------------------------------------------------------------------------------------------------
 
-  surface(canvas) {
-    const scale = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
-    const width = Math.max(1, Math.round(box.width * scale)), height = Math.max(1, Math.round(box.height * scale));
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const pen = canvas.getContext("2d");
-    pen.setTransform(scale, 0, 0, scale, 0, 0);
-    pen.clearRect(0, 0, box.width, box.height);
-    return [pen, box.width, box.height];
-  }
-
   draw() {
+    if (!this.sizes || !this.theme || !this.data) return;
     this.drawSpace();
     for (const panel of this.panels) this.drawPanel(panel);
   }
@@ -218,8 +155,8 @@ class Toy {
 
   drawSpace() {
     const [pen, width, height] = this.surface(this.canvas);
-    const { images, classes, labels, dims } = this.data, at = this.at, { text, ground } = this.ink;
-    const hue = (c) => this.hues[c % this.hues.length];
+    const { images, classes, labels, dims } = this.data, at = this.step, { ink: text, page: ground } = this.theme;
+    const hue = (c) => this.colour(c);
     const origin = this.project(new Float32Array(dims), 0, width, height);
     if (dims === 3) this.drawSphere(pen, width, height);
     const things = [];
@@ -243,7 +180,7 @@ class Toy {
 
   drawSphere(pen, width, height) {
     // Three great circles: something to see the turning by.
-    pen.strokeStyle = this.ink.text;
+    pen.strokeStyle = this.theme.ink;
     pen.globalAlpha = 0.13;
     pen.lineWidth = 1;
     const { radius } = this.data;
@@ -270,14 +207,14 @@ class Toy {
     const top = panel.top ?? Math.max(panel.log ? 0 : 0.1, ...all.map(place)) * (panel.log ? 1 : 1.05);
     const x = (f) => 2 + (f / Math.max(this.count - 1, 1)) * (width - 4);
     const y = (v) => height - 3 - ((place(v) - low) / (top - low || 1)) * (height - 6);
-    pen.strokeStyle = this.ink.text;
+    pen.strokeStyle = this.theme.ink;
     pen.globalAlpha = 0.14;
     pen.beginPath();
     for (const level of [y(panel.log ? FLOOR : 0), 3]) { pen.moveTo(0, level); pen.lineTo(width, level); }
     if (this.data.split) { pen.moveTo(x(this.data.split - 0.5), 0); pen.lineTo(x(this.data.split - 0.5), height); }
     pen.stroke();
     pen.globalAlpha = 1;
-    const hues = [this.hues[0], panel.lines[1] === "new" ? this.hues[1] : this.hues[2]];
+    const hues = [this.colour(0), this.colour(panel.lines[1] === "new" ? 1 : 2)];
     lines.forEach((name, index) => {
       pen.strokeStyle = hues[index];
       pen.lineWidth = 2;
@@ -292,15 +229,15 @@ class Toy {
       pen.stroke();
     });
     pen.setLineDash([]);
-    pen.strokeStyle = this.ink.text;
+    pen.strokeStyle = this.theme.ink;
     pen.globalAlpha = 0.7;
     pen.lineWidth = 1;
     pen.beginPath();
-    pen.moveTo(x(this.at), 0);
-    pen.lineTo(x(this.at), height);
+    pen.moveTo(x(this.step), 0);
+    pen.lineTo(x(this.step), height);
     pen.stroke();
     pen.globalAlpha = 1;
-    const shown = lines.map((name) => this.series[name][this.at]).filter(Number.isFinite);
+    const shown = lines.map((name) => this.series[name][this.step]).filter(Number.isFinite);
     const write = (v) => (panel.top ? `${Math.round(100 * v)} %` : v !== 0 && v < 1e-3 ? v.toExponential(0) : v.toPrecision(2));
     panel.value.textContent = shown.map(write).join(", ");
     panel.hintNode.textContent = panel.top ? (this.data.split ? "first task, added (dashed)" : "training images") : panel.hint;

@@ -1,0 +1,91 @@
+// Grad-CAM of one image, at the step before and now: what speaks for its class, for the answer, and for one against the
+// other. All maps of an image share one scale over all steps, so a map that fades has really faded.
+
+import { number } from "./dom.js";
+
+const TARGETS = ["true", "predicted", "difference"];
+const WORDS = { true: "its class", predicted: "the answer", difference: "difference" };
+
+// The image that is looked at: the one under the pointer, else the chosen one, else the first.
+function looked({ player }) {
+  const found = player.hover ?? player.picked ?? { run: 0, index: 0 };
+  const run = player.runs[found.run].panels.cams?.maps ? found.run : player.runs.findIndex((one) => one.panels.cams?.maps);
+  return run < 0 ? null : { run: player.runs[run], index: found.index };
+}
+
+const value = (cams, images, step, target, image, cell, size) => {
+  const at = (step * TARGETS.length + target) * images + image;
+  return (cams.maps[at * size + cell] / 255) * cams.scales[at];
+};
+
+// The largest value over all steps and targets: the end of the scale.
+function top(cams, images, image, steps) {
+  let most = 0;
+  const size = cams.grid[0] * cams.grid[1];
+  for (let step = 0; step < steps; step++) for (let target = 0; target < TARGETS.length; target++) {
+    for (let cell = 0; cell < size; cell++) {
+      const v = value(cams, images, step, target, image, cell, size);
+      if (v > most) most = v;
+    }
+  }
+  return most;
+}
+
+// A map as a picture of its own cells, warm where evidence is; the browser smooths it over the image.
+function heat(cams, images, step, target, image, most) {
+  const [rows, columns] = cams.grid, picture = document.createElement("canvas");
+  Object.assign(picture, { width: columns, height: rows });
+  const pen = picture.getContext("2d"), pixels = pen.createImageData(columns, rows);
+  for (let cell = 0; cell < rows * columns; cell++) {
+    const share = most > 0 ? Math.min(1, Math.max(0, value(cams, images, step, target, image, cell, rows * columns) / most)) : 0;
+    pixels.data.set([255, Math.round(210 * share), Math.round(40 * (1 - share)), Math.round(235 * share ** 0.8)], 4 * cell);
+  }
+  pen.putImageData(pixels, 0, 0);
+  return picture;
+}
+
+export function cams(scene) {
+  const { pen, theme, step, width, height, large } = scene, found = looked(scene);
+  const say = (text) => {
+    pen.font = `12px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.62; pen.textAlign = "center"; pen.textBaseline = "middle";
+    pen.fillText(text, width / 2, height / 2); pen.globalAlpha = 1;
+    return { value: "", hint: "" };
+  };
+  if (!found) return say("more maps than a page can hold: press twice for the page that has them");
+  const { run, index } = found, { cams: data } = run.panels, images = run.cls.length, now = Math.min(step, run.steps.length - 1);
+  const steps = now > 0 ? [now - 1, now] : [now], tiles = 2 * TARGETS.length + 1;
+  const side = large ? Math.min((width - 40) / 3, (height - 90) / 3) : Math.min((width - 8 * tiles - 12) / tiles, height - 32), gap = large ? 12 : 6;
+  const place = (row, column) => (large ? [8 + column * (side + gap), 22 + row * (side + gap + 18)]
+    : [4 + (row === 0 ? 0 : 1 + column + (row === 1 ? 0 : TARGETS.length)) * (side + gap) + (row ? 8 : 0) + (row === 2 ? 8 : 0), 16]);
+  data.tops ??= new Map();
+  if (!data.tops.has(index)) data.tops.set(index, top(data, images, index, run.steps.length));
+  const most = data.tops.get(index);
+  const tile = (row, column, target, at, label) => {
+    const [x, y] = place(row, column);
+    pen.save(); pen.beginPath(); pen.roundRect(x, y, side, side, 5); pen.clip();
+    if (run.image?.naturalWidth) {
+      const { tile: size, columns } = run.sprites;
+      pen.imageSmoothingQuality = "high"; pen.globalAlpha = target == null ? 1 : 0.75;
+      if (target != null) pen.filter = "grayscale(1)";
+      pen.drawImage(run.image, (index % columns) * size, Math.floor(index / columns) * size, size, size, x, y, side, side);
+      pen.filter = "none"; pen.globalAlpha = 1;
+    }
+    if (target != null) pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
+    pen.restore();
+    pen.font = `${large ? 12 : 9}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
+    pen.fillText(label, x, y + side + (large ? 10 : 8)); pen.globalAlpha = 1;
+  };
+  const head = (row, text) => {
+    const [x, y] = place(row, 0);
+    pen.font = `600 ${large ? 13 : 10}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "left"; pen.textBaseline = "middle"; pen.fillText(text, x, y - 8);
+  };
+  tile(0, 0, null, now, run.names[run.cls[index]].slice(0, large ? 40 : 14));
+  steps.forEach((at, order) => {
+    const row = order + 3 - steps.length; // now always stands last
+    head(row, `${at === now ? "now: " : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);
+    TARGETS.forEach((target, column) => tile(row, column, column, at, WORDS[target]));
+  });
+  const seen = run.task[index] <= run.steps[now].task, answer = run.predicted[now * images + index];
+  const verdict = !seen ? "class still to come" : answer === run.cls[index] ? "✓ answered rightly" : `✗ ${run.names[answer] ?? "no answer"}`;
+  return { value: verdict, hint: `one scale, up to ${number(most)}` };
+}

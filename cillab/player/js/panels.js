@@ -1,0 +1,132 @@
+// The panels beside the map: one canvas each, drawn from arrays that came with the points, so that they follow the step
+// within the frame, also while playing. Every number on them is of the snapshot on the left, as on the map.
+//
+// A press makes a panel large, the next one asks the page for the one that explains it: `send("page", {panel, at})`.
+
+import { angles, drift, lines, matrix, own } from "./charts.js";
+import { cams } from "./cams.js";
+import { element, number, percent } from "./dom.js";
+
+export class Panels {
+  constructor(player, grown) {
+    this.player = player;
+    this.grown = grown;
+    this.chosen = 0; // of the method's own quantities
+    const { runs } = player, some = (name) => runs.some((run) => run.panels[name] && run.panels[name].length !== 0);
+    const kinds = [
+      ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), page: "collapse" })),
+      ...(some("angles") ? [{ name: "angles", title: "Angles of class means", paint: angles, page: "angles" }] : []),
+      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", paint: drift, page: "drift" }] : []),
+      { name: "matrix", title: "Accuracy by task", paint: matrix, page: "accuracy" },
+      ...(some("own") ? [{ name: "own", title: "", paint: own, page: "own" }] : []),
+      ...(some("cams") ? [{ name: "cams", title: "Grad-CAM", paint: cams, page: "cams" }] : []),
+    ];
+    this.panels = kinds.map((kind) => this.panel(kind));
+    this.canvases = this.panels.map((panel) => panel.canvas);
+    this.node = element("section", { class: "panels", "aria-label": "Measures at this step" }, ...this.panels.map((panel) => panel.node));
+    this.show();
+  }
+
+  panel(kind) {
+    const title = kind.title ?? this.player.runs[0].panels.collapse[Number(kind.name[2]) - 1].title;
+    const panel = { ...kind, title, canvas: element("canvas", { "aria-hidden": "true" }), value: element("output"), heading: element("b", {}, title),
+      hint: element("span"), kept: new Map() };
+    panel.face = element("button", { type: "button", class: "face", onclick: () => this.press(panel) },
+      element("span", { class: "caption" }, panel.heading, panel.hint, panel.value), panel.canvas);
+    panel.node = element("div", { class: `panel panel-${kind.name}`, "data-panel": kind.name }, panel.face);
+    if (kind.name === "own" && this.quantities().length > 1) {
+      panel.node.append(element("button", { type: "button", class: "more", title: "Another quantity of this method", "aria-label":
+        "Another quantity of this method", onclick: () => this.other(panel) }, "⇄"));
+    }
+    return panel;
+  }
+
+  quantities() {
+    const titles = this.player.runs.flatMap((run) => run.panels.own.map((one) => one.title));
+    return [...new Set(titles)];
+  }
+
+  other(panel) {
+    this.chosen = (this.chosen + 1) % this.quantities().length;
+    panel.kept.clear();
+    this.player.draw();
+  }
+
+  press(panel) {
+    if (this.grown === panel.name) {
+      this.asked = (this.asked ?? 0) + 1;
+      return this.player.send("page", { panel: panel.page, at: `${Date.now()}-${this.asked}` });
+    }
+    this.grow(panel.name);
+  }
+
+  grow(name) {
+    this.grown = name;
+    this.show();
+    this.player.resize();
+  }
+
+  show() {
+    this.node.dataset.grown = this.grown ?? "";
+    for (const { name, node, face, title } of this.panels) {
+      const large = name === this.grown;
+      node.hidden = Boolean(this.grown) && !large;
+      face.title = large ? "Press again for the page that explains it, Esc for all panels" : `${title}: press to enlarge`;
+    }
+  }
+
+  // `t` may lie between two steps: only the cursor does.
+  draw(t, step) {
+    const { player } = this, ratio = window.devicePixelRatio || 1;
+    for (const panel of this.panels) {
+      if (panel.node.hidden) continue;
+      const [pen, width, height] = player.surface(panel.canvas);
+      if (width < 8 || height < 8) continue;
+      const large = panel.name === this.grown;
+      const keep = (name, key, paint) => this.keep(panel, name, [key, width, height, ratio, player.theme.page].join("|"), width, height, ratio, paint);
+      const told = panel.paint({ pen, width, height, large, t, step, player, runs: player.runs, theme: player.theme, chosen: this.chosen, keep });
+      if (panel.said === told.value && panel.hinted === told.hint) continue;
+      panel.said = told.value;
+      panel.hinted = told.hint;
+      panel.value.textContent = told.value;
+      panel.hint.textContent = told.hint ?? "";
+      if (told.title) panel.heading.textContent = told.title;
+      panel.face.setAttribute("aria-label", `${told.title || panel.title} ${told.hint ?? ""}: ${told.value}`);
+    }
+  }
+
+  // A picture that stays the same for a key is painted once and laid on the canvas from then on.
+  keep(panel, name, key, width, height, ratio, paint) {
+    let kept = panel.kept.get(name);
+    if (kept?.key !== key) {
+      const canvas = kept?.canvas ?? document.createElement("canvas");
+      Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) }); // also wipes it
+      const pen = canvas.getContext("2d");
+      pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+      paint(pen);
+      panel.kept.set(name, (kept = { key, canvas }));
+    }
+    return kept.canvas;
+  }
+}
+
+// The numbers of a step as a row of facts, or, of two runs, a row for each and one for their difference.
+export function numbers(player, step) {
+  const facts = (run) => {
+    const at = (values) => (values ? values[step] : NaN), { accuracy, collapse, drift: moved } = run.panels;
+    const nc = collapse.map((one) => at(one.lines.find((line) => line.side === "train")?.values));
+    const kept = moved ? [...moved.values.subarray(step * moved.tasks, (step + 1) * moved.tasks)].filter(Number.isFinite) : [];
+    return [at(accuracy.seen), at(accuracy.old), at(accuracy.new), ...nc, kept.length ? kept.reduce((a, b) => a + b, 0) / kept.length : NaN];
+  };
+  const heads = ["all seen", "earlier tasks", "this task", "NC1", "NC2", "NC3", "NC4", "drift"];
+  const shares = [0, 1, 2, 6];
+  const write = (values) => values.map((value, at) => (shares.includes(at) ? percent(value) : number(value)));
+  const rows = player.runs.map((run, at) => [run.title, write(facts(run)), at]);
+  if (player.runs.length > 1) {
+    const [a, b] = player.runs.map(facts);
+    const sign = (text) => (/^[\d]/.test(text) ? `+${text}` : text);
+    const change = a.map((value, at) => (shares.includes(at) && Number.isFinite(b[at] - value) ? `${number(100 * (b[at] - value))} points` : number(b[at] - value)));
+    rows.push(["second − first", change.map(sign), 2]);
+  }
+  return { heads, rows };
+}
