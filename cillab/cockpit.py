@@ -13,6 +13,7 @@ from cillab.core.internals import SHARED
 from cillab.figures.angles import read_angles
 from cillab.figures.collapse import PANELS, read_collapse
 from cillab.figures.drift import read_drift
+from cillab.figures.registry import figures_of
 from cillab.player import Blob
 from cillab.runs import Run, Snapshot
 
@@ -20,6 +21,12 @@ CAM_BYTES = 4_000_000  # of maps, all images and steps together; above, the pane
 TARGETS = ("true", "predicted", "difference")
 _ACCURACIES = ("seen", "old", "new")
 _PREFIX = "internals/"
+_FORMS: Mapping[str, str] = {  # how an array is drawn, by the letters of its axes
+    **dict.fromkeys(("L,t", "n,t", "t,t", "K,K"), "cells"),
+    **dict.fromkeys(("K", "k", "Kold"), "classes"),  # old classes stand first in the order of the stream
+    **dict.fromkeys(("t", "M", "n", "d"), "bars"),
+    **dict.fromkeys(("", "1"), "line"),
+}
 
 
 def panels(run: Run, blob: Blob) -> dict[str, Any]:
@@ -117,6 +124,7 @@ def _cams(run: Run, shots: Sequence[Snapshot], blob: Blob) -> dict[str, Any] | N
 class _Quantity(NamedTuple):
     """One of a method's own quantities over the steps, in a form that can be drawn."""
 
+    names: tuple[str, ...]  # of the recorded arrays
     kind: str  # cells, bars, classes, line
     title: str
     meaning: str
@@ -136,11 +144,21 @@ def own(run: Run, shots: Sequence[Snapshot], blob: Blob) -> list[dict[str, Any]]
             "kind": one.kind,
             "title": one.title,
             "meaning": one.meaning,
+            "figure": _figure(run, one.names),
             "low": float(min(np.nanmin(a) for a in known)),
             "high": float(max(np.nanmax(a) for a in known)),
             "steps": [None if a is None else {"at": blob.put(a, np.float32), "shape": list(a.shape)} for a in arrays],
         })  # fmt: skip
     return out
+
+
+def _figure(run: Run, names: Sequence[str]) -> str | None:
+    """The figure that explains a quantity: one that needs it, else one that needs another of its group."""
+    groups = {f"{_PREFIX}{name.partition('/')[0]}/" for name in names}
+    figures = figures_of(run=run)
+    exact = [f.name for f in figures if any(_PREFIX + name in f.needs for name in names)]
+    near = [f.name for f in figures if any(need.startswith(group) for need in f.needs for group in groups)]
+    return next(iter([*exact, *near]), None)
 
 
 def _names(run: Run, shots: Sequence[Snapshot]) -> list[str]:
@@ -185,18 +203,16 @@ def _quantity(run: Run, shots: Sequence[Snapshot], name: str) -> _Quantity | Non
         None if (a := shot.get(_PREFIX + name)) is None else np.asarray(a) for shot in shots
     ]
     axes = _axes(run, shots, name)
-    forms: Mapping[str, str] = {"L,t": "cells", "n,t": "cells", "t,t": "cells", "K,K": "cells", "K": "classes",
-                                "k": "classes", "t": "bars", "M": "bars", "n": "bars", "d": "bars", "": "line"}  # fmt: skip
-    kind = forms.get(axes if axes is not None else "none")
+    kind = _FORMS.get(axes if axes is not None else "none")
     if kind is None:
         return None
     if kind == "bars" and all(a is None or a.size == 1 for a in arrays):
         kind = "line"
-    return _Quantity(kind, name.replace("/", ": "), _meaning(run, name)[1], arrays)
+    return _Quantity((name,), kind, name.replace("/", ": "), _meaning(run, name)[1], arrays)
 
 
 def _distances(run: Run, shots: Sequence[Snapshot]) -> list[_Quantity]:
-    """Angles by class between two sets of vectors that a method keeps side by side: before and after, learnt and frozen.
+    """Angles by class between two sets of vectors that a method keeps side by side, such as before and after.
 
     The pairs are those of one group with a row per class and the same width: `align/before` and `align/after`.
     """
@@ -212,7 +228,7 @@ def _distances(run: Run, shots: Sequence[Snapshot]) -> list[_Quantity]:
             if two.partition("/")[0] == group and last[_PREFIX + one].shape == last[_PREFIX + two].shape:
                 pairs.append((one, two, f"{group}: {word} against {two.partition('/')[2]}"))
     return [
-        _Quantity("classes", title, "angle between the two, by class, degrees", [_angle(s, a, b) for s in shots])
+        _Quantity((a, b), "classes", title, "angle between the two by class, degrees", [_angle(s, a, b) for s in shots])
         for a, b, title in pairs
     ]
 

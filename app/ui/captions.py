@@ -1,6 +1,7 @@
 """Sentences and numbers about one step: templates over what the run recorded, no adjectives."""
 
 import numpy as np
+import streamlit as st
 
 from app.ui.html import number, percent, signed
 from app.ui.store import Opened
@@ -40,6 +41,16 @@ def facts(run: Opened, step: int) -> list[Fact]:
                 (label, percent(now) if name.endswith("nc4") else number(now), "" if name.endswith("nc4") else change)
             )
     return rows
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _sentences(token: str, _run: Opened) -> list[str]:
+    return [sentence(_run, step) for step in range(len(_run.steps))]
+
+
+def sentences(run: Opened) -> list[str]:
+    """What happened at every step."""
+    return _sentences(run.token, run)
 
 
 def sentence(run: Opened, step: int) -> str:

@@ -32,7 +32,7 @@ def _keep(name: str) -> None:
         state.put(name, None if value == _NO_RUN else value)
 
 
-def choose(name: str, label: str, found: dict[str, Entry], optional: bool = False) -> str | None:
+def choose(name: str, label: str, found: dict[str, Entry], optional: bool = False, hidden: bool = False) -> str | None:
     """A select box over the runs whose value lives in the URL under `name`.
 
     A name that no run has stays in the URL and comes back as it is: the page says that it is not here.
@@ -43,6 +43,7 @@ def choose(name: str, label: str, found: dict[str, Entry], optional: bool = Fals
     st.session_state[f"pick-{name}"] = value if value in options else None
     st.selectbox(
         label, options, key=f"pick-{name}", format_func=lambda key: _label(found, key), on_change=_keep, args=(name,),
+        label_visibility="collapsed" if hidden else "visible",
         **({} if value in options else {"index": None, "placeholder": f"“{value}” is not here"}),
     )  # fmt: skip
     state.put(name, None if value == _NO_RUN else value)
@@ -105,23 +106,34 @@ def usable(entry: Entry, steps: int = 1) -> Opened | None:
 
 def pick(*, second: bool = False, extra: int = 0) -> tuple[Opened | None, Opened | None, list]:
     """The row of choices on top of a page: run, second run if wanted, and `extra` free columns for the page's own."""
-    found = {entry.key: entry for entry in entries()}
-    if not found:
+    there = found()
+    if not there:
         no_runs()
         return None, None, []
     columns = st.columns([1.25, *([1.25] if second else []), *([1] * extra)], gap="medium", vertical_alignment="bottom")
     with columns[0]:
-        key = choose("run", "Run", found)
+        key = choose("run", "Run", there)
     other = None
     if second:
         with columns[1]:
-            other = choose("versus", "Compare with", found, optional=True)
-    for name, asked in (("run", key), ("versus", other)):
-        if asked and asked not in found:
-            absent(asked, found, name)
-    run = usable(found[key]) if key in found else None
-    versus = usable(found[other]) if run and other in found and other != key else None
+            other = choose("versus", "Compare with", there, optional=True)
+    run, versus, *_ = [*shown(there, key, other), None, None]
     return run, versus, list(columns[1 + second :])
+
+
+def found() -> dict[str, Entry]:
+    """All runs by their keys."""
+    return {entry.key: entry for entry in entries()}
+
+
+def shown(there: Mapping[str, Entry], key: str | None, other: str | None = None) -> list[Opened]:
+    """The chosen runs that can be shown, none to two, after saying of each of the others why it cannot."""
+    for name, asked in (("run", key), ("versus", other)):
+        if asked and asked not in there:
+            absent(asked, there, name)
+    run = usable(there[key]) if key and key in there else None
+    versus = usable(there[other]) if run and other and other in there and other != key else None
+    return [one for one in (run, versus) if one is not None]
 
 
 def badge(run: Opened) -> None:

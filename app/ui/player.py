@@ -1,7 +1,7 @@
 """The player as a component of Streamlit: what to draw is for `cillab.player` to say, here is whom to tell."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ from cillab.player import Named, encode, pack
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _data(token: str, _views: Sequence[Opened], _planes: Sequence[Flat]) -> dict[str, Any]:
+def _data(token: str, _views: Sequence[Opened], _planes: Sequence[Flat], _beside: Any) -> dict[str, Any]:
     named = [Named(v.run, v.snapshots, v.title, [v.label(i) for i in range(len(v.steps))]) for v in _views]
-    facts, blob = pack(named, _planes, token, TASK_COLOURS)
+    facts, blob = pack(named, _planes, token, TASK_COLOURS, _beside)
     # A table of one cell: at every step Streamlit parses, sorts and hashes JSON, and only hashes tables.
     return {**facts, "blob": pa.table({"blob": pa.array([blob], pa.binary())})}
 
@@ -55,20 +55,24 @@ def player(
     key: str = "player",
     planes: Sequence[Flat] | None = None,
     selecting: Selecting | None = None,
-    tell_ready: bool = False,
+    panels: Mapping[str, Any] | None = None,
+    asked: Callable[[str | None], None] | None = None,
 ) -> bool:
     """Draw the player for one or two runs. False when features cannot share one plane, so that the page can say so.
 
     The data do not change with the step: the step is sent along only as the place to start from, so that playing and
-    scrubbing cost no traffic. `planes` come with a `kind` that names all they depend on. With `tell_ready` the state of
-    the component says `ready` once the map is on screen, which reruns whatever part of the page it stands in.
+    scrubbing cost no traffic. `planes` come with a `kind` that names all they depend on. With `panels` it is the
+    cockpit, measures beside the map: they hold what packs those (`pack`), `sentences`, a list per run, and a `warning`.
+    `asked` is told the figure whose page a visitor wants.
     """
-    found = planes or [flat(view, kind) for view in views]
+    others = [*views[1:], None] if len(views) == 1 else [views[1], views[0]]
+    found = planes or [flat(view, kind, beside=other) for view, other in zip(views, others, strict=True)]
     ready = [plane for plane in found if plane is not None]
     if len(ready) < len(views):
         return False
     token = "|".join([*(view.token for view in views), kind])
-    data = _data(token, list(views), ready)
+    token = f"{token}|beside" if panels is not None else token
+    data = _data(token, list(views), ready, None if panels is None else panels["pack"])
     mount = component("player", '<div class="cillab-player"></div>', shared=True)
     if mount is None:
         _fallback(views, ready, step)
@@ -93,21 +97,23 @@ def player(
         told = (st.session_state.get(key) or {}).get("selected") or {}
         more = {"select": True, "overlay": selecting.overlay(int(told.get("revision", 0)))}
         more["show"] = {"means": ready[0].etf is not None}  # among points to select, means are in the way
-    if tell_ready:
-        more["tellReady"] = True
+    if panels is not None:
+        told = [{**run, "sentences": said} for run, said in zip(data["runs"], panels["sentences"], strict=True)]
+        more |= {"runs": told, "warning": panels["warning"]}
+
+    def ask() -> None:
+        if asked is not None and (told := (st.session_state.get(key) or {}).get("page")):
+            asked(told["figure"])
+
     mount(
         key=key,
         data={**data, **more, "step": start},
         on_step_change=follow,
         on_picked_change=pick,
-        **({"on_ready_change": _nothing} if tell_ready else {}),
+        **({"on_page_change": ask} if asked is not None else {}),
         **({"on_selected_change": select} if selecting is not None else {}),
     )
     return True
-
-
-def _nothing() -> None:
-    """The state is all that is asked for."""
 
 
 def _fallback(views: Sequence[Opened], planes: Sequence[Flat], step: int) -> None:

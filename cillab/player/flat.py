@@ -27,23 +27,33 @@ class Flat:
     head: np.ndarray | None
     share: float  # of the variance of the pooled features
     etf: np.ndarray | None = None  # like `means`: the vertices of the simplex nearest to the means
+    unit: float = 1.0  # what one step of the int16 is of the mean length of a feature, seen from the average of all
+    shared: bool = False  # are the axes those of another run as well?
 
 
 def flatten(
-    run: Run, snapshots: Sequence[Snapshot], kind: str = "classes", corners: tuple[int, ...] = ()
+    run: Run,
+    snapshots: Sequence[Snapshot],
+    kind: str = "classes",
+    corners: tuple[int, ...] = (),
+    beside: tuple[Run, Sequence[Snapshot]] | None = None,
 ) -> Flat | None:
     """Probe points, class means and head rows of every step in one plane; None where features change their width.
 
-    `kind` is one of `PLANES`, or `simplex`: the plane through the last means of three classes, the `corners`.
+    `kind` is one of `PLANES`, or `simplex`: the plane through the last means of three classes, the `corners`. With
+    another run `beside` it the plane is fitted on both if their features can share one, so that both maps have the same
+    axes: two runs that start from the same weights start from the same picture.
     """
-    features = [np.asarray(snapshot["features"], dtype=np.float32) for snapshot in snapshots]
-    if len({f.shape for f in features}) != 1 or not all(np.isfinite(f).all() for f in features):
+    features = _features(snapshots)
+    if features is None:
         return None
-    labels = run.probe.labels
-    stride = max(1, -(-len(features) * len(labels) // _POOL))
-    pooled = np.concatenate(features)[::stride]
+    sets = [(run, features)]
+    if beside is not None and (other := _features(beside[1])) is not None and _same_space(features, other):
+        sets = sorted([*sets, (beside[0], other)], key=lambda one: str(one[0].path))  # the same sum from either side
+    picked = [_pooled(one, of) for one, of in sets]
+    pooled, labels = (np.concatenate(parts) for parts in zip(*picked, strict=True))
     try:
-        projection = _fitted(snapshots[-1], kind, corners, pooled, np.tile(labels, len(features))[::stride])
+        projection = _fitted(snapshots[-1], kind, corners, pooled, labels)
     except (CillabError, np.linalg.LinAlgError):
         return None
     projection = projection if kind == "simplex" else _turned(projection, pooled)
@@ -57,7 +67,39 @@ def flatten(
     fixed = [np.full((len(position), 2), np.nan) if m is None else m for m in means]
     vertices = None if etf is None else _quantised(etf, frame)
     share = float(projection.share.sum())
-    return Flat(_quantised(points, frame), _quantised(np.stack(fixed), frame), head, share, vertices)
+    return Flat(
+        _quantised(points, frame),
+        _quantised(np.stack(fixed), frame),
+        head,
+        share,
+        vertices,
+        frame / 32767 / _length(pooled),
+        len(sets) > 1,
+    )
+
+
+def _features(snapshots: Sequence[Snapshot]) -> list[np.ndarray] | None:
+    """Features of the probe at every step; None where their width changes or a value is not finite."""
+    features = [np.asarray(snapshot["features"], dtype=np.float32) for snapshot in snapshots]
+    one_shape = len({f.shape for f in features}) == 1
+    return features if one_shape and all(np.isfinite(f).all() for f in features) else None
+
+
+def _same_space(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    """Can two runs share a plane? As wide, and of a like length: a method that maps features elsewhere has its own."""
+    lengths = [_length(features[0]) for features in (one, other)]
+    return one[0].shape[1] == other[0].shape[1] and max(lengths) < 2 * min(lengths)
+
+
+def _length(features: np.ndarray) -> float:
+    """Root mean square distance of features from their average."""
+    return float(np.sqrt(np.square(features - features.mean(axis=0), dtype=np.float64).sum(axis=1).mean())) or 1.0
+
+
+def _pooled(run: Run, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels that the plane is fitted on, spread evenly over the steps."""
+    stride = max(1, -(-len(features) * len(run.probe.labels) // _POOL))
+    return np.concatenate(features)[::stride], np.tile(run.probe.labels, len(features))[::stride]
 
 
 def nearest_simplex(means: np.ndarray) -> np.ndarray | None:

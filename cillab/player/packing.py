@@ -133,6 +133,8 @@ def pack_run(named: Named, flat: Flat, blob: Blob) -> dict[str, Any]:
         "cls": blob.put(position(probe.labels), np.uint16),
         "task": blob.put(probe.tasks, np.uint16),
         "frame": _frame(flat.points),
+        "unit": flat.unit,
+        "shared": flat.shared,
         "xy": blob.put(flat.points, np.int16),
         "predicted": blob.put(np.stack([position(s["predictions"]) for s in snapshots]), np.uint16),
         "margin": blob.put(np.nan_to_num(margin / scale), np.int16),

@@ -6,7 +6,7 @@
   let x = 7; const r = () => (x = (x * 16807) % 2147483647) / 2147483647;
   const xy = Int16Array.from({length: N * T * 2}, () => (r() - 0.5) * 60000);
   const run = { title: "t", alt: "a", probe: "p", ids: [...Array(N).keys()].map(String), names: [...Array(K).keys()].map(String),
-    steps: [...Array(T).keys()].map(i => ({label: "s" + i, task: i, note: ""})), frame: {x: 0, y: 0, width: 60000, height: 60000},
+    steps: [...Array(T).keys()].map(i => ({label: "s" + i, task: i, note: ""})), unit: 1, shared: false, frame: {x: 0, y: 0, width: 60000, height: 60000},
     cls: big(Uint16Array.from({length: N}, (_, i) => i % K)), task: big(Uint16Array.from({length: N}, (_, i) => Math.floor((i % K) / 5))),
     xy: big(xy), predicted: big(Uint16Array.from({length: N * T}, () => r() * K)), margin: null, means: big(Int16Array.from({length: K * T * 2}, () => (r() - 0.5) * 60000)),
     meanTask: big(Uint16Array.from({length: K}, (_, i) => Math.floor(i / 5))), head: null, accuracy: null, sprites: null };

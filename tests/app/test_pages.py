@@ -80,13 +80,6 @@ def test_page_shows_what_there_is(page, kind, folders, only_these_runs) -> None:
     assert SAYS.get((page, kind), "") in words(test)
 
 
-def test_a_healthy_run_shows_all_four_figures_and_no_gap(folders, only_these_runs) -> None:
-    only_these_runs(folders["noise"])
-    test = opened("step_through")
-    assert len(test.get("plotly_chart")) == 4
-    assert "Not in this run" not in words(test)
-
-
 @pytest.mark.parametrize("kind", ["noise", "plain", "live"])
 @pytest.mark.parametrize(("page", "part"), [(page, name) for page, parts in PARTS.items() for name in parts])
 def test_every_part_of_a_page_draws_its_figures_and_no_other(page, part, kind, folders, only_these_runs) -> None:

@@ -201,8 +201,8 @@ export function matrix(scene) {
         const v = values[r * tasks + c];
         if (!Number.isFinite(v)) continue;
         to.fillStyle = ramp(theme, v); to.fillRect(x0 + c * w, y0 + r * h, w - gap, h - gap);
-        if (w > 24 && h > 11) {
-          to.fillStyle = onRamp(theme, v); to.font = `${large ? 12 : 9}px ${theme.font}`; to.textAlign = "center"; to.textBaseline = "middle";
+        if (w > 19 && h > 9) {
+          to.fillStyle = onRamp(theme, v); to.font = `${large ? 12 : 8}px ${theme.font}`; to.textAlign = "center"; to.textBaseline = "middle";
           to.fillText(String(Math.round(100 * v)), x0 + (c + 0.5) * w, y0 + (r + 0.5) * h);
         }
       }

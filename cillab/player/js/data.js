@@ -48,3 +48,15 @@ function measures(panels, decode) {
     cams: panels.cams && { ...panels.cams, maps: decode(panels.cams.maps, Uint8Array), scales: floats(panels.cams.scales) },
   };
 }
+
+// The box that each run's map shows, in its own units: of the same size for all, in lengths of their features, so that
+// the run that moves more looks as if it did. Runs in one plane share its place as well.
+export function framed(runs) {
+  const shared = runs.every((run) => run.shared);
+  const edges = runs.map(({ frame, unit }) => [frame.x - frame.width / 2, frame.x + frame.width / 2, frame.y - frame.height / 2, frame.y + frame.height / 2].map((v) => v * unit));
+  const [left, right, low, high] = [0, 1, 2, 3].map((at) => (at % 2 ? Math.max : Math.min)(...edges.map((edge) => edge[at])));
+  const width = shared ? right - left : Math.max(...edges.map((edge) => edge[1] - edge[0]));
+  const height = shared ? high - low : Math.max(...edges.map((edge) => edge[3] - edge[2]));
+  return new Map(runs.map((run) => [run, { x: shared ? (left + right) / 2 / run.unit : run.frame.x, y: shared ? (low + high) / 2 / run.unit : run.frame.y,
+    width: width / run.unit, height: height / run.unit }]));
+}

@@ -18,7 +18,6 @@ export function bytes(text) {
   for (let i = 0; i < out.length; i++) out[i] = raw.charCodeAt(i);
   return out;
 }
-}
 
 const ICONS = {
   first: "M6 5v14M19 5l-9 7 9 7z",

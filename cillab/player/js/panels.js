@@ -14,12 +14,12 @@ export class Panels {
     this.chosen = 0; // of the method's own quantities
     const { runs } = player, some = (name) => runs.some((run) => run.panels[name] && run.panels[name].length !== 0);
     const kinds = [
-      ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), page: "collapse" })),
-      ...(some("angles") ? [{ name: "angles", title: "Angles of class means", paint: angles, page: "angles" }] : []),
-      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", paint: drift, page: "drift" }] : []),
-      { name: "matrix", title: "Accuracy by task", paint: matrix, page: "accuracy" },
-      ...(some("own") ? [{ name: "own", title: "", paint: own, page: "own" }] : []),
-      ...(some("cams") ? [{ name: "cams", title: "Grad-CAM", paint: cams, page: "cams" }] : []),
+      ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), figure: "collapse" })),
+      ...(some("angles") ? [{ name: "angles", title: "Angles of class means", paint: angles, figure: "angles" }] : []),
+      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", paint: drift, figure: "drift" }] : []),
+      { name: "matrix", title: "Accuracy by task", paint: matrix, figure: "accuracy_matrix" },
+      ...(some("own") ? [{ name: "own", title: "", paint: own }] : []),
+      ...(some("cams") ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
     ];
     this.panels = kinds.map((kind) => this.panel(kind));
     this.canvases = this.panels.map((panel) => panel.canvas);
@@ -46,6 +46,10 @@ export class Panels {
     return [...new Set(titles)];
   }
 
+  title() {
+    return this.quantities()[this.chosen % this.quantities().length];
+  }
+
   other(panel) {
     this.chosen = (this.chosen + 1) % this.quantities().length;
     panel.kept.clear();
@@ -55,7 +59,8 @@ export class Panels {
   press(panel) {
     if (this.grown === panel.name) {
       this.asked = (this.asked ?? 0) + 1;
-      return this.player.send("page", { panel: panel.page, at: `${Date.now()}-${this.asked}` });
+      const mine = panel.name === "own" && this.player.runs.flatMap((run) => run.panels.own).find((one) => one.title === this.title());
+      return this.player.send("page", { figure: mine ? mine.figure : panel.figure, at: `${Date.now()}-${this.asked}` });
     }
     this.grow(panel.name);
   }

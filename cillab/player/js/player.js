@@ -12,7 +12,7 @@
 // page decides (filter, classes in focus, selection, chosen image) comes back in `data.overlay` and needs no new data.
 
 import { View } from "./base.js";
-import { pieceOf, unpack } from "./data.js";
+import { framed, pieceOf, unpack } from "./data.js";
 import { bytes, clamp, ease, element, icon, percent } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { numbers, Panels } from "./panels.js";
@@ -48,8 +48,6 @@ class Player extends View {
     };
     if (!data.guest) document.addEventListener("keydown", this.onDocumentKey); // a guest is one of many on its page
     this.start(data);
-    // A page may wait with what is heavy (charts) until the map is on screen: a frame, and then the next free moment.
-    if (data.tellReady) requestAnimationFrame(() => setTimeout(() => this.gone || this.send("ready", true)));
   }
 
   destroy() {
@@ -69,6 +67,7 @@ class Player extends View {
     this.data = data;
     const piece = pieceOf(data.blob);
     this.runs = data.runs.map((run) => unpack(run, piece));
+    this.frames = framed(this.runs);
     this.count = Math.max(...this.runs.map((run) => run.steps.length));
     this.crowded = this.runs.some((run) => run.cls.length + run.meanTask.length > MANY);
     this.t = this.step = clamp(data.step || 0, 0, this.count - 1);

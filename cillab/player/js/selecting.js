@@ -120,7 +120,7 @@ export const selecting = {
   },
 
   geometry({ canvas, run }) {
-    const { width, height } = this.sizes.get(canvas), frame = run.frame;
+    const { width, height } = this.sizes.get(canvas), frame = this.frames.get(run);
     const scale = Math.min((width - 44) / frame.width, (height - 40) / frame.height) * this.view.zoom; // one for x and y
     return { width, height, scale, x: width / 2 + this.view.x - frame.x * scale, y: height / 2 + this.view.y + frame.y * scale };
   },

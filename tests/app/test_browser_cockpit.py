@@ -1,0 +1,116 @@
+"""The cockpit in a real browser: one screen, all of it of the step that the map shows, also while it plays."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'")
+
+from cillab.runs import Run
+from tests.app.serving import CHROMIUM, MISSING, serve
+from tests.app.test_browser import _WAIT_MS, browser, page, ready  # noqa: F401 (fixtures)
+from tests.runs.synthetic import write_synthetic_run
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
+]
+PANELS = ("nc1", "nc2", "nc3", "nc4", "angles", "drift", "matrix", "own", "cams")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    write_synthetic_run(folder / "first", noise=True, cams=True)
+    write_synthetic_run(folder / "second", noise=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(runs) -> Iterator[str]:
+    with serve({"CILLAB_RUNS": str(runs)}) as url:
+        yield url
+
+
+@pytest.mark.parametrize("query", ["run=first", "run=first&versus=second"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1920, 1080)])
+def test_all_of_it_is_on_one_screen(page, address, width, height, query) -> None:  # noqa: F811
+    page.set_viewport_size({"width": width, "height": height})
+    ready(page, f"{address}/step_through?{query}")
+    page.wait_for_selector(".player[data-step]", timeout=_WAIT_MS)
+    page.wait_for_timeout(500)
+    over = "n => [n.scrollHeight - n.clientHeight, n.scrollWidth - n.clientWidth]"
+    assert max(page.locator(".stMain").evaluate(over)) <= 0
+    for name in PANELS:
+        box = page.locator(f"[data-panel={name}]").bounding_box()
+        assert box["width"] > 150 and box["height"] > 60, name
+        assert box["y"] + box["height"] <= height and box["x"] + box["width"] <= width, name
+    panes = page.locator(".panes").bounding_box()
+    assert 0.5 < panes["width"] / width < 0.7
+
+
+_NOW = """node => {
+  const text = name => node.querySelector(`[data-panel=${name}] output`).textContent;
+  return {
+    step: Number(node.dataset.step), label: node.querySelector('.label b').textContent, nc1: text('nc1'),
+    matrix: text('matrix'), cells: [...node.querySelectorAll('.facts td')].map(n => n.textContent),
+  };
+}"""
+
+
+def test_numbers_are_of_the_step_on_the_map_while_it_plays(page, address, runs) -> None:  # noqa: F811
+    run = Run(runs / "first")
+    nc1, seen = (run.metrics().over(name, run.steps) for name in ("nc/train/nc1", "accuracy/seen"))
+    ready(page, f"{address}/step_through?run=first&step=0")
+    page.wait_for_selector(".player[data-step='0']", timeout=_WAIT_MS)
+    page.get_by_role("button", name="Speed").click()
+    page.get_by_role("button", name="Play (space)").click()
+    steps = set()
+    for _ in range(400):
+        now = page.locator(".cockpit").evaluate(_NOW)
+        at = now["step"]
+        steps.add(at)
+        assert now["label"] == run_label(run, at)
+        assert now["matrix"] == now["cells"][0]
+        assert math.isclose(number(now["matrix"]), 100 * seen[at], abs_tol=0.06)
+        assert math.isclose(number(now["nc1"]), nc1[at], rel_tol=6e-3)
+        if at == len(run.steps) - 1:
+            break
+        page.wait_for_timeout(25)
+    assert steps == set(range(len(run.steps)))
+
+
+def run_label(run: Run, at: int) -> str:
+    return f"Task {run.snapshot(run.steps[at]).task + 1} of {len(run.info.tasks)}"
+
+
+def test_a_panel_grows_and_then_leads_to_the_page_that_explains_it(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ready(page, f"{address}/step_through?run=first&step=2")
+    page.wait_for_selector(".player[data-step='2']", timeout=_WAIT_MS)
+    face = page.locator("[data-panel=own] .face")
+    small = face.bounding_box()["width"]
+    face.click()
+    page.wait_for_selector("[data-grown=own]", timeout=_WAIT_MS)
+    assert face.bounding_box()["width"] > 1.8 * small
+    page.keyboard.press("Escape")
+    page.wait_for_selector("[data-grown='']", timeout=_WAIT_MS)
+    face.click()
+    face.click()
+    page.locator("h1", has_text="Noise mixing").wait_for(timeout=_WAIT_MS)
+    page.wait_for_url("**step=2*", timeout=_WAIT_MS)
+
+
+def test_two_runs_share_axes_and_say_how_they_differ(page, address) -> None:  # noqa: F811
+    ready(page, f"{address}/step_through?run=first&versus=second")
+    page.wait_for_selector(".player[data-step]", timeout=_WAIT_MS)
+    rows = page.locator(".facts tr")
+    assert rows.count() == 4
+    first, second, difference = (number(rows.nth(at).locator("td").first.inner_text()) for at in (1, 2, 3))
+    assert math.isclose(difference, second - first, abs_tol=0.11)
+
+
+def number(text: str) -> float:
+    """The number of a cell: `+1.2 points`."""
+    return float(text.split(maxsplit=1)[0].replace("\u2212", "-"))
