@@ -11,7 +11,8 @@ from app.ui.store import Opened, fragment
 from cillab.cockpit import panels
 from cillab.figures.pages import PAGES
 from cillab.figures.registry import named
-from cillab.runs.schema import PROTOCOL_KEY
+from cillab.protocol.facts import protocol_key
+from cillab.runs.index import stated_as
 
 PLAYER = "player"
 _ASKED = "cockpit-asked"
@@ -93,7 +94,7 @@ def warning(runs: Sequence[Opened]) -> str:
     if len(runs) < 2:
         return ""
     first, second = (run.run.protocol for run in runs)
-    differ = [name for name in PROTOCOL_KEY if getattr(first, name) != getattr(second, name)]
+    differ = [name for name in protocol_key() if getattr(first, name) != getattr(second, name)]
     if not differ:
         return ""
     said = ", ".join(
@@ -105,4 +106,4 @@ def warning(runs: Sequence[Opened]) -> str:
 
 
 def _short(value: object) -> str:
-    return "not stated" if value in (None, "") else str(value)[:24]
+    return "not stated" if value in (None, "") else str(stated_as(value))[:24]
