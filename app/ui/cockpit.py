@@ -11,7 +11,7 @@ from app.ui.store import Opened, fragment
 from cillab.cockpit import panels
 from cillab.figures.pages import PAGES
 from cillab.figures.registry import named
-from cillab.protocol.facts import protocol_key
+from cillab.protocol import protocol_key
 from cillab.runs.index import stated_as
 
 PLAYER = "player"
