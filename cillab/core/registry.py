@@ -19,7 +19,7 @@ class Registry(Generic[T]):
         """Decorator: enter the decorated object under `name`."""
 
         def enter(entry: T) -> T:
-            if name in self._entries:
+            if name in self._entries and not _typed_again(self._entries[name], entry):
                 raise ValueError(f"{self.kind} {name!r} is registered twice.")
             self._entries[name] = entry
             return entry
@@ -44,6 +44,12 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _typed_again(old: object, new: object) -> bool:
+    """A class of a notebook or a session, defined a second time: it takes its own place."""
+    names = [(getattr(one, "__module__", ""), getattr(one, "__qualname__", "")) for one in (old, new)]
+    return names[0] == names[1] and names[0][0] == "__main__"
 
 
 learners: Registry[Any] = Registry("learner")  # type[Learner]: `Any` keeps this file free of torch

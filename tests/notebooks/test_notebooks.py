@@ -79,7 +79,7 @@ def test_cells_are_short_and_the_end_says_what_to_keep(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", texts(path)):
         assert (path.parent / target).exists(), target
     for view in re.findall(r"localhost:8501/(\w+)", path.read_text()):
         assert (HOME / "app" / "views" / f"{view}.py").exists(), view

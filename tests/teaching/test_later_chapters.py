@@ -1,0 +1,106 @@
+"""Checks of notebooks 13 and later: independent answers pass, typical mistakes are recognised, nothing breaks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.teaching.exercises import CHECK
+
+
+def sums(counts: Any, total: Any, gram: Any, h: Any, rows: Any) -> Any:
+    hit = torch.nn.functional.one_hot(rows, len(counts)).double()
+    return counts + hit.sum(0), total + hit.T @ h, gram + torch.einsum("ij,ik->jk", h, h)
+
+
+def in_place(counts: Any, total: Any, gram: Any, h: Any, rows: Any) -> Any:
+    new = sums(counts, total, gram, h, rows)
+    return counts.copy_(new[0]), total.copy_(new[1]), gram.copy_(new[2])
+
+
+def head(counts: Any, total: Any, gram: Any, shrink: float, centred: bool = True) -> Any:
+    means = total / counts[:, None]
+    within = (gram - (means.T * counts) @ means * centred) / counts.sum()
+    within += shrink * within.trace() / len(within) * torch.eye(len(within)).double()
+    weight = means @ torch.linalg.inv(within)
+    return weight, -(weight * means).sum(1) / 2
+
+
+def differences(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    d = [int(x) - int(y) for x, y in zip(a, b, strict=True)]
+    mean = sum(d) / len(d)
+    return mean, (sum((one - mean) ** 2 for one in d) / (len(d) - 1) / len(d)) ** 0.5
+
+
+def best_there(right: np.ndarray, chosen: np.ndarray) -> float:
+    best = max(range(len(right)), key=lambda row: right[row][chosen].mean())
+    return right[best][chosen].mean() - right[best][~chosen].mean()
+
+
+def majority(votes: np.ndarray, size: int) -> list[int]:
+    found: list[int] = []
+    for start in range(0, len(votes), size):
+        piece = votes[start : start + size].tolist()
+        found += [min(set(piece), key=lambda v, p=piece: (-p.count(v), v))] * len(piece)
+    return found
+
+
+def settings(scores: np.ndarray, truth: np.ndarray, task_of: np.ndarray) -> tuple[float, float]:
+    told = [
+        max(np.flatnonzero(task_of == task_of[y]), key=lambda c, s=s: s[c]) for s, y in zip(scores, truth, strict=True)
+    ]
+    return float((np.array(told) == truth).mean()), float((scores.argmax(1) == truth).mean())
+
+
+def weighted(phi: np.ndarray, y: np.ndarray, v: np.ndarray, gamma: float) -> np.ndarray:
+    return np.linalg.inv(phi.T @ np.diag(v) @ phi + gamma * np.eye(phi.shape[1])) @ phi.T @ np.diag(v) @ y
+
+
+RIGHT: dict[str, Callable[..., Any]] = {
+    "check_summed": sums,
+    "check_discriminant": head,
+    "check_difference_of": differences,
+    "check_optimism": best_there,
+    "check_voted": majority,
+    "check_til_and_cil": settings,
+    "check_harmonic": lambda a, b: 0 if not a * b else 1 / ((1 / a + 1 / b) / 2),
+    "check_weighted_ridge": weighted,
+}
+
+WRONG: list[tuple[str, Callable[..., Any], str]] = [
+    ("check_summed", in_place, "written in place"),
+    ("check_summed", lambda c, s, g, h, r: sums(0 * c, 0 * s, 0 * g, h, r), "are lost"),
+    ("check_discriminant", lambda *a: head(*a, centred=False), "take the class means out"),
+    ("check_discriminant", lambda *a: (head(*a)[0], 0 * head(*a)[1]), "bias is missing"),
+    ("check_difference_of", lambda a, b: (differences(a, b)[0], differences(a, b)[1] * 8**0.5), "root of n"),
+    ("check_difference_of", lambda a, b: differences(b, a), "A minus B"),
+    ("check_optimism", lambda r, c: r[:, c].mean(1).max() - r[:, ~c].mean(1).max(), "CHOSEN"),
+    ("check_optimism", lambda r, c: r[:, c].mean(1).max(), "away"),
+    ("check_voted", lambda v, size: np.full(len(v), np.bincount(v).argmax()), "within each batch"),
+    ("check_voted", lambda v, size: v, "Nothing was voted"),
+    ("check_til_and_cil", lambda s, y, t: settings(s, y, t)[::-1], "TIL first"),
+    ("check_harmonic", lambda a, b: (a + b) / 2, "plain mean"),
+    ("check_weighted_ridge", lambda p, y, v, g: weighted(p, y, 0 * v + 1, g), "not used"),
+    ("check_weighted_ridge", lambda p, y, v, g: weighted(p, y, v, g).T, "[feature, class]"),
+]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_independent_answer_passes(name: str) -> None:
+    verdict = CHECK[name](RIGHT[name])
+    assert verdict, verdict.message
+
+
+@pytest.mark.parametrize(("name", "attempt", "hint"), WRONG)
+def test_typical_mistakes_are_recognised(name: str, attempt: Callable[..., Any], hint: str) -> None:
+    verdict = CHECK[name](attempt)
+    assert not verdict
+    assert hint in verdict.message, verdict.message
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_nothing_breaks_a_notebook(name: str) -> None:
+    for attempt in (lambda *_: None, lambda *_: "text", lambda *_: 1 / 0, lambda: 1, lambda *_: (1, 2, 3)):
+        assert not CHECK[name](attempt)
