@@ -30,11 +30,13 @@ from cillab.parts.gaussian_memory import Covariance, GaussianMemory
 from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, Table, columns_of, with_new
 from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Ridge
 from cillab.parts.losses import Competitors, cross_entropy, distillation, pull_push
+from cillab.parts.lowrank import Branches, low_rank, measured
 from cillab.parts.method import Method, fit, gathered, method, viewed
 from cillab.parts.module import Classifier, ModulePart, Roster, empty
 from cillab.parts.pools import ComponentPool, PromptPool
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
 from cillab.parts.stages import align, first_session
+from cillab.parts.subspaces import Directions, FrequentDirections, leading_left
 from cillab.parts.text_head import TextHead
 from cillab.parts.wardrobe import Wardrobe
 
@@ -43,6 +45,7 @@ __all__ = [
     "AdapterSlot",
     "Affine",
     "Backbone",
+    "Branches",
     "CillabError",
     "Classifier",
     "Competitors",
@@ -51,6 +54,7 @@ __all__ = [
     "Cosine",
     "Covariance",
     "Delta",
+    "Directions",
     "ExemplarTask",
     "Exemplars",
     "F",
@@ -59,6 +63,7 @@ __all__ = [
     "Float",
     "FourierFeatures",
     "Frame",
+    "FrequentDirections",
     "Gaussian",
     "GaussianMemory",
     "Generator",
@@ -118,7 +123,10 @@ __all__ = [
     "fit",
     "gathered",
     "herded",
+    "leading_left",
+    "low_rank",
     "make_prompt",
+    "measured",
     "method",
     "model_validator",
     "nn",

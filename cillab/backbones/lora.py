@@ -1,7 +1,7 @@
 """Low-rank changes of the attention's input maps, for any ViT that keeps q, k and v in one matrix."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, final
 
@@ -57,29 +57,19 @@ class LoRA(nn.Module, Delta, Part):
 
     def change(self, block: int) -> Float[Tensor, "rows dim"]:
         """What is added to the stacked matrix of `block`: (alpha / rank) U D in the rows of each map, 0 elsewhere."""
-        product = self.scale * self.up[block] @ self.down[block]
-        nothing = torch.zeros_like(product[0])
-        thirds = {_ROWS[name]: product[index] for index, name in enumerate(self.maps)}
+        return self.stacked(self.scale * self.up[block] @ self.down[block])
+
+    def stacked(self, products: Float[Tensor, "map dim dim"]) -> Float[Tensor, "rows dim"]:
+        """A change of each map as a change of the stacked matrix."""
+        nothing = torch.zeros_like(products[0])
+        thirds = {_ROWS[name]: products[index] for index, name in enumerate(self.maps)}
         return torch.cat([thirds.get(third, nothing) for third in range(3)])
 
     @contextmanager
     def worn_by(self, module: nn.Module) -> Iterator[None]:
         """Put the sums in the place of the matrices; put the same objects back at the end."""
-        exchanged: list[tuple[nn.Module, str, nn.Parameter | None]] = []
-        try:
-            for index, name in enumerate(self.names):
-                path, _, leaf = name.rpartition(".")
-                owner = module.get_submodule(path)
-                original = owner._parameters[leaf]
-                assert original is not None
-                exchanged.append((owner, leaf, original))
-                with torch.autocast(original.device.type, enabled=False):
-                    total = original + self.change(index)
-                owner._parameters[leaf] = total  # type: ignore[assignment]  # a tensor with a graph behind it
+        with changed(module, self.names, self.change):
             yield
-        finally:
-            for owner, leaf, original in reversed(exchanged):
-                owner._parameters[leaf] = original
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The factors by the name of their matrix, and the scale."""
@@ -106,6 +96,28 @@ class LoRA(nn.Module, Delta, Part):
             for name, parameter in own.items():
                 parameter.copy_(state.tensors[name])
         self.requires_grad_(False)
+
+
+@contextmanager
+def changed(
+    module: nn.Module, names: Sequence[str], change: Callable[[int], Float[Tensor, "rows dim"]]
+) -> Iterator[None]:
+    """Inside, the i-th of the named matrices is itself plus `change(i)`, in float32; the same objects come back."""
+    exchanged: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+    try:
+        for index, name in enumerate(names):
+            path, _, leaf = name.rpartition(".")
+            owner = module.get_submodule(path)
+            original = owner._parameters[leaf]
+            assert original is not None
+            exchanged.append((owner, leaf, original))
+            with torch.autocast(original.device.type, enabled=False):
+                total = original + change(index)
+            owner._parameters[leaf] = total  # type: ignore[assignment]  # a tensor with a graph behind it
+        yield
+    finally:
+        for owner, leaf, original in reversed(exchanged):
+            owner._parameters[leaf] = original
 
 
 def _stacked(backbone: Backbone, block: str) -> str:
