@@ -1,19 +1,77 @@
 """The table of a sweep: each row's mean and interval over seeds, its difference from the first row, how to make it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cillab.core.errors import InvalidRequestError
+import numpy as np
+
+from cillab.core.errors import InvalidRequestError, unknown_name
+from cillab.geometry.nc1 import nc1_quotient
+from cillab.geometry.rows import centre
 from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab.sweep import Plan
+from cillab.learners import learners
 from cillab.runs import Run
 
-_NAMES = {
-    "a_last": "A_last", "a_avg": "A_avg", "forgetting_chaudhry": "forgetting", "accuracy_head": "head",
-    "accuracy_medium": "medium", "accuracy_tail": "tail", "accuracy_base": "base", "accuracy_new": "new",
-    "harmonic": "H",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Column:
+    """A number of a finished run as a table shows it."""
+
+    heading: str
+    of: Callable[[Run], float | None]
+    factor: float = 100.0  # shares are shown in percent
+    digits: int = 1
+
+
+def _age(run: Run, old: bool) -> float | None:
+    """NC1 after the last task, mean over the classes of the newest task or over all others."""
+    shot = run.snapshot(run.steps[-1])
+    means = centre(np.asarray(shot["means/now"], np.float64))
+    values = nc1_quotient(shot["nc/within"], np.ones(len(means), np.int64), means).per_class
+    tasks = np.asarray(shot["task_of_class"])
+    chosen = values[(tasks < tasks.max()) if old else (tasks == tasks.max())]
+    return float(np.nanmean(chosen)) if np.isfinite(chosen).any() else None
+
+
+def _shown(heading: str, name: str, **how: Any) -> Column:
+    return Column(heading, lambda run: getattr(run.result, name, None), **how)
+
+
+_COLUMNS: dict[str, Column] = {
+    "a_last": _shown("A_last", "a_last"),
+    "a_avg": _shown("A_avg", "a_avg"),
+    "forgetting_chaudhry": _shown("forgetting", "forgetting_chaudhry"),
+    "accuracy_head": _shown("head", "accuracy_head"),
+    "accuracy_medium": _shown("medium", "accuracy_medium"),
+    "accuracy_tail": _shown("tail", "accuracy_tail"),
+    "accuracy_base": _shown("base", "accuracy_base"),
+    "accuracy_new": _shown("new", "accuracy_new"),
+    "harmonic": _shown("H", "harmonic"),
+    "nc1_old": Column("NC1 old", lambda run: _age(run, old=True), 1.0, 2),
+    "nc1_new": Column("NC1 new", lambda run: _age(run, old=False), 1.0, 2),
+    "seconds": Column("seconds", lambda run: run.result.seconds.get("total") if run.result else None, 1.0, 0),
+    "stored_floats": _shown("stored (M)", "stored_floats", factor=1e-6, digits=2),
+    "passes_per_test_image": _shown("passes", "passes_per_test_image", factor=1.0, digits=1),
+}
+
+
+def _column(name: str) -> Column:
+    """The column called `name`: of the table above, or a scalar of the last step if its name has a slash."""
+    if name in _COLUMNS:
+        return _COLUMNS[name]
+    if "/" not in name:
+        raise unknown_name("column", name, _COLUMNS)
+    share = name.startswith(("accuracy/", "transport/improved"))
+    return Column(
+        name.rpartition("/")[2],
+        lambda run: float(run.metrics().over(name, run.steps)[-1]),
+        *((100.0, 1) if share else (1.0, 3)),
+    )
+
 
 Values = dict[str, dict[int, float]]  # row -> seed -> number
 
@@ -28,13 +86,16 @@ def results(plan: Plan) -> str:
     first, rows = plan.rows[0][0], list(dict.fromkeys(row for row, _ in plan.rows))
     if not any(seeds for table in values.values() for seeds in table.values()):
         raise InvalidRequestError(f"No run of {plan.name} has finished: there is nothing to write down yet.")
-    heads = [_NAMES.get(name, name.rpartition("/")[2]) for name in plan.report]
+    heads = [_column(name).heading for name in plan.report]
     lines = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan), ""]
     lines += [
         f"| | {' | '.join(heads)} | {heads[0]} against “{first}” | seeds |",
         "| --- |" + " --- |" * (len(heads) + 2),
     ]
-    for row in rows:
+    keeps = [row for row in rows if _keeps_images(plan, row)]
+    for row in [*(row for row in rows if row not in keeps), *keeps]:
+        if keeps and row == keeps[0]:
+            lines.append(f"| *with stored training images* |{' |' * (len(heads) + 2)}")
         cells = [_cell(name, values[name][row]) for name in plan.report]
         difference = "" if row == first else _difference(values[plan.report[0]], row, first)
         lines.append(f"| {row} | {' | '.join(cells)} | {difference} | {len(values[plan.report[0]][row])} |")
@@ -61,25 +122,29 @@ def write_results(plan: Plan, path: Path) -> None:
 
 
 def _values(plan: Plan, name: str) -> Values:
-    """One number of every finished run: from result.json, or a scalar of the last step if its name has a slash."""
+    """One number of every finished run."""
     found: Values = {row: {} for row, _ in plan.rows}
+    column = _column(name)
     for row, spec in plan.rows:
-        if not (spec.folder() / "result.json").is_file():
-            continue
-        run = Run(spec.folder())
-        number = float(run.metrics().over(name, run.steps)[-1]) if "/" in name else getattr(run.result, name, None)
-        if number is not None and math.isfinite(number):
-            found[row][spec.stream.seed] = number
+        if (spec.folder() / "result.json").is_file():
+            number = column.of(Run(spec.folder()))
+            if number is not None and math.isfinite(number):
+                found[row][spec.stream.seed] = number
     return found
+
+
+def _keeps_images(plan: Plan, row: str) -> bool:
+    """Do the runs of this row store training images? Such rows are no rivals of those that store none."""
+    return any(learners[spec.learner].capabilities.exemplars for name, spec in plan.rows if name == row)
 
 
 def _cell(name: str, seeds: Mapping[int, float]) -> str:
     if not seeds:
         return ""
-    factor, digits = (1, 3) if "/" in name and not name.startswith(("accuracy/", "transport/improved")) else (100, 1)
-    interval = t_interval([factor * value for value in seeds.values()])
-    spread = "" if math.isnan(interval.half_width) else f" ± {interval.half_width:.{digits}f}"
-    return f"{interval.mean:.{digits}f}{spread}"
+    column = _column(name)
+    interval = t_interval([column.factor * value for value in seeds.values()])
+    spread = "" if math.isnan(interval.half_width) else f" ± {interval.half_width:.{column.digits}f}"
+    return f"{interval.mean:.{column.digits}f}{spread}"
 
 
 def _difference(table: Values, row: str, first: str) -> str:
