@@ -58,6 +58,32 @@ def weighted(phi: np.ndarray, y: np.ndarray, v: np.ndarray, gamma: float) -> np.
     return np.linalg.inv(phi.T @ np.diag(v) @ phi + gamma * np.eye(phi.shape[1])) @ phi.T @ np.diag(v) @ y
 
 
+def herding(features: np.ndarray, count: int) -> list[int]:
+    """Scores <w, h> of the greedy rule written as in kernel herding: least ||k mu - sum||."""
+    taken: list[int] = []
+    for k in range(1, count + 1):
+        rest = k * features.mean(0) - features[taken].sum(0)
+        free = set(range(len(features))) - set(taken)
+        taken.append(min(free, key=lambda i, r=rest: float(((r - features[i]) ** 2).sum())))
+    return taken
+
+
+def kept_answers(old: Any, scores: Any, temperature: float) -> float:
+    a, b = (torch.as_tensor(part) / temperature for part in (old, scores))
+    return float(torch.nn.functional.cross_entropy(b, a.softmax(dim=1)))
+
+
+def importance(h: np.ndarray, p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """By autograd, image by image."""
+    found = np.zeros((p.shape[1], h.shape[1]))
+    for feature, chances, label in zip(h, p, labels, strict=True):
+        weight = torch.zeros(p.shape[1], h.shape[1], dtype=torch.float64, requires_grad=True)
+        z = torch.log(torch.from_numpy(chances)) + weight @ torch.from_numpy(feature)
+        loss = torch.nn.functional.cross_entropy(z[None], torch.tensor([int(label)]))
+        found += torch.autograd.grad(loss, weight)[0].numpy() ** 2
+    return found / len(h)
+
+
 RIGHT: dict[str, Callable[..., Any]] = {
     "check_summed": sums,
     "check_discriminant": head,
@@ -67,9 +93,17 @@ RIGHT: dict[str, Callable[..., Any]] = {
     "check_til_and_cil": settings,
     "check_harmonic": lambda a, b: 0 if not a * b else 1 / ((1 / a + 1 / b) / 2),
     "check_weighted_ridge": weighted,
+    "check_herded": herding,
+    "check_distilled": kept_answers,
+    "check_fisher": importance,
 }
 
 WRONG: list[tuple[str, Callable[..., Any], str]] = [
+    ("check_herded", lambda h, k: np.argsort(np.linalg.norm(h - h.mean(0), axis=1))[:k][::-1].tolist(), "one after"),
+    ("check_distilled", lambda a, b, t: kept_answers(a, b, 1.0), "temperature"),
+    ("check_distilled", lambda a, b, t: kept_answers(b, a, t), "OLD"),
+    ("check_fisher", lambda h, p, y: importance(h, p, y) * len(h), "not the sum"),
+    ("check_fisher", lambda h, p, y: ((p - np.eye(2)[y]).T @ h / len(h)) ** 2, "Square each"),
     ("check_summed", in_place, "written in place"),
     ("check_summed", lambda c, s, g, h, r: sums(0 * c, 0 * s, 0 * g, h, r), "are lost"),
     ("check_discriminant", lambda *a: head(*a, centred=False), "take the class means out"),
