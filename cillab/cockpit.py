@@ -19,7 +19,7 @@ from cillab.runs import Run, Snapshot
 
 CAM_BYTES = 4_000_000  # of maps, all images and steps together; above, the panel leads to the page that has them
 TARGETS = ("true", "predicted", "difference")
-_ACCURACIES = ("seen", "old", "new")
+_ACCURACIES = ("old", "new")  # that of all classes seen comes with the points
 _PREFIX = "internals/"
 _FORMS: Mapping[str, str] = {  # how an array is drawn, by the letters of its axes
     **dict.fromkeys(("L,t", "n,t", "t,t", "K,K"), "cells"),

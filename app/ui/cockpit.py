@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.ui import captions, html, picker, state, ways
+from app.ui import captions, html, live_strip, picker, state, tour, ways
 from app.ui.plane import PLANES
 from app.ui.player import player
 from app.ui.store import Opened, fragment
@@ -21,6 +21,12 @@ _STYLE = """
 .st-key-cockpit-bar h1 { font-size: 1.35rem; padding: 0; white-space: nowrap; }
 .st-key-cockpit-bar [data-testid="stHeading"] { margin: 0; }
 .st-key-cockpit-bar { margin-bottom: -0.6rem; }
+body:has(.st-key-tour) { --cockpit-height: calc(100vh - 202px); }
+.st-key-tour { padding: 0.4rem 0.9rem; margin-bottom: -0.5rem; }
+body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 186px); }
+[data-lecture] body { --cockpit-height: calc(100vh - 84px); }
+[data-lecture] body:has(.st-key-tour) { --cockpit-height: calc(100vh - 164px); }
+[data-lecture] .stMainBlockContainer { padding-top: 0.7rem; }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 0.8rem 1rem; } }
 """
 
@@ -47,7 +53,8 @@ def bar() -> tuple[list[Opened], str]:
                 "Plane", list(PLANES), format_func=lambda one: f"Plane: {PLANES[one].lower()}", key="plane",
                 label_visibility="collapsed", **state.bound(),
             )  # fmt: skip
-        runs = picker.shown(found, key, other)
+        waiting = live_strip.waiting(found, key)
+        runs = [] if waiting else picker.shown(found, key, other)
         with about, st.popover("", icon=":material/info:", help="Protocol, and the command that makes the run"):
             for run in runs:
                 st.markdown(f"**{html.markdown(run.title)}**")
@@ -56,6 +63,7 @@ def bar() -> tuple[list[Opened], str]:
                 "The plane is a linear map of the features, fitted once on all steps: its axes never change, so motion "
                 "on screen is motion of features."
             )
+    live_strip.show(waiting or (runs[0] if runs else None))
     return runs, kind or "classes"
 
 
@@ -65,7 +73,8 @@ def stage(runs: Sequence[Opened], kind: str) -> None:
     step = state.step(max(len(run.steps) for run in runs))
     state.mirror("run", "versus", "step", "point")
     _leave()
-    extra = {"pack": panels, "warning": warning(runs), "sentences": [captions.sentences(run) for run in runs]}
+    said = [captions.sentences(run) for run in runs]
+    extra = {"stop": tour.panel(), "pack": panels, "warning": warning(runs), "sentences": said}
     if not player(runs, kind, step, key=PLAYER, panels=extra, asked=_ask):
         html.empty(
             "These features do not share one plane",

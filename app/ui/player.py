@@ -62,7 +62,8 @@ def player(
 
     The data do not change with the step: the step is sent along only as the place to start from, so that playing and
     scrubbing cost no traffic. `planes` come with a `kind` that names all they depend on. With `panels` it is the
-    cockpit, measures beside the map: they hold what packs those (`pack`), `sentences`, a list per run, and a `warning`.
+    cockpit, measures beside the map: they hold what packs those (`pack`), `sentences`, a list per run, a `warning`, and
+    the `stop` of a lecture, which a player that is there obeys.
     `asked` is told the figure whose page a visitor wants.
     """
     others = [*views[1:], None] if len(views) == 1 else [views[1], views[0]]
@@ -99,7 +100,11 @@ def player(
         more["show"] = {"means": ready[0].etf is not None}  # among points to select, means are in the way
     if panels is not None:
         told = [{**run, "sentences": said} for run, said in zip(data["runs"], panels["sentences"], strict=True)]
-        more |= {"runs": told, "warning": panels["warning"]}
+        more |= {
+            "runs": told,
+            "warning": panels["warning"],
+            "stop": panels["stop"] and {**panels["stop"], "step": step},
+        }
 
     def ask() -> None:
         if asked is not None and (told := (st.session_state.get(key) or {}).get("page")):

@@ -129,6 +129,8 @@ def _card(root: Path, name: str) -> None:
 
 
 def _buttons(name: str, live: str) -> None:
+    if live in ("running", "paused") and st.button("Watch", key="train-watch", icon=":material/play_circle:"):
+        ways.go("step_through", run=name, versus=None, step=None)
     if live in ("queued", "running", "paused"):
         if live != "queued":  # one button with two faces: two would change places under a click
             label, face, order = _FACES[live]

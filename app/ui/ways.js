@@ -18,8 +18,39 @@ function keepOneEntryAPage() {
   history.pushState.onePage = true;
 }
 
+// Lectures: Page Down and Page Up turn the stops, F fills the screen. What is typed into a field is nobody's order.
+function listen() {
+  if (document.documentElement.dataset.ways) return;
+  document.documentElement.dataset.ways = "ready";
+  document.addEventListener("keydown", (event) => {
+    const [at] = event.composedPath();
+    if (event.ctrlKey || event.metaKey || event.altKey || at?.matches?.("input:not([type=range]), textarea, [contenteditable]")) return;
+    const turn = { PageDown: "next", PageUp: "back" }[event.key];
+    const button = turn && document.querySelector(`.st-key-tour-${turn} button`);
+    if (button) button.click();
+    else if (event.key === "f" || event.key === "F") lecture();
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("fullscreenchange", () => document.fullscreenElement || large(false));
+}
+
+function lecture() {
+  const on = !("lecture" in document.documentElement.dataset);
+  large(on);
+  if (on) document.documentElement.requestFullscreen?.().catch(() => {}); // large type helps without the full screen too
+  else if (document.fullscreenElement) document.exitFullscreen();
+}
+
+function large(on) {
+  if (on) document.documentElement.dataset.lecture = "";
+  else delete document.documentElement.dataset.lecture;
+  dispatchEvent(new Event("resize"));
+}
+
 export default function ({ data }) {
   keepOneEntryAPage();
+  listen();
   const { to, here, token } = data;
   if (!token || token === taken) return;
   taken = token;

@@ -139,10 +139,10 @@ def test_a_figure_is_saved_as_numbers_and_as_picture(page, address) -> None:
 
 def test_the_tour_is_walked_with_the_keyboard(page, address) -> None:
     ready(page, f"{address}/?tour=1")
-    page.get_by_text("1 of 7.").wait_for(timeout=_WAIT_MS)
+    page.get_by_text("1 of 11.").wait_for(timeout=_WAIT_MS)
     page.keyboard.press("Alt+ArrowRight")
     page.wait_for_url(lambda url: "/step_through" in url and "tour=2" in url, timeout=_WAIT_MS)
-    page.get_by_text("2 of 7.").wait_for(timeout=_WAIT_MS)
+    page.get_by_text("2 of 11.").wait_for(timeout=_WAIT_MS)
     page.keyboard.press("Escape")
     page.wait_for_function("() => !location.search.includes('tour')", timeout=_WAIT_MS)
 

@@ -114,3 +114,45 @@ def test_two_runs_share_axes_and_say_how_they_differ(page, address) -> None:  # 
 def number(text: str) -> float:
     """The number of a cell: `+1.2 points`."""
     return float(text.split(maxsplit=1)[0].replace("\u2212", "-"))
+
+
+def test_a_lecture_sets_step_and_panel_and_keys_turn_it(page, address, runs) -> None:  # noqa: F811
+    (runs / "lectures").mkdir(exist_ok=True)
+    (runs / "lectures" / "monday.yaml").write_text(
+        "title: Monday\nstops:\n"
+        "- {page: step_through, title: One, view: {run: first, step: 1, panel: angles}}\n"
+        "- {page: step_through, title: Two, view: {run: first, step: 3, panel: null}}\n"
+    )
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ready(page, f"{address}/step_through?run=first&step=1&tour=monday.1")
+    page.wait_for_selector(".player[data-step='1']", timeout=_WAIT_MS)
+    page.wait_for_selector("[data-grown=angles]", timeout=_WAIT_MS)
+    page.wait_for_timeout(1000)
+    over = "n => n.scrollHeight - n.clientHeight"
+    assert page.locator(".stMain").evaluate(over) <= 0
+    page.keyboard.press("PageDown")
+    page.wait_for_selector(".player[data-step='3']", timeout=_WAIT_MS)
+    page.wait_for_selector("[data-grown='']", timeout=_WAIT_MS)
+    small = page.locator(".player").evaluate("n => parseFloat(getComputedStyle(n).fontSize)")
+    page.keyboard.press("f")
+    page.wait_for_selector("html[data-lecture]", timeout=_WAIT_MS)
+    assert page.locator(".player").evaluate("n => parseFloat(getComputedStyle(n).fontSize)") > 1.2 * small
+    page.keyboard.press("PageUp")
+    page.wait_for_selector(".player[data-step='1']", timeout=_WAIT_MS)
+
+
+def test_a_run_in_training_opens_and_grows(page, address, runs) -> None:  # noqa: F811
+    source = write_synthetic_run(runs.parent / "elsewhere", noise=False, finished=False)
+    late = sorted((source / "steps").glob("*.safetensors"))[-1]
+    kept = late.read_bytes()
+    late.unlink()
+    source.rename(runs / "going")
+    ready(page, f"{address}/step_through?run=going")
+    page.locator(".st-key-live-strip").wait_for(timeout=_WAIT_MS)
+    before = page.locator(".timeline input").get_attribute("max")
+    page.wait_for_timeout(1500)
+    (runs / "going" / "steps" / late.name).write_bytes(kept)
+    page.locator(f".timeline input[max='{int(before) + 1}']").wait_for(timeout=_WAIT_MS)
+    page.wait_for_selector(f".player[data-step='{int(before) + 1}']", timeout=_WAIT_MS)
+    page.get_by_role("button", name="Train").click()
+    page.locator("h1", has_text="Train").wait_for(timeout=_WAIT_MS)

@@ -72,8 +72,8 @@ WAYS = {
         "drift",
     ),
     "compared runs": ("compare?by=Average+accuracy", "Step through", "step_through"),
-    "the tour": ("grad_cam?run=first&tour=5&cam=x&show=errors", "Next", "toy_collapse"),
-    "the tour from a lab": ("head_lab?run=first&tour=4&head=Ridge", "Next", "grad_cam"),
+    "the tour": ("step_through?run=first&tour=9&plane=Plane%3A+largest+variance", "Next", "toy_collapse"),
+    "the tour from a lab": ("head_lab?run=first&tour=7&head=Ridge", "Next", "step_through"),
 }  # fmt: skip
 
 

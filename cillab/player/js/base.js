@@ -74,6 +74,7 @@ export class View {
   // Sizes are read here and nowhere else: asking the browser in every frame makes it lay out the whole page each time,
   // charts and all, which takes longer than everything that is drawn.
   measure(canvases) {
+    if (this.theme) this.theme.scale = "lecture" in document.documentElement.dataset ? 1.35 : 1;
     const ratio = window.devicePixelRatio || 1;
     this.sizes = new Map();
     for (const canvas of canvases) {

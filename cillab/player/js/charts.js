@@ -15,7 +15,7 @@ function frame({ width, height, large, player }, low, high) {
 }
 
 function words(pen, theme, text, x, y, { align = "left", size = 10, alpha = 0.62 } = {}) {
-  pen.font = `${size}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = alpha; pen.textAlign = align; pen.textBaseline = "middle";
+  pen.font = `${size * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = alpha; pen.textAlign = align; pen.textBaseline = "middle";
   pen.fillText(text, x, y);
   pen.globalAlpha = 1;
 }
@@ -192,7 +192,7 @@ const onRamp = (theme, share) => (theme.dark ? (share > 0.55 ? "#10141b" : "#e8e
 
 export function matrix(scene) {
   const { runs, pen, theme, step, large, width, height } = scene, each = width / runs.length;
-  const write = (run) => (step < run.steps.length ? run.panels.accuracy.seen[step] : NaN);
+  const write = (run) => (run.accuracy?.[step] ?? NaN) /* the number on the map */;
   runs.forEach((run, index) => {
     const { tasks, values } = run.panels.matrix, rows = run.steps.length, pad = large ? 30 : 14;
     const x0 = index * each + pad, y0 = 4, w = (each - pad - 4) / tasks, h = (height - y0 - (large ? 30 : 14)) / rows, gap = w > 6 && h > 6 ? 1 : 0;

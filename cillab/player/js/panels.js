@@ -121,7 +121,7 @@ export function numbers(player, step) {
     const at = (values) => (values ? values[step] : NaN), { accuracy, collapse, drift: moved } = run.panels;
     const nc = collapse.map((one) => at(one.lines.find((line) => line.side === "train")?.values));
     const kept = moved ? [...moved.values.subarray(step * moved.tasks, (step + 1) * moved.tasks)].filter(Number.isFinite) : [];
-    return [at(accuracy.seen), at(accuracy.old), at(accuracy.new), ...nc, kept.length ? kept.reduce((a, b) => a + b, 0) / kept.length : NaN];
+    return [run.accuracy?.[step] ?? NaN, at(accuracy.old), at(accuracy.new), ...nc, kept.length ? kept.reduce((a, b) => a + b, 0) / kept.length : NaN];
   };
   const heads = ["all seen", "earlier tasks", "this task", "NC1", "NC2", "NC3", "NC4", "drift"];
   const shares = [0, 1, 2, 6];

@@ -74,6 +74,7 @@ class Player extends View {
     this.build();
     for (const run of this.runs) if (run.image) run.image.onload = () => this.draw();
     this.applyOverlay(data.overlay);
+    this.obey(data.stop);
   }
 
   applyOverlay(overlay) {
@@ -146,6 +147,14 @@ class Player extends View {
   resize() {
     this.measure([...this.stages.map((stage) => stage.canvas), this.track, ...(this.panels?.canvases ?? [])]);
     this.draw();
+  }
+
+  // A stop of a lecture says which step and which panel; it says so once, and then the visitor may look around.
+  obey(stop) {
+    if (!stop || stop.stop === this.stop) return;
+    this.stop = stop.stop;
+    if (this.panels && this.panels.grown !== stop.panel) this.panels.grow(stop.panel ?? null);
+    if (this.step !== stop.step) this.go(stop.step, false);
   }
 
   // ---- time ------------------------------------------------------------------------------------------------------
@@ -323,6 +332,7 @@ export function renew(player, data, send) {
   player.send = send;
   if (data.token === player.data.token) {
     player.applyOverlay(data.overlay);
+    player.obey(data.stop);
     return player;
   }
   player.destroy();
