@@ -17,6 +17,7 @@ from app.ui import safety, server, theme, tour, ways  # noqa: E402
 
 st.set_page_config(page_title="cillab", page_icon=theme.icon(), layout="wide")
 theme.apply()
+safety.must_be_local()
 safety.limit_uploads()
 server.one_thread_each()
 page = st.navigation(

@@ -15,6 +15,8 @@ from rich.console import Console
 import cillab
 from cillab.core.errors import CancelledError, CillabError, nearest, one_line, unknown_name
 from cillab.core.leaving import leaving_at_once
+from cillab.lab import offer
+from cillab.lab.early import refuse_early
 from cillab.lab.spec import RunSpec, parse_setting
 from cillab.runs import Run, RunWriter
 from cillab.runs.claim import claim
@@ -89,11 +91,16 @@ def run(
     if "learner" in given and given["learner"] != base.get("learner", given["learner"]):
         params = dict(parse_setting(text) for text in settings or [])  # of another learner, so not those of the file
     request = RunSpec.of({**_dealt(base, given, dealt or []), "params": params})
+    refuse_early(request)
     must_be_free(request.folder())
     ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
     try:
         with leaving_at_once(ours.withdraw):
             from cillab.lab.engine import Lab  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
+
+            if offer.kept() is None:
+                offer.keep()  # so that the next refusal needs no torch
+                refuse_early(request)
         with _interruptible():
             lab = Lab.from_spec(request)
             _follow(lab, log)
@@ -138,6 +145,7 @@ def estimate(
     if format not in ("text", "json"):
         raise unknown_name("format", format, ("text", "json"))
     request = RunSpec.read(spec)
+    refuse_early(request)
     from cillab.lab.estimate import estimate as estimate_of  # noqa: PLC0415
     from cillab.screen import estimate_line  # noqa: PLC0415
 
@@ -158,7 +166,9 @@ def sweep(
     plan, failed = read_plan(spec), 0
     for outcome in sweep_runs(plan.specs, engine):
         failed += outcome.state != "finished"
-        _console().print(f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True)
+        _console().print(
+            f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True, markup=False
+        )
         if table is not None and outcome.state == "finished":
             write_results(plan, table)
     if failed:
@@ -245,24 +255,19 @@ def app_(
 @lists.command("learners")
 def list_learners() -> None:
     """Methods, with paper and what they need."""
-    from cillab.learners import learners, unusable  # noqa: PLC0415
-
-    for name in learners:
-        can = learners[name].capabilities
-        needs = f"  needs {', '.join(sorted(can.needs))}" if can.needs else ""
-        typer.echo(f"{name:<14} {can.summary}  [{can.evidence}: {can.paper}]{needs}")
-    for point, reason in unusable.items():
+    found = offer.offered()
+    for name, can in found["learners"].items():
+        needs = f"  needs {', '.join(can['needs'])}" if can["needs"] else ""
+        typer.echo(f"{name:<14} {can['summary']}  [{can['evidence']}: {can['paper']}]{needs}")
+    for point, reason in found["unusable"].items():
         typer.echo(f"not usable: {point}  {reason}", err=True)
 
 
 @lists.command("data")
 def list_data() -> None:
     """Data sets and where they come from."""
-    import cillab.streams  # noqa: F401, PLC0415 - registers them
-    from cillab.core.registry import sources  # noqa: PLC0415
-
-    for name in sources:
-        typer.echo(f"{name:<14} {_first_line(sources[name])}")
+    for name, line in offer.offered()["data"].items():
+        typer.echo(f"{name:<14} {line}")
 
 
 @lists.command("scenarios")
@@ -279,18 +284,14 @@ def list_scenarios() -> None:
 @lists.command("backbones")
 def list_backbones() -> None:
     """Frozen models and how to name them."""
-    from cillab.backbones import LISTING  # noqa: PLC0415
-
-    for name, line in LISTING.items():
+    for name, line in offer.offered()["backbones"].items():
         typer.echo(f"{name:<24} {line}")
 
 
 @lists.command("schema")
 def list_schema() -> None:
     """Everything that can be asked for, as JSON: what a form is drawn from."""
-    from cillab.lab.catalogue import catalogue  # noqa: PLC0415
-
-    typer.echo(json.dumps(catalogue()))
+    typer.echo(json.dumps(offer.offered()))
 
 
 @lists.command("presets")
@@ -347,7 +348,7 @@ def _follow(lab: Any, log: Path | None) -> None:
         log.replace(lab.path / log.name.removeprefix(f".{lab.path.name}."))
     follow(lab, _console())
     for line in result_lines(lab):
-        _console().print(line, highlight=False, soft_wrap=True)
+        _console().print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager

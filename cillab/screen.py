@@ -68,7 +68,7 @@ def _with_bars(lab: "Lab", console: Console) -> None:
         current = None
         for event in lab.events():
             if isinstance(event, Step):
-                console.print(step_line(event, len(lab)), highlight=False)
+                console.print(step_line(event, len(lab)), highlight=False, markup=False)
                 bars.update(tasks, completed=lab.finished)
                 continue
             if event.stage != current:
@@ -83,13 +83,13 @@ def _with_lines(lab: "Lab", console: Console) -> None:
     said = time.monotonic()
     for event in lab.events():
         if isinstance(event, Step):
-            console.print(step_line(event, len(lab)), highlight=False, soft_wrap=True)
+            console.print(step_line(event, len(lab)), highlight=False, soft_wrap=True, markup=False)
             said = time.monotonic()
         elif time.monotonic() - said >= _LINE_S:
             said = time.monotonic()
             share = event.done / max(1, event.total)
             line = f"task {lab.finished + 1}/{len(lab)}  {event.stage} {percent(share)}  {_note(event)}"
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _note(event: "Progress") -> str:

@@ -48,6 +48,7 @@ class Asked:
 def ask(spec: RunSpec) -> None:
     """Start the check of a request; a check under way is dropped."""
     safety.must_be_writable()
+    safety.spec_must_be_declared(spec)
     drop()
     folder = tempfile.TemporaryDirectory(prefix="cillab-")
     path = Path(folder.name)

@@ -53,7 +53,7 @@ def load(view: Opened) -> Asker | str:
     try:
         spec = RunSpec.of(view.run.spec, owner=view.key)
         if view.entry.kind != "demo":
-            safety.must_be_declared(spec.stream.data, spec.backbone.weights)
+            safety.spec_must_be_declared(spec)
     except CillabError as error:
         return one_line(error)
     return _load(str(view.run.path), max(kept), kept[max(kept)].stat().st_mtime)

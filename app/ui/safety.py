@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import streamlit as st
 from streamlit import config
 
 from app.ui import html
 from cillab.core.errors import CillabError, InvalidRequestError
+from cillab.lab.spec import RunSpec
 
 UPLOAD_BYTES = 200 * 2**20  # the largest file that the server takes at all
 _PLACES = ("folder", "parquet")  # kinds of data that name a place on this machine
@@ -66,18 +68,57 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-def must_be_declared(data: str, weights: str | None = None) -> None:
+def must_be_declared(data: str, weights: str | None = None, order: str = "") -> None:
     """Refuse a request, typed by a visitor or found in a run folder, that names files outside the declared root.
+
+    Every path that a request can hold comes through here: data, weights, and an order of classes that is a file.
 
     Raises:
         InvalidRequestError: with what would be allowed.
     """
     root = data_root()
     kind, colon, where = data.partition(":")
-    places = ([where] if colon and kind in _PLACES else []) + ([weights] if weights else [])
+    places = [where] if colon and (kind in _PLACES or _is_local(where)) else []
+    places += [order] if _is_local(order) else []
+    places += [weights] if weights else []
     for place in places:
         path = Path(place).expanduser().resolve()
         if root is None:
             raise InvalidRequestError(f"{place!r} lies outside this app's data folder: none is set (CILLAB_DATA).")
         if not path.is_relative_to(root):
             raise InvalidRequestError(f"{place!r} lies outside this app's data folder {root} (CILLAB_DATA).")
+
+
+def spec_must_be_declared(spec: RunSpec) -> None:
+    """`must_be_declared` for everything that a request names.
+
+    Raises:
+        InvalidRequestError: with what would be allowed.
+    """
+    must_be_declared(spec.stream.data, spec.backbone.weights, spec.stream.order)
+
+
+def _is_local(name: str) -> bool:
+    """Does a name of the hub, or an order of classes, lead to a file here? Whoever asks for one means a file."""
+    if name.startswith(("/", "~", ".")) or ".." in name or "\\" in name:
+        return True
+    try:
+        return Path(name).exists() if name else False
+    except (OSError, ValueError):  # a long list of ids is no name of a file
+        return False
+
+
+def must_be_local() -> None:
+    """Show nothing on a server that listens on every address because nobody told it where to listen.
+
+    The address stands in `.streamlit/config.toml`, which Streamlit reads in the folder where it is started: from any
+    other folder it would listen on all interfaces. `cillab app` and `make app` say the address themselves.
+    """
+    if config.get_option("server.address") is not None:
+        return
+    html.empty(
+        "This server would answer the whole network",
+        "It was started without an address. Stop it and use `cillab app`, or say where it may listen: "
+        "`streamlit run app/main.py --server.address=localhost` (`0.0.0.0`, if everybody is meant).",
+    )
+    st.stop()

@@ -262,7 +262,7 @@ def start(name: str, spec: RunSpec) -> None:
     """Put a request in the queue. Callback of the button."""
     try:
         safety.must_be_writable()
-        safety.must_be_declared(spec.stream.data, spec.backbone.weights)
+        safety.spec_must_be_declared(spec)
         queue.enqueue(runs_folder(), name, spec)
     except (CillabError, OSError) as error:
         st.session_state[_SAID] = one_line(error)
@@ -277,7 +277,7 @@ def _resume(name: str) -> None:
         safety.must_be_writable()
         root = runs_folder()
         spec = RunSpec.of(Run(root / name).spec, owner=name)
-        safety.must_be_declared(spec.stream.data, spec.backbone.weights)
+        safety.spec_must_be_declared(spec)
         queue.enqueue_resume(root, name)
     except (CillabError, OSError) as error:
         st.session_state[_SAID] = one_line(error)

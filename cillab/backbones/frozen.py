@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
 from cillab.core.contract import Backbone, Conditional, Delta
+from cillab.core.devices import check_device
 from cillab.core.errors import InvalidRequestError, nearest
 from cillab.core.pixels import Preprocessing, evaluation_crop, normalise
 
@@ -300,10 +301,12 @@ def digest_of_weights(module: nn.Module) -> str:
 def resolve_device(device: str | torch.device) -> torch.device:
     """`auto` is CUDA where there is one, then Apple's MPS, then the CPU."""
     if device != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise InvalidRequestError(f"device = {device!r}. Valid: auto, cpu, cuda, cuda:0, mps.") from error
+        check_device(str(device))
+        found = torch.device(device)
+        usable = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(found.type, lambda: True)
+        if not usable():
+            raise InvalidRequestError(f"device = {str(device)!r}: the installed torch cannot use it. Take auto or cpu.")
+        return found
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -42,7 +42,11 @@ class HyperParams(BaseModel):
         for name, value in values.items():
             if cls.former.get(name) != "":
                 _put(given, cls.path_of(name), value)
-        for path, value in cls.presets(given).items():
+        try:
+            presets = cls.presets(given)
+        except (TypeError, KeyError, AttributeError):  # a value of another kind: its own field complains
+            presets = {}
+        for path, value in presets.items():
             if _get(given, cls.path_of(path)) is None:
                 _put(given, cls.path_of(path), value)
         for name, record in cls.records().items():

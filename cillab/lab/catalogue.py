@@ -21,7 +21,7 @@ def catalogue() -> dict[str, Any]:
     import cillab.streams  # noqa: PLC0415 - registers the data sets; all of these load torch
     from cillab.backbones import LISTING, describe  # noqa: PLC0415
     from cillab.core.registry import sources  # noqa: PLC0415
-    from cillab.learners import learners  # noqa: PLC0415
+    from cillab.learners import learners, unusable  # noqa: PLC0415
 
     ready = [name for name in LISTING if name.startswith("bundled:")]  # forms such as timm:MODEL.TAG name no model
     cards = {name: describe(name) for name in ready}
@@ -31,6 +31,7 @@ def catalogue() -> dict[str, Any]:
         "spec": RunSpec.schema_of_settings(),
         "scenarios": {name: _scenario(scenarios[name]) for name in scenarios},
         "learners": {name: _learner(learners[name]) for name in learners},
+        "unusable": dict(unusable),
         "data": {name: cleandoc(sources[name].__doc__ or "").split("\n")[0] for name in sources},
         "backbones": dict(LISTING),
         "cards": {name: {"kind": card.kind, "clip": card.clip} for name, card in cards.items()},
@@ -50,6 +51,7 @@ def _learner(method: Any) -> dict[str, Any]:
         "shows": sorted(can.shows),
         "text": cleandoc(method.__doc__ or ""),
         "params": method.Params.model_json_schema(),
+        "former": dict(method.Params.former),
     }
 
 

@@ -19,15 +19,17 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from cillab.core.errors import InvalidRequestError, nearest
+from cillab.core.errors import InvalidRequestError, nearest, one_line
 from cillab.core.params import complaint
 from cillab.protocol.scenario import former, make_scenario
 from cillab.protocol.specs import PARTS, BackboneSpec, StreamSpec, flat_fields, flat_name
 
 Keep = Literal["all", "last", "none"]
 
+_MOST_VALUES = 100_000  # of a YAML file, aliases written out
+
 # Settings that decide where a run goes and what is kept of it, but none of its numbers.
-_NOT_IN_DIGEST = {"out", "cams", "keep_checkpoints"}
+NOT_IN_DIGEST = {"out", "cams", "keep_checkpoints"}
 _FORMER = ("shots", "imbalance")  # of older files; today parameters of a scenario
 _WHERE = flat_fields()
 
@@ -168,7 +170,7 @@ class RunSpec(BaseModel):
 
     def digest(self) -> str:
         """Hash of every field that can change a number of the result; 16 hexadecimal digits."""
-        decisive = {name: value for name, value in self.flat().items() if name not in _NOT_IN_DIGEST}
+        decisive = {name: value for name, value in self.flat().items() if name not in NOT_IN_DIGEST}
         if self.stream.scenario == make_scenario("class-incremental"):
             del decisive["scenario"]  # there was no other once, and runs from then keep their digest
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -181,7 +183,7 @@ class RunSpec(BaseModel):
     def folder(self) -> Path:
         """Where the run goes: `out`, or a name made of what the run is."""
         if self.out is not None:
-            return Path(self.out)
+            return Path(self.out).expanduser()
         s = self.stream
         data = "".join(c if c.isalnum() else "-" for c in s.data).strip("-")
         split = s.split if s.scenario.takes_split else s.scenario.name
@@ -215,13 +217,41 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _must_be_small(values)
+    except RecursionError:
+        raise InvalidRequestError(f"{str(path)!r} is nested too deeply.") from None
     except FileNotFoundError:
         raise InvalidRequestError(f"No spec file {str(path)!r}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidRequestError(f"Cannot read {str(path)!r} as YAML: {error}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidRequestError(f"Cannot read {str(path)!r} as YAML: {one_line(error)[:200]}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InvalidRequestError(f"{str(path)!r} must hold `name: value` lines, got {type(values).__name__}.")
     return values
+
+
+def _must_be_small(values: Any) -> None:
+    """Refuse a file that grows when it is written out: an alias stands for all that it names, again and again.
+
+    Raises:
+        YAMLError: it would be larger than any spec, or holds itself.
+    """
+    sizes: dict[int, int | None] = {}  # by identity; None while it is being counted
+
+    def size(node: Any) -> int:
+        if not isinstance(node, dict | list):
+            return 1
+        known = sizes.get(id(node), 0)
+        if known is None:
+            raise yaml.YAMLError("an alias stands for something that holds it")
+        if not known:
+            sizes[id(node)] = None
+            inner = node.values() if isinstance(node, dict) else node
+            known = sizes[id(node)] = 1 + sum(size(one) for one in inner)
+        if known > _MOST_VALUES:
+            raise yaml.YAMLError(f"written out, it would hold more than {_MOST_VALUES:,} values")
+        return known
+
+    size(values)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -235,7 +265,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise InvalidRequestError(f"--set {text!r} is not of the form key=value, as in --set epochs=3.")
     try:
         return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         words = {"True": True, "False": False, "None": None}  # as Python writes them
         return key.strip(), words.get(value, value)
 

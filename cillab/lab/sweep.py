@@ -3,13 +3,15 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cillab.core.errors import CillabError, InvalidRequestError, unknown_name
-from cillab.lab.spec import RunSpec, read_yaml
+from cillab.core.errors import CillabError, InvalidRequestError, one_line, unknown_name
+from cillab.core.params import build
+from cillab.lab.spec import NOT_IN_DIGEST, RunSpec, read_yaml
 from cillab.runs import Run
 
 ENGINES = ("local", "ray")
@@ -145,13 +147,36 @@ def _done_by_process(spec: RunSpec) -> Outcome:
     """Run, or go on with, one spec and wait for its end."""
     path = spec.folder()
     is_run = (path / "run.json").is_file()
-    if is_run and Run(path).result is not None:
-        return Outcome(path, "finished", "was there already")
+    try:
+        if is_run and (why := _another(spec, Run(path))):
+            return Outcome(path, "failed", why)
+        if is_run and Run(path).result is not None:
+            return Outcome(path, "finished", "was there already")
+    except CillabError as error:  # a damaged folder: the others go on
+        return Outcome(path, "failed", one_line(error))
     words = ["resume", str(path)] if is_run else spec.arguments()
     ended = subprocess.run([sys.executable, "-m", "cillab", *words], capture_output=True, text=True, check=False)
     said = [line for line in (ended.stderr + ended.stdout).splitlines() if line.strip()]
-    state = Run(path).liveness() if (path / "run.json").is_file() else "failed"
+    state = "failed"
+    with suppress(CillabError):
+        state = Run(path).liveness() if (path / "run.json").is_file() else "failed"
     return Outcome(path, state, "" if ended.returncode == 0 else (said[0] if said else f"exit {ended.returncode}"))
+
+
+def _another(spec: RunSpec, run: Run) -> str:
+    """Why the run in the folder is not the one that is asked for; empty when it is. Loads torch, for the defaults."""
+    from cillab.learners import learners  # noqa: PLC0415
+
+    def resolved(one: RunSpec) -> RunSpec:
+        params = build(learners[one.learner].Params, one.params, f"Learner {one.learner!r}")
+        return one.with_(params=params.model_dump(mode="json"))
+
+    asked, made = resolved(spec), resolved(RunSpec.of(run.spec, owner=f"{run.path}/run.json"))
+    if asked.digest() == made.digest():
+        return ""
+    ours, theirs = asked.flat(), made.flat()
+    differ = [name for name in ours if name not in NOT_IN_DIGEST and ours[name] != theirs.get(name)]
+    return f"holds a run with another {', '.join(differ) or 'spec'}: remove the folder, or give the sweep another `out`"
 
 
 def _merged(values: dict[str, Any], varied: dict[str, Any]) -> dict[str, Any]:

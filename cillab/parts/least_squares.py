@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cillab.core.contract import Head, State
 from cillab.core.errors import DataError
+from cillab.core.memory import must_fit
 from cillab.parts.heads import columns_of, with_new
 from cillab.parts.module import Classifier, ModulePart, empty
 
@@ -19,6 +20,8 @@ ROWS = 1024  # images whose random features are held at once
 POWERS = tuple(10.0**k for k in range(-8, 9))  # the penalties that RanPAC chooses from
 
 Reads = Callable[[Float[Tensor, "image feature"]], Float[Tensor, "image expansion"]]
+
+_MATRICES = 2  # of D^2 in float64, at the least: the sums and their factor
 
 
 @final
@@ -34,6 +37,7 @@ class RandomFeatures(ModulePart):
         self, dim: int, expansion: int, init: Literal["normal", "uniform"], rng: torch.Generator, device: torch.device
     ) -> None:
         super().__init__()
+        must_fit(4 * dim * expansion, f"A random matrix of {dim} x {expansion}")
         drawn = torch.empty(dim, expansion)
         if init == "normal":
             drawn.normal_(generator=rng)
@@ -64,6 +68,7 @@ class FourierFeatures(ModulePart):
 
     def __init__(self, dim: int, expansion: int, gamma: float, rng: torch.Generator, device: torch.device) -> None:
         super().__init__()
+        must_fit(4 * dim * expansion, f"A random matrix of {dim} x {expansion}")
         self.register_buffer("matrix", torch.randn(dim, expansion, generator=rng).to(device))
         self.register_buffer("gamma", torch.tensor(float(gamma), device=device))
         self.register_buffer("phase", (2 * math.pi * torch.rand(expansion, generator=rng)).to(device))
@@ -91,6 +96,7 @@ class Sums(Classifier):
 
     def __init__(self, dim: int, device: torch.device | None = None, *, reads: Reads | None = None) -> None:
         super().__init__()
+        must_fit(_MATRICES * 8 * dim**2, f"A least-squares head on {dim} features")
         self._reads = (reads,)  # in a tuple: a part of the learner, not of this one
         self.register_buffer("gram", empty(dim, dim, device=device, dtype=torch.float64))
         self.register_buffer("cross", empty(dim, 0, device=device, dtype=torch.float64))

@@ -4,7 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
+import pytest
+
+from app.ui import safety
 from tests.app.conftest import ROOT
 
 ASK = """
@@ -26,3 +30,25 @@ def test_matrix_products_take_one_thread() -> None:
     before, after = json.loads(done.stdout.splitlines()[-1])
     assert max(before) == 2
     assert set(after) == {1}
+
+
+@pytest.mark.parametrize(("address", "shown"), [(None, False), ("localhost", True), ("0.0.0.0", True)])
+def test_a_server_that_nobody_told_where_to_listen_shows_nothing(address, shown, monkeypatch) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop():
+        raise StoppedError
+
+    said = []
+    monkeypatch.setattr(safety.config, "get_option", lambda name: {"server.address": address}[name])
+    monkeypatch.setattr(safety.html, "empty", lambda *texts: said.append(texts))
+    monkeypatch.setattr(safety.st, "stop", stop)
+    with nullcontext() if shown else pytest.raises(StoppedError):
+        safety.must_be_local()
+    assert bool(said) is not shown
+
+
+def test_that_is_asked_first() -> None:
+    text = (ROOT / "app" / "main.py").read_text()
+    assert text.index("safety.must_be_local()") < text.index("st.navigation(")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cillab.core.errors import CillabError, InvalidRequestError, RunError
+from cillab.lab.spec import RunSpec
 from cillab.runs import Run
 from tests.runs.synthetic import write_synthetic_run
 
@@ -260,6 +261,16 @@ def test_requests_name_no_file_outside_the_root(data, tmp_path, monkeypatch) -> 
         safety.must_be_declared(data)
     with pytest.raises(InvalidRequestError, match="outside"):
         safety.must_be_declared("shields", weights="/etc/passwd")
+    for order in ("/etc/passwd", "~/order.json", "../order.json"):
+        with pytest.raises(InvalidRequestError, match="CILLAB_DATA"):
+            safety.must_be_declared("shields", order=order)
+    for local in ("hf:/etc", "hf:./here", "hf:~/there"):
+        with pytest.raises(InvalidRequestError, match="CILLAB_DATA"):
+            safety.must_be_declared(local)
+    safety.must_be_declared("hf:owner/name", order="3,1,2")
+    spec = RunSpec.of({"data": "shields", "order": "/etc/passwd"})
+    with pytest.raises(InvalidRequestError, match="/etc/passwd"):
+        safety.spec_must_be_declared(spec)
     safety.must_be_declared(f"folder:{tmp_path}/a")
     safety.must_be_declared("shields")
 

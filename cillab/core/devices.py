@@ -1,0 +1,49 @@
+"""Names of devices, and whether this machine can have them: asked of the driver, without torch."""
+
+import ctypes
+import platform
+import re
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from cillab.core.errors import InvalidRequestError, shown
+
+_VALID = "auto, cpu, cuda, cuda:0, mps"
+_NAME = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
+_DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine cannot have.
+
+    Raises:
+        InvalidRequestError: another name, no driver, or fewer devices.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise InvalidRequestError(f"device = {shown(name)}. Valid: {_VALID}.")
+    if name == "mps" and (platform.system(), platform.machine()) != ("Darwin", "arm64"):
+        raise InvalidRequestError("device = 'mps' is Apple's, and this is no Apple machine. Take auto or cpu.")
+    if name.startswith("cuda"):
+        count = cuda_devices()
+        index = int(found[1] or 0)
+        if count == 0:
+            raise InvalidRequestError(f"device = {name!r}: this machine has no CUDA driver. Take auto or cpu.")
+        if count is not None and index >= count:
+            valid = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+            raise InvalidRequestError(f"device = {name!r}: this machine has {count}. Valid: {valid}.")
+
+
+@cache
+def cuda_devices() -> int | None:
+    """Number of devices that CUDA's driver sees; 0 without a driver, None where only torch can tell (ROCm)."""
+    if Path("/dev/kfd").exists():
+        return None
+    for library in _DRIVERS:
+        with suppress(OSError, AttributeError):
+            driver, count = ctypes.CDLL(library), ctypes.c_int(0)
+            if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+                return count.value
+            return 0
+    return 0
