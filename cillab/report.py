@@ -13,9 +13,10 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from cillab import figures
-from cillab.core.errors import RunError, UnknownNameError
+from cillab.core.errors import CillabError, RunError, UnknownNameError, one_line
 from cillab.figures import Picture
 from cillab.runs import Run
+from cillab.runs.checks import is_finite
 from cillab.runs.files import write_text
 from cillab.screen import percent
 
@@ -85,6 +86,10 @@ def _draw(run: Run, points: Sequence[int]) -> tuple[list[_Drawn], list[str]]:
                 reason = picture.sentence if picture.empty else ""
             except UnknownNameError as error:
                 picture, reason = None, str(error).split(". ")[0]
+            except (CillabError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                if is_finite(run):
+                    raise
+                picture, reason = None, f"the run holds numbers that are not finite ({one_line(error)[:120]})"
             if picture is None or reason:
                 missing.append(f"{one.title}: {reason}")
                 break

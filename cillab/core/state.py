@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from cillab.core.contract import Part, State
-from cillab.core.errors import RunError
+from cillab.core.errors import InvalidRequestError, RunError
 
 
 def snapshot(parts: Mapping[str, Part]) -> dict[str, State]:
@@ -45,6 +46,25 @@ def undone_on_failure(parts: Mapping[str, Part]) -> Iterator[None]:
     except BaseException:  # GeneratorExit too: closing `observe` half-way must change nothing
         restore(parts, before)
         raise
+
+
+def not_finite(parts: Mapping[str, Part]) -> str | None:
+    """The first tensor that holds infinity or NaN, by `part/name`; None where all are finite. Copies nothing."""
+    for name, part in parts.items():
+        for key, tensor in part.state().tensors.items():
+            if tensor.is_floating_point() and tensor.numel():
+                low, high = tensor.detach().aminmax()
+                if not bool(torch.isfinite(low) & torch.isfinite(high)):
+                    return f"{name}/{key}"
+    return None
+
+
+def exploded(where: str, task: int) -> InvalidRequestError:
+    """What to say, and to try, when learning has left the numbers."""
+    return InvalidRequestError(
+        f"Task {task} left numbers that are not finite ({where}): the learner is as it was before it. "
+        "Lower the learning rate (--set lr=...), or clip gradients (--set clip=1)."
+    )
 
 
 def _held(state: State) -> State:

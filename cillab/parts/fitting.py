@@ -30,6 +30,7 @@ def no_step() -> None:
 
 
 LOSS_EVERY = 10  # steps between two readings of the loss: reading it makes a GPU wait
+EXPLODED = 1e4  # times the first loss: cross-entropy over a million classes begins at 14
 
 
 class Fit(HyperParams):
@@ -108,7 +109,7 @@ def fit(
     `parameters` are tensors or optimiser groups ({"params": [...], "lr": ...}). They require grad only inside.
 
     Raises:
-        InvalidRequestError: the loss is not finite any more.
+        InvalidRequestError: the loss is not finite any more, or has exploded.
     """
     augment = augmentation(how)
 
@@ -146,7 +147,7 @@ def descend(
     changes them there. Parameters require grad only inside.
 
     Raises:
-        InvalidRequestError: the loss is not finite any more.
+        InvalidRequestError: the loss is not finite any more, or has exploded.
     """
     groups = [g if isinstance(g, dict) else {"params": [g]} for g in parameters]
     groups = [{**g, "params": list(g["params"])} for g in groups]
@@ -157,7 +158,9 @@ def descend(
     optimiser = _optimiser(groups, how)
     schedule = _schedule(optimiser, how, steps)
     highest = max(g["lr"] for g in optimiser.param_groups)
-    done, step, started, value = 0, 0, time.perf_counter(), None
+    done, step, started = 0, 0, time.perf_counter()
+    value: float | None = None
+    first: float | None = None
     _require_grad(trained, True)
     try:
         for epoch in range(how.epochs):
@@ -174,7 +177,8 @@ def descend(
                 optimiser.step()
                 step, done = step + 1, done + len(labels)
                 if step % LOSS_EVERY == 1 or step == steps:
-                    value = _finite(float(current.detach()), stage, epoch, highest)
+                    value = _tame(float(current.detach()), first, stage, epoch, highest)
+                    first = value if first is None else first
                 speed = done / (time.perf_counter() - started)
                 yield Progress(stage, done, total, epoch, how.epochs, step, value, speed)
     finally:
@@ -242,7 +246,12 @@ def _require_grad(parameters: list[nn.Parameter], wanted: bool) -> None:
         parameter.grad = None
 
 
-def _finite(value: float, stage: str, epoch: int, lr: float) -> float:
+def _tame(value: float, first: float | None, stage: str, epoch: int, lr: float) -> float:
+    """Refuse to go on from a loss that is not finite, or that has exploded since `first`."""
     if not math.isfinite(value):
-        raise InvalidRequestError(f"The loss of stage {stage!r} is {value} in epoch {epoch}: lower lr (now {lr}).")
+        raise InvalidRequestError(f"The loss of stage {stage!r} is {value} in epoch {epoch}: lower lr (now {lr:g}).")
+    if first is not None and abs(value) > EXPLODED * max(abs(first), 1.0):
+        raise InvalidRequestError(
+            f"The loss of stage {stage!r} went from {first:.3g} to {value:.3g} by epoch {epoch}: lower lr (now {lr:g})."
+        )
     return value

@@ -25,7 +25,7 @@ from cillab.core.errors import NotObservedError
 from cillab.core.internals import Internal, declared
 from cillab.core.params import HyperParams
 from cillab.core.registry import learners
-from cillab.core.state import undone_on_failure
+from cillab.core.state import exploded, not_finite, undone_on_failure
 from cillab.parts import fitting
 from cillab.parts.fitting import Fit
 from cillab.parts.module import Roster
@@ -97,11 +97,23 @@ class Method(Learner[P]):
         return self.roster.classes
 
     def observe(self, task: Task) -> Iterator[Progress]:
-        """Enter the classes of `task`, then `learn` it. Whatever ends it early, the learner is as it was before."""
+        """Enter the classes of `task`, then `learn` it. Whatever ends it early, the learner is as it was before.
+
+        Raises:
+            InvalidRequestError: the task left numbers that are not finite.
+        """
         with undone_on_failure(self.parts()):
             self.roster.enter(task)
             self.arrive(task)
-            yield from self.learn(task)
+            try:
+                yield from self.learn(task)
+            except (RuntimeError, ValueError) as error:  # a factorisation of what is no number any more, for one
+                where = not_finite(self.parts()) or ("its features" if "finite" in str(error) else None)
+                if where is None:
+                    raise
+                raise exploded(where, task.index) from error
+            if (where := not_finite(self.parts())) is not None:
+                raise exploded(where, task.index)
 
     def features(self, images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image feature"]:
         """What the classifier looks at, under the evaluation transform. Follows the caller's grad mode."""

@@ -38,6 +38,13 @@ def check(run: Run) -> None:
         raise RunError(f"{run.path} has more steps than tasks.")
 
 
+def is_finite(run: Run) -> bool:
+    """Are features, scores, means and heads of all steps numbers? A learner that exploded leaves others."""
+    names = ("features", "logits", "means/now", "head/weight")
+    shots = (run.snapshot(step) for step in run.steps)
+    return all(np.isfinite(shot[name]).all() for shot in shots for name in names if name in shot)
+
+
 def _values(run: Run, step: str, known: set[int], points: int) -> Iterator[str]:
     """What is wrong with the numbers of a step."""
     shot = run.snapshot(step)
