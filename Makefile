@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY ?= passive
 export OPENBLAS_THREAD_TIMEOUT ?= 4
 
-.PHONY: help app test test-all test-browser notebooks gallery student write bench lint format lock clean
+.PHONY: help app test test-all test-browser notebooks gallery fuzz torture student write bench lint format lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,12 @@ student: $(BIN)/python  ## notebooks without solutions in build/student
 
 write: $(BIN)/python  ## notebooks/*.ipynb from notebooks/sources/*.py
 	$(BIN)/python scripts/notebooks.py write
+
+fuzz: $(VENV)/.test  ## 10,000 mutated files and requests per test (CILLAB_FUZZ=...)
+	CILLAB_FUZZ=$${CILLAB_FUZZ:-10000} $(PYTEST) tests/fuzz
+
+torture: $(VENV)/.test  ## kill runs at random moments, many times (CILLAB_KILLS=...)
+	CILLAB_KILLS=$${CILLAB_KILLS:-50} $(PYTEST) -m slow tests/torture
 
 bench: $(VENV)/.test  ## every benchmark, one JSON line or table each
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

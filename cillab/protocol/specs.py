@@ -64,7 +64,8 @@ class StreamSpec(BaseModel):
             return values
         given = {name: value for name, value in former(values).items() if not (name == "split" and value is None)}
         scenario = make_scenario(given.get("scenario", ClassIncremental()))
-        given["split"] = scenario.split_of(given.get("split"))
+        if isinstance(given.get("split"), str | None):  # else the field's own type complains
+            given["split"] = scenario.split_of(given.get("split"))
         return {"order": scenario.order, **given, "scenario": scenario}
 
     @model_validator(mode="after")

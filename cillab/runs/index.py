@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from cillab.core.errors import InvalidRequestError, RunError, one_line
 from cillab.protocol import FACTS, Protocol, Scenario, protocol_key
+from cillab.runs.rows import rows_of
 from cillab.runs.run import Run, find_runs
 
 _NOT_COLUMNS = ("spec_digest",)
@@ -79,8 +81,27 @@ def describe(path: Path) -> dict[str, Any]:
     return row
 
 
+def _arrow(rows: list[dict[str, Any]], known: dict[str, str]) -> pa.Table:
+    """The rows as one table; a row whose values are of another kind than their columns is a damaged one."""
+    kinds = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in known.items()])
+    try:
+        return pa.Table.from_pylist(rows, schema)
+    except (pa.ArrowException, TypeError, OverflowError):
+        return pa.Table.from_pylist([_fitting(row, schema) for row in rows], schema)
+
+
+def _fitting(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    try:
+        pa.Table.from_pylist([row], schema)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        plain = {name: row[name] for name in ("run", "path")}
+        return dict.fromkeys(row) | plain | {"state": "damaged", "problem": one_line(error)[:_LONGEST]}
+    return row
+
+
 class Index:
-    """An in-memory DuckDB database with the table `runs`; made anew from the folders, which are the truth."""
+    """An in-memory DuckDB database with the table `runs`; made from the folders, which are the truth."""
 
     def __init__(self, roots: str | Path | Sequence[str | Path]) -> None:
         roots = [roots] if isinstance(roots, str | Path) else roots
@@ -92,9 +113,10 @@ class Index:
         known = columns()
         declared = ", ".join(f'"{name}" {kind}' for name, kind in known.items())
         self._database.execute(f"CREATE TABLE runs ({declared})")
-        rows = [list(describe(path).values()) for path in self.paths]
+        rows = rows_of(self.paths, describe, known)
         if rows:
-            self._database.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * len(known))})", rows)
+            self._database.register("given", _arrow(rows, known))
+            self._database.execute("INSERT INTO runs SELECT * FROM given")
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query over `runs`.
