@@ -23,6 +23,7 @@ from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestErr
 from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
 from cillab.parts.adapting import adapters, prompts
+from cillab.parts.anchors import Importance, MovingAverage, fisher, frozen_copy, spring
 from cillab.parts.exemplars import Exemplars, ExemplarTask, Reservoir, herded
 from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep, views
 from cillab.parts.gaussian_head import Gaussian
@@ -69,6 +70,7 @@ __all__ = [
     "Generator",
     "Head",
     "HyperParams",
+    "Importance",
     "IncompatibleError",
     "Int64",
     "Internal",
@@ -80,6 +82,7 @@ __all__ = [
     "Mapping",
     "Method",
     "ModulePart",
+    "MovingAverage",
     "NonNegativeFloat",
     "NonNegativeInt",
     "NotObservedError",
@@ -120,7 +123,9 @@ __all__ = [
     "empty",
     "final",
     "first_session",
+    "fisher",
     "fit",
+    "frozen_copy",
     "gathered",
     "herded",
     "leading_left",
@@ -135,6 +140,7 @@ __all__ = [
     "pull_push",
     "rng",
     "shuffled",
+    "spring",
     "sweep",
     "torch",
     "viewed",
