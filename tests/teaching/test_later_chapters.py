@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from tests.teaching.exercises import CHECK
 
@@ -84,6 +85,17 @@ def importance(h: np.ndarray, p: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found / len(h)
 
 
+def followed(mean: np.ndarray, before: np.ndarray, after: np.ndarray, sigma: float) -> np.ndarray:
+    """Log-weights through SciPy's softmax."""
+    weights = softmax([-float((one - mean) @ (one - mean)) / (2 * sigma**2) for one in before])
+    return mean + sum(w * (b - a) for w, a, b in zip(weights, before, after, strict=True))
+
+
+def careless(mean: np.ndarray, before: np.ndarray, after: np.ndarray, sigma: float) -> np.ndarray:
+    weights = np.exp(-((before - mean) ** 2).sum(axis=1) / (2 * sigma**2))
+    return mean + weights @ (after - before) / weights.sum()
+
+
 RIGHT: dict[str, Callable[..., Any]] = {
     "check_summed": sums,
     "check_discriminant": head,
@@ -96,9 +108,15 @@ RIGHT: dict[str, Callable[..., Any]] = {
     "check_herded": herding,
     "check_distilled": kept_answers,
     "check_fisher": importance,
+    "check_unit_logits": lambda z, tau: torch.nn.functional.normalize(torch.from_numpy(z), dim=1) / tau,
+    "check_compensated": followed,
 }
 
 WRONG: list[tuple[str, Callable[..., Any], str]] = [
+    ("check_unit_logits", lambda z, tau: z / np.linalg.norm(z, axis=1, keepdims=True), "Divide by tau"),
+    ("check_unit_logits", lambda z, tau: z / (tau * np.linalg.norm(z)), "One length per image"),
+    ("check_compensated", lambda m, b, a, s: m + (a - b).mean(axis=0), "weigh the moves"),
+    ("check_compensated", careless, "subtract the smallest"),
     ("check_herded", lambda h, k: np.argsort(np.linalg.norm(h - h.mean(0), axis=1))[:k][::-1].tolist(), "one after"),
     ("check_distilled", lambda a, b, t: kept_answers(a, b, 1.0), "temperature"),
     ("check_distilled", lambda a, b, t: kept_answers(b, a, t), "OLD"),
