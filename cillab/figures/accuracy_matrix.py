@@ -1,10 +1,10 @@
 """The accuracy matrix: after each task, how well each task seen so far is still known."""
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float64
 
-from cillab.figures.palette import CURSOR, SEQUENTIAL, Theme, style
+from cillab.figures.palette import CURSOR, Theme, style
+from cillab.figures.panels import grid, heat
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import empty, percent
@@ -26,26 +26,13 @@ def draw_accuracy_matrix(
         return empty("accuracy_matrix", "No task has been tested yet.", theme)
     z = np.full((tasks, tasks), np.nan, np.float32)
     z[:done, :done] = matrix
-    shown = [[f"{100 * value:.0f}" if np.isfinite(value) else "" for value in row] for row in z]
     labels = [str(t + 1) for t in range(tasks)]
-    figure = go.Figure(
-        go.Heatmap(
-            z=z,
-            x=labels,
-            y=labels,
-            zmin=0,
-            zmax=1,
-            colorscale=SEQUENTIAL,
-            xgap=1.5,
-            ygap=1.5,
-            text=shown if tasks <= _TEXT_UP_TO else None,
-            texttemplate="%{text}" if tasks <= _TEXT_UP_TO else None,
-            textfont={"size": 12},
-            hoverongaps=False,
-            hovertemplate="after task %{y}, on task %{x}<br><b>%{z:.1%}</b><extra></extra>",
-            colorbar={"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]},
-        )
-    )
+    figure, _ = grid(1, 1)
+    heat(figure, z, hover="after task %{y}, on task %{x}<br><b>%{z:.1%}</b>", ends=(0.0, 1.0), x=labels, y=labels,
+         xgap=1.5, ygap=1.5, colorbar={"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]})  # fmt: skip
+    if tasks <= _TEXT_UP_TO:
+        shown = [[f"{100 * value:.0f}" if np.isfinite(value) else "" for value in row] for row in z]
+        figure.update_traces(text=shown, texttemplate="%{text}", textfont={"size": 12})
     style(figure, theme, name="accuracy_matrix", height=380)
     figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
     figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")

@@ -1,10 +1,15 @@
-"""Matrices over pairs of classes that are too many to draw: above 200 a cell would be smaller than a pixel."""
+"""Matrices over pairs of classes, by task: above 200 classes a cell is smaller than a pixel, and means are drawn."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import plotly.graph_objects as go
 from jaxtyping import Float, Float64, Int
+
+from cillab.figures.palette import TEXT, Theme, see_through
+from cillab.figures.panels import Cell, heat, matrix_axes
+from cillab.figures.words import task_grid
 
 CLASSES_UP_TO = 200
 
@@ -57,3 +62,59 @@ def shown(
     names = np.unique(groups)
     said = f" {len(matrix):,} classes are too many to draw: a cell is the mean over the pairs of two {word}s."
     return Shown(averaged(matrix, groups), names, [f"{word} {name + 1}" for name in names], said)
+
+
+def blocks(groups: np.ndarray) -> tuple[list[float], list[int], list[str]]:
+    """Lines between tasks, and ticks with labels (the task, counted from 1) in the middle of tasks, at most 20."""
+    starts = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist()]
+    ends = [*starts[1:], len(groups)]
+    middles = [(start + end - 1) // 2 for start, end in zip(starts, ends, strict=True)]
+    ticks = middles[:: -(-len(middles) // 20)]
+    return [start - 0.5 for start in starts[1:]], ticks, [str(int(groups[m]) + 1) for m in ticks]
+
+
+def pairs(
+    figure: go.Figure,
+    part: Shown,
+    *,
+    hover: str,
+    ends: tuple[float, float],
+    theme: Theme,
+    cell: Cell = (1, 1),
+    diagonal: bool = False,
+    rows: str = "",
+    of: str = "%{y}<br>%{x}",
+    **trace: Any,
+) -> None:
+    """A square heat map with lines between tasks; without the diagonal, a class with itself is left out.
+
+    `hover` says what a value is: `cosine <b>%{z:.3f}</b>`. `of` says of which pair. `rows` names the vertical axis
+    where it is another one.
+    """
+    z = np.array(part.cells, np.float64)
+    if not (diagonal or part.means):
+        np.fill_diagonal(z, np.nan)
+    text = f"{of}<br>{part.of}{hover}"
+    heat(figure, z, hover=text, ends=ends, cell=cell, x=part.labels, y=part.labels, **trace)
+    bounds, ticks, names = blocks(part.groups)
+    if not part.means:
+        task_grid(figure, bounds, len(z), see_through(TEXT[theme], 0.7), row=cell[0], col=cell[1])
+    matrix_axes(figure, cell, part.axis, tickvals=ticks, ticktext=names)
+    if rows:
+        figure.update_yaxes(title_text=rows, row=cell[0], col=cell[1])
+
+
+def reach_of(matrix: np.ndarray) -> float:
+    """How far nearly all pairs of a matrix lie from the value of a simplex, -1/(K-1)."""
+    found = np.asarray(matrix, np.float64)[np.triu_indices(len(matrix), 1)]
+    found = found[np.isfinite(found)]
+    return float(np.quantile(np.abs(found + 1 / (len(matrix) - 1)), 0.995)) if len(found) else 0.0
+
+
+def around(target: float, reach: float) -> dict[str, Any]:
+    """A colour bar whose middle is the target."""
+    low, high = target - reach, target + reach
+    return {
+        "tickvals": [low, target, high],
+        "ticktext": [f"{low:.2f}", f"{target:.2f}<br>target", f"{high:.2f}"],
+    }

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Int64
 from plotly.colors import sequential
 
-from cillab.figures.coarse import CLASSES_UP_TO
-from cillab.figures.cosine import blocks
-from cillab.figures.palette import Theme, see_through, style
+from cillab.figures.coarse import CLASSES_UP_TO, Shown, pairs
+from cillab.figures.palette import Theme, style
+from cillab.figures.panels import grid
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
-from cillab.figures.words import after, class_labels, empty, percent, plural, task_grid
+from cillab.figures.words import after, class_labels, empty, percent, plural
 from cillab.runs import Run
 
 By = Literal["auto", "class", "task"]
@@ -57,29 +56,16 @@ def draw_confusion(data: Confusion, by: By = "auto", theme: Theme = "light") -> 
     total = shown.counts.sum(axis=1, keepdims=True)
     if not total.sum():
         return empty("confusion", "No test image has been classified yet.", theme)
-    share = np.where(total > 0, shown.counts / np.maximum(total, 1), np.nan).astype(np.float32)
-    figure = go.Figure(
-        go.Heatmap(
-            z=share,
-            x=list(shown.labels),
-            y=list(shown.labels),
-            zmin=0,
-            zmax=1,
-            colorscale=_root_scale(),
-            customdata=shown.counts.astype(np.int32),
-            hovertemplate="%{y}<br>taken for %{x}<br><b>%{z:.1%}</b>, %{customdata} images<extra></extra>",
-            colorbar={"tickformat": ".0%", "tickvals": [0, 0.04, 0.25, 1]},
-        )
-    )
+    share = np.where(total > 0, shown.counts / np.maximum(total, 1), np.nan)
+    figure, _ = grid(1, 1)
+    pairs(figure, Shown(share, shown.task_of_class, list(shown.labels), "" if shown is data else "tasks"),
+          of="%{y}<br>taken for %{x}", hover="<b>%{z:.1%}</b>, %{customdata} images", ends=(0.0, 1.0), theme=theme,
+          diagonal=True, colours=_root_scale(), customdata=shown.counts.astype(np.int32), rows="true class, by task",
+          colorbar={"tickformat": ".0%", "tickvals": [0, 0.04, 0.25, 1]})  # fmt: skip
     many = shown is not data and by == "auto"
     said = f" {len(data.counts):,} classes are too many to draw: they are added up by task." if many else ""
     style(figure, theme, name="confusion", height=440, margin={"t": 16})
-    bounds, ticks, names = blocks(shown.task_of_class)
-    if shown is data:
-        task_grid(figure, bounds, len(share), see_through("#FFFFFF", 0.35))
-    axis = {"tickvals": ticks, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
-    figure.update_xaxes(title_text="predicted class, by task", **axis)
-    figure.update_yaxes(title_text="true class, by task", autorange="reversed", scaleanchor="x", **axis)
+    figure.update_xaxes(title_text="predicted class, by task")
     return Picture(
         figure,
         _sentence(data) + said,

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
-from cillab.figures.coarse import shown
-from cillab.figures.palette import TEXT, Theme, diverging, see_through, style
-from cillab.figures.panels import with_notes
+from cillab.figures.coarse import around, pairs, reach_of, shown
+from cillab.figures.palette import Theme, diverging, style
+from cillab.figures.panels import grid, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
-from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
+from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number
 from cillab.runs import Run, Snapshot
 
 _SMALLEST_RANGE = 0.1  # so that a collapsed matrix looks flat instead of showing its rounding errors
@@ -48,10 +47,7 @@ def read_cosines(run: Run, step: str | int | None = None) -> Cosines:
 
 
 def _reach(shot: Snapshot) -> float:
-    """How far nearly all pairs of one step lie from the target."""
-    pairs = off_diagonal(shot["cosine"])
-    pairs = pairs[np.isfinite(pairs)]
-    return float(np.quantile(np.abs(pairs + 1 / (len(shot["cosine"]) - 1)), 0.995)) if len(pairs) else 0.0
+    return reach_of(shot["cosine"])
 
 
 def draw_cosine(data: Cosines, theme: Theme = "light") -> Picture:
@@ -59,33 +55,12 @@ def draw_cosine(data: Cosines, theme: Theme = "light") -> Picture:
     count, target = len(data.cosine), data.target
     if count < 2:
         return empty("cosine", "Cosines need at least two classes.", theme)
+    figure, _ = grid(1, 1)
     part = shown(data.cosine, data.task_of_class, data.labels)
-    z = part.cells.astype(np.float32)
-    if not part.means:
-        np.fill_diagonal(z, np.nan)
-    figure = go.Figure(
-        go.Heatmap(
-            z=z,
-            x=part.labels,
-            y=part.labels,
-            zmin=target - data.reach,
-            zmax=target + data.reach,
-            colorscale=diverging(theme),
-            hoverongaps=False,
-            hovertemplate=f"%{{y}}<br>%{{x}}<br>{part.of}cosine <b>%{{z:.3f}}</b><extra></extra>",
-            colorbar={
-                "tickvals": [target - data.reach, target, target + data.reach],
-                "ticktext": [f"{target - data.reach:.2f}", f"{target:.2f}<br>target", f"{target + data.reach:.2f}"],
-            },
-        )
-    )
+    ends = target - data.reach, target + data.reach
+    pairs(figure, part, hover="cosine <b>%{z:.3f}</b>", ends=ends, theme=theme, colours=diverging(theme),
+          colorbar=around(target, data.reach))  # fmt: skip
     style(figure, theme, name="cosine", height=440, margin={"t": 16})
-    bounds, ticks, names = blocks(part.groups)
-    if not part.means:
-        task_grid(figure, bounds, count, see_through(TEXT[theme], 0.75))
-    axis = {"tickvals": ticks, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
-    figure.update_xaxes(title_text=part.axis, **axis)
-    figure.update_yaxes(title_text=part.axis, autorange="reversed", scaleanchor="x", **axis)
     return Picture(
         figure,
         _sentence(data) + part.sentence,
@@ -93,24 +68,15 @@ def draw_cosine(data: Cosines, theme: Theme = "light") -> Picture:
     )
 
 
-def blocks(task_of_class: np.ndarray) -> tuple[list[float], list[int], list[str]]:
-    """Lines between tasks, and ticks with labels (the task, counted from 1) in the middle of tasks, at most 20."""
-    starts = [0, *(np.flatnonzero(np.diff(task_of_class)) + 1).tolist()]
-    ends = [*starts[1:], len(task_of_class)]
-    middles = [(start + end - 1) // 2 for start, end in zip(starts, ends, strict=True)]
-    ticks = middles[:: -(-len(middles) // 20)]
-    return [start - 0.5 for start in starts[1:]], ticks, [str(int(task_of_class[m]) + 1) for m in ticks]
-
-
 def _sentence(data: Cosines) -> str:
-    pairs = off_diagonal(data.cosine)
-    gap = np.abs(pairs - data.target)
-    worst = int(np.nanargmax(pairs))
+    values = off_diagonal(data.cosine)
+    gap = np.abs(values - data.target)
+    worst = int(np.nanargmax(values))
     a, b = (int(index[worst]) for index in np.triu_indices(len(data.cosine), 1))
     return (
-        f"{after(data.step).capitalize()}, the cosines of {len(pairs):,} pairs of classes lie on average"
+        f"{after(data.step).capitalize()}, the cosines of {len(values):,} pairs of classes lie on average"
         f" {number(float(np.nanmean(gap)))} from {SIMPLEX} = {number(data.target)}; the closest pair is"
-        f" {data.labels[a]} and {data.labels[b]} with {number(float(pairs[worst]))}."
+        f" {data.labels[a]} and {data.labels[b]} with {number(float(values[worst]))}."
     )
 
 

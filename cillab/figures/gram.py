@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from cillab.figures.coarse import shown
-from cillab.figures.cosine import blocks
-from cillab.figures.palette import TEXT, Theme, diverging, see_through
+from cillab.figures.coarse import around, pairs, reach_of, shown
+from cillab.figures.palette import Theme, diverging
 from cillab.figures.panels import finished, grid, notes_of, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
-from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number, task_grid
+from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number
 from cillab.geometry.rows import centre
 from cillab.runs import Run, Snapshot
 
@@ -73,11 +72,7 @@ def read_gram(run: Run, step: str | int | None = None) -> Gram:
 
 
 def _reach(shot: Snapshot) -> float:
-    """How far nearly all pairs of one step lie from the target."""
-    gram = scaled_gram(shot["means/now"])
-    pairs = gram[np.triu_indices(len(gram), 1)]
-    pairs = pairs[np.isfinite(pairs)]
-    return float(np.quantile(np.abs(pairs + 1 / (len(gram) - 1)), 0.995)) if len(pairs) else 0.0
+    return reach_of(scaled_gram(shot["means/now"]))
 
 
 def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
@@ -89,35 +84,14 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
         return empty("gram", "All class means are equal: there is no arrangement to show.", theme)
     figure, cells = grid(2, 2, horizontal_spacing=0.09)
     parts = [shown(matrix, data.task_of_class, data.labels) for matrix in (data.gram, simplex_gram(count))]
-    bounds, ticks, names = blocks(parts[0].groups)
+    ends = target - data.reach, target + data.reach
     for cell, part, what in zip(cells, parts, (f"measured {after(data.step)}", "a simplex"), strict=True):
-        hover = f"%{{y}}<br>%{{x}}<br>{part.of}<b>%{{z:.3f}}</b><extra>{what}</extra>"
-        figure.add_heatmap(
-            z=part.cells.astype(np.float32), x=part.labels, y=part.labels, coloraxis="coloraxis", hoverongaps=False,
-            hovertemplate=hover, row=cell[0], col=cell[1],
-        )  # fmt: skip
-        if not part.means:
-            task_grid(figure, bounds, count, see_through(TEXT[theme], 0.6), row=cell[0], col=cell[1])
+        pairs(figure, part, hover=f"<b>%{{z:.3f}}</b><extra>{what}</extra>", ends=ends, theme=theme, cell=cell,
+              diagonal=True, colours=diverging(theme), colorbar=around(target, data.reach))  # fmt: skip
         title(figure, cell, what, f"K = {count}" if cell[1] == 1 else f"{SIMPLEX} = {number(target)}", theme)
-    low, high = target - data.reach, target + data.reach
-    finished(figure, theme, "gram", 1, height=430)
-    figure.update_layout(
-        margin={"t": 40},
-        coloraxis={
-            "cmin": low,
-            "cmax": high,
-            "colorscale": diverging(theme),
-            "colorbar": {
-                "tickvals": [low, target, high],
-                "ticktext": [f"{low:.2f}", f"{target:.2f}<br>target", f"{high:.2f}"],
-            },
-        },
-    )
-    axis = {"tickvals": ticks, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
-    figure.update_xaxes(title_text=parts[0].axis, **axis)
-    figure.update_yaxes(autorange="reversed", **axis)
-    for column in (1, 2):
-        figure.update_yaxes(scaleanchor="x" if column == 1 else "x2", row=1, col=column)
+    figure.data[0].showscale = False
+    finished(figure, theme, "gram", 1, top=40, height=430)
+    figure.update_yaxes(title_text="", row=1, col=2)
     lengths = np.sqrt(np.diag(data.gram))
     long, short = int(lengths.argmax()), int(lengths.argmin())
     sentence = (
@@ -138,4 +112,4 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
 )
 def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Gram matrix of the class means of a run at `step` (default: the last), beside the ideal."""
-    return draw_gram(read_gram(run, step), theme) if run.steps else empty("gram", "No step yet.", theme)
+    return draw_gram(read_gram(run, step), theme)

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float, Float64, Int64
 
-from cillab.figures.coarse import shown
-from cillab.figures.palette import TEXT, Theme, diverging, see_through
+from cillab.figures.coarse import pairs, shown
+from cillab.figures.palette import Theme, diverging
 from cillab.figures.panels import finished, grid, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
-from cillab.figures.words import after, class_labels, number, task_grid
+from cillab.figures.words import after, class_labels, number
 from cillab.runs import Run
 
 _PANELS = ("frozen", "prototypes")
@@ -76,28 +75,13 @@ def draw_text_similarity(data: TextSimilarity, theme: Theme = "light") -> Pictur
     groups, word = (data.tasks, "task") if data.clusters is None else (data.clusters, "cluster")
     groups = np.zeros(len(data.labels), np.int64) if groups is None else groups
     parts = [shown(data.cosines[name], groups, data.labels, word) for name in _PANELS]
-    bounds = (np.flatnonzero(np.diff(parts[0].groups)) + 0.5).tolist()
     for cell, name, part in zip(cells, _PANELS, parts, strict=True):
-        z = part.cells.astype(np.float32)
-        if not part.means:
-            np.fill_diagonal(z, np.nan)
-        figure.add_trace(
-            go.Heatmap(
-                z=z, x=part.labels, y=part.labels, zmin=-1, zmax=1, colorscale=diverging(theme),
-                hoverongaps=False, name=_TITLES[name], showscale=name == "prototypes",
-                hovertemplate=f"%{{y}}<br>%{{x}}<br>{part.of}cosine <b>%{{z:.3f}}</b><extra></extra>",
-                colorbar={"tickvals": [-1, 0, 1]},
-            ),
-            row=cell[0], col=cell[1],
-        )  # fmt: skip
+        pairs(figure, part, hover="cosine <b>%{z:.3f}</b>", ends=(-1.0, 1.0), theme=theme, cell=cell,
+              colours=diverging(theme), showscale=cell == cells[-1], colorbar={"tickvals": [-1, 0, 1]})  # fmt: skip
         title(figure, cell, _TITLES[name], f"effective rank {number(effective_rank(data.cosines[name]))}", theme)
-        if not part.means:
-            task_grid(figure, bounds, len(z), see_through(TEXT[theme], 0.6), row=cell[0], col=cell[1])
     finished(figure, theme, "text_similarity", 1, height=470)
-    figure.update_xaxes(showticklabels=False, showgrid=False, constrain="domain")
-    figure.update_yaxes(showticklabels=False, showgrid=False, autorange="reversed", constrain="domain")
-    for index, _ in enumerate(cells, start=1):
-        figure.update_yaxes(scaleanchor="x" if index == 1 else f"x{index}", row=1, col=index)
+    figure.update_xaxes(title_text=f"classes, by {word}")
+    figure.update_yaxes(title_text="")
     order = "clusters of meaning, found once on the frozen text" if data.clusters is not None else "the stream"
     return Picture(
         figure,

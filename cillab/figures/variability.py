@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
-from cillab.figures.coarse import shown
-from cillab.figures.cosine import blocks
-from cillab.figures.palette import SEQUENTIAL, TEXT, Theme, see_through, style
-from cillab.figures.panels import notes_of
+from cillab.figures.coarse import pairs, shown
+from cillab.figures.palette import Theme, style
+from cillab.figures.panels import grid, notes_of
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
-from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number, task_grid
+from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
 from cillab.geometry.nc1 import cdnv
 from cillab.runs import Run, Snapshot
 
@@ -64,27 +62,12 @@ def draw_variability(data: Variability, theme: Theme = "light") -> Picture:
     part = shown(data.pairs, data.tasks, data.labels)
     with np.errstate(divide="ignore"):
         z = np.log10(part.cells)
-    figure = go.Figure(
-        go.Heatmap(
-            z=np.where(np.isneginf(z), low, z).astype(np.float32),
-            customdata=part.cells.astype(np.float32),
-            x=part.labels,
-            y=part.labels,
-            zmin=low,
-            zmax=high,
-            colorscale=SEQUENTIAL,
-            hoverongaps=False,
-            hovertemplate=f"%{{y}}<br>%{{x}}<br>{part.of}CDNV <b>%{{customdata:.3g}}</b><extra></extra>",
-            colorbar={"tickvals": ticks, "ticktext": [number(10**t) for t in ticks]},
-        )
-    )
+    figure, _ = grid(1, 1)
+    logs = part._replace(cells=np.where(np.isneginf(z), low, z))
+    pairs(figure, logs, hover="CDNV <b>%{customdata:.3g}</b>", ends=(low, high), theme=theme,
+          customdata=part.cells.astype(np.float32),
+          colorbar={"tickvals": ticks, "ticktext": [number(10**t) for t in ticks]})  # fmt: skip
     style(figure, theme, name="variability", height=440, margin={"t": 16})
-    bounds, at, names = blocks(part.groups)
-    if not part.means:
-        task_grid(figure, bounds, len(data.pairs), see_through(TEXT[theme], 0.75))
-    axis = {"tickvals": at, "ticktext": names, "showgrid": False, "type": "category", "constrain": "domain"}
-    figure.update_xaxes(title_text=part.axis, **axis)
-    figure.update_yaxes(title_text=part.axis, autorange="reversed", scaleanchor="x", **axis)
     upper = np.where(np.triu(np.ones_like(data.pairs), 1) > 0, data.pairs, np.nan)
     a, b = np.unravel_index(int(np.nanargmax(upper)), upper.shape)
     sentence = (
