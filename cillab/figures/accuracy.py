@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, SECOND, THIRD, Theme, cursor, style, task_colour, task_mark
+from cillab.figures.palette import ROLES, Theme, cursor, style, task_colour, task_mark
+from cillab.figures.panels import grid, line
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, percent, plural
 from cillab.runs import Run, parse_step
+
+_line = partial(line, where="%{x:.0f} classes seen", form="%{y:.1%}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +44,25 @@ def draw_accuracy(curves: Sequence[Curve], classes: int, at: float | None = None
     curves = [curve for curve in curves if len(curve.seen)]
     if not curves:
         return empty("accuracy", "No task has been tested yet.", theme)
-    figure = go.Figure()
+    figure, _ = grid(1, 1)
     if len(curves) == 1:
-        lines = [
-            (curves[0].new, "new classes", SECOND[theme], "dash", "triangle-up", 1.6),
-            (curves[0].old, "old classes", THIRD[theme], "dot", "square", 1.6),
-            (curves[0].seen, "all classes seen", ACCENT[theme], "solid", "circle", 2.8),
-        ]
-        for values, name, colour, dash, mark, width in lines:
-            _line(figure, curves[0].classes, values, name=name, colour=colour, dash=dash, mark=mark, width=width)
+        for values, name, role, dash, mark, width in (
+            (curves[0].new, "new classes", "new", "dash", "triangle-up", 1.6),
+            (curves[0].old, "old classes", "old", "dot", "square", 1.6),
+            (curves[0].seen, "all classes seen", "all", "solid", "circle", 2.8),
+        ):
+            _line(figure, curves[0].classes, values, name, ROLES[role][theme], dash=dash, mark=mark, width=width)
     else:
         for index, curve in enumerate(curves):
-            colour, mark = task_colour(index, theme), task_mark(index)
-            _line(figure, curve.classes, curve.seen, name=curve.name, colour=colour, dash="solid", mark=mark, width=2.4)
+            _line(
+                figure,
+                curve.classes,
+                curve.seen,
+                curve.name,
+                task_colour(index, theme),
+                mark=task_mark(index),
+                width=2.4,
+            )
     style(
         figure, theme, name="accuracy", height=340, legend={"traceorder": "reversed" if len(curves) == 1 else "normal"}
     )
@@ -67,20 +76,6 @@ def draw_accuracy(curves: Sequence[Curve], classes: int, at: float | None = None
         cursor(figure, at, theme)
     notes = ("Test images, weighted by image; A_avg is the mean over tasks and includes the first.",)
     return Picture(figure, _sentence(curves), notes)
-
-
-def _line(
-    figure: go.Figure, x: np.ndarray, y: np.ndarray, *, name: str, colour: str, dash: str, mark: str, width: float
-) -> None:
-    figure.add_scatter(
-        x=x.astype(np.float32),
-        y=y.astype(np.float32),
-        name=name,
-        mode="lines+markers",
-        line={"color": colour, "width": width, "dash": dash},
-        marker={"symbol": mark, "size": 5 + width, "color": colour},
-        hovertemplate=f"{name}<br>%{{x:.0f}} classes seen<br><b>%{{y:.1%}}</b><extra></extra>",
-    )
 
 
 def _sentence(curves: Sequence[Curve]) -> str:

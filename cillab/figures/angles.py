@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, see_through, style
-from cillab.figures.panels import with_notes
+from cillab.figures.palette import CURSOR, ROLES, Theme, see_through, style
+from cillab.figures.panels import grid, line, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number
@@ -16,7 +15,12 @@ from cillab.runs import Run, Snapshot
 _BINS = (12, 50)  # fewest and most
 _NOWHERE = -2.0  # a cosine outside of every axis: one class has no simplex
 _TOO_FEW = "Angles need at least two classes."
-_AGES = ("old with old", "old with new", "new with new")
+PAIRS = {  # by the ages of the two classes: role, dash, mark
+    "old with old": ("old", "solid", "circle"),
+    "old with new": ("mixed", "dash", "square"),
+    "new with new": ("new", "dot", "diamond"),
+}
+_AGES = tuple(PAIRS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,24 +110,14 @@ def draw_angles(data: Angles, step: str, theme: Theme = "light") -> Picture:
     """Three outlines over one axis of cosines and a line at -1/(K-1)."""
     if not any(sum(one.pairs) for one in data.steps.values()):
         return empty("angles", _TOO_FEW, theme)
-    figure, target = go.Figure(), data.steps[step].target
+    (figure, _), target = grid(1, 1), data.steps[step].target
     middles = (data.edges[:-1] + data.edges[1:]) / 2
     degrees = np.degrees(np.arccos(np.clip(middles, -1, 1))).astype(np.float32)
-    for age, colours, dash, share in zip(
-        _AGES, (ACCENT, SECOND, THIRD), ("solid", "dash", "dot"), data.steps[step].shares, strict=True
-    ):
-        figure.add_scatter(
-            x=middles.astype(np.float32),
-            y=share.astype(np.float32),
-            customdata=degrees,
-            name=age,
-            mode="lines",
-            line={"color": colours[theme], "width": 1.8, "shape": "hvh", "dash": dash},
-            fill="tozeroy",
-            fillcolor=see_through(colours[theme], 0.16),
-            hovertemplate=f"{age}<br>cosine %{{x:.2f}} (%{{customdata:.0f}}°)<br>"
-            "<b>%{y:.1%}</b> of its pairs<extra></extra>",
-        )
+    for (age, (role, dash, _)), share in zip(PAIRS.items(), data.steps[step].shares, strict=True):
+        colour = ROLES[role][theme]
+        line(figure, middles, share, age, colour, mark="", customdata=degrees, fill="tozeroy",
+             fillcolor=see_through(colour, 0.16), line={"color": colour, "width": 1.8, "shape": "hvh", "dash": dash},
+             where="cosine %{x:.2f} (%{customdata:.0f}°)", form="%{y:.1%} of its pairs")  # fmt: skip
     style(figure, theme, name="angles", height=340)
     figure.update_xaxes(title_text="cosine of two class means", range=[float(data.edges[0]), float(data.edges[-1])])
     figure.update_yaxes(title_text="share of its pairs", range=[0, 1.1 * data.highest], tickformat=".0%")

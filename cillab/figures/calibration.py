@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, CURSOR, SECOND, Theme, cursor, see_through
-from cillab.figures.panels import finished, grid, missing, reach, scalars, title
+from cillab.figures.palette import AGES, CURSOR, Theme, cursor, see_through
+from cillab.figures.panels import finished, grid, line, missing, reach, scalars, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, percent, place, places, task_axis
 from cillab.runs import Run
 
-_SIDES = (("old", "old classes", ACCENT, "circle", "solid"), ("new", "new classes", SECOND, "square", "dash"))
+_SIDES = (("old", "old classes", *AGES["old"], "solid"), ("new", "new classes", *AGES["new"], "dash"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,44 +42,18 @@ def read_calibration(run: Run, step: str | int | None = None) -> Reliability:
 def draw_calibration(data: Reliability, theme: Theme = "light") -> Picture:
     """Left accuracy against confidence, area of a mark = images; right the error over the steps."""
     figure, cells = grid(2, 2)
-    line = {"color": see_through(CURSOR[theme], 0.5), "width": 1.3, "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False, row=1, col=1)
+    line(figure, np.arange(2), np.arange(2), "calibrated", see_through(CURSOR[theme], 0.5), width=1.3, dash="dot",
+         mark="", legend=False, hovertemplate=None, hoverinfo="skip")  # fmt: skip
     most = max((float(b[2].max()) for b in data.bins.values()), default=1.0)
     for side, shown, colour, mark, dash in _SIDES:
         if side in data.bins:
             confidence, accuracy, count = data.bins[side][:, data.bins[side][2] > 0]
-            figure.add_scatter(
-                x=confidence.astype(np.float32),
-                y=accuracy.astype(np.float32),
-                customdata=count.astype(np.int32),
-                mode="lines+markers",
-                name=shown,
-                legendgroup=side,
-                line={"color": colour[theme], "width": 1.2},
-                marker={
-                    "color": see_through(colour[theme], 0.75),
-                    "symbol": mark,
-                    "line": {"width": 0},
-                    "size": (5 + 17 * np.sqrt(count / most)).astype(np.float32),
-                },
-                hovertemplate=f"{shown}<br>says %{{x:.0%}}, right <b>%{{y:.1%}}</b>"
-                f"<br>%{{customdata}} images<extra></extra>",
-                row=1,
-                col=1,
-            )
-        figure.add_scatter(
-            x=places(data.steps).astype(np.float32),
-            y=data.errors[side].astype(np.float32),
-            mode="lines+markers",
-            name=shown,
-            legendgroup=side,
-            showlegend=side not in data.bins,
-            marker={"symbol": mark, "size": 6},
-            line={"color": colour[theme], "width": 2, "dash": dash},
-            row=1,
-            col=2,
-            hovertemplate=f"{shown}<br>at task %{{x}}<br>ECE <b>%{{y:.1%}}</b><extra></extra>",
-        )
+            line(figure, confidence, accuracy, shown, colour[theme], width=1.2, customdata=count.astype(np.int32),
+                 marker={"color": see_through(colour[theme], 0.75), "symbol": mark, "line": {"width": 0},
+                         "size": (5 + 17 * np.sqrt(count / most)).astype(np.float32)},
+                 where="says %{x:.0%}", form="right %{y:.1%}</b><br>%{customdata} images<b>")  # fmt: skip
+        line(figure, places(data.steps), data.errors[side], shown, colour[theme], cell=cells[1], dash=dash, mark=mark,
+             legend=side not in data.bins, form="ECE %{y:.1%}")  # fmt: skip
     if not data.bins:
         missing(figure, cells[0])
     title(figure, cells[0], "reliability", "on the dots = calibrated", theme)

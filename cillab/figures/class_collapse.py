@@ -1,14 +1,12 @@
 """NC1, NC3 and NC4 of every class: which classes collapse, and which hold the average up."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float64, Int64
 
 from cillab.figures.palette import CURSOR, NAMED_UP_TO, Theme, see_through, task_colour, task_mark
-from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, title
+from cillab.figures.panels import finished, grid, line, log_reach, missing, notes_of, reach, share_reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, images_note, number
@@ -69,55 +67,25 @@ def draw_class_collapse(data: ClassCollapse, theme: Theme = "light") -> Picture:
             missing(figure, cell, "no head in the space of the features" if name == "duality" else "not measured")
         for task in np.unique(data.tasks).tolist():
             mine = data.tasks == task
-            _marks(
-                figure,
-                place[mine],
-                values[mine],
-                [data.labels[i] for i in np.flatnonzero(mine)],
-                task,
-                theme,
-                form=f"{hint}<br><b>{form}</b>",
-                legend=index == 0 and len(np.unique(data.tasks)) <= NAMED_UP_TO,
-                cell=cell,
-            )
+            line(figure, place[mine], values[mine], f"task {task + 1}", task_colour(task, theme), cell=cell, size=7,
+                 mark=task_mark(task), mode="markers", text=[data.labels[i] for i in np.flatnonzero(mine)],
+                 legend=index == 0 and len(np.unique(data.tasks)) <= NAMED_UP_TO,
+                 where=f"<b>%{{text}}</b>, task {task + 1}<br>{hint}", form=form)  # fmt: skip
         if np.isfinite(values).any():
             mean = float(np.nanmean(values))
-            line = {"color": see_through(CURSOR[theme], 0.5), "width": 1.2, "dash": "dot"}
-            figure.add_hline(y=mean, line=line, name="mean", row=cell[0], col=cell[1])  # pyright: ignore
+            edge = {"color": see_through(CURSOR[theme], 0.5), "width": 1.2, "dash": "dot"}
+            figure.add_hline(y=mean, line=edge, name="mean", row=cell[0], col=cell[1])  # pyright: ignore
         pooled = data.over_run[name]
-        axis: dict[str, Any] = log_reach(pooled) if name == "quotient" else {"range": reach(pooled, high=1.0)}
-        figure.update_yaxes(**axis, tickformat=".0%" if name == "agreement" else None, row=cell[0], col=cell[1])
+        axis = {
+            "quotient": log_reach,
+            "duality": lambda pooled: {"range": reach(pooled, high=1.0)},
+            "agreement": share_reach,
+        }[name]
+        figure.update_yaxes(**axis(pooled), row=cell[0], col=cell[1])
     finished(figure, theme, "class_collapse", 3, height=620)
     figure.update_xaxes(range=[0, data.classes + 1], showgrid=False)
     figure.update_xaxes(title_text="classes, in the order of the stream", row=3, col=1)
     return Picture(figure, _sentence(data), data.notes)
-
-
-def _marks(
-    figure: go.Figure,
-    x: np.ndarray,
-    y: np.ndarray,
-    names: list[str],
-    task: int,
-    theme: Theme,
-    *,
-    form: str,
-    legend: bool,
-    cell: tuple[int, int],
-) -> None:
-    figure.add_scatter(
-        x=x,
-        y=y.astype(np.float32),
-        text=names,
-        mode="markers",
-        name=f"task {task + 1}",
-        legendgroup=str(task),
-        showlegend=legend,
-        marker={"color": task_colour(task, theme), "symbol": task_mark(task), "size": 7},
-        hovertemplate=f"<b>%{{text}}</b>, task {task + 1}<br>{form}<extra></extra>",
-        row=cell[0],
-        col=cell[1],
-    )
 
 
 def _sentence(data: ClassCollapse) -> str:

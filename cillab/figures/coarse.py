@@ -83,6 +83,7 @@ def pairs(
     cell: Cell = (1, 1),
     diagonal: bool = False,
     rows: str = "",
+    lines: str = "",
     of: str = "%{y}<br>%{x}",
     **trace: Any,
 ) -> None:
@@ -98,7 +99,7 @@ def pairs(
     heat(figure, z, hover=text, ends=ends, cell=cell, x=part.labels, y=part.labels, **trace)
     bounds, ticks, names = blocks(part.groups)
     if not part.means:
-        task_grid(figure, bounds, len(z), see_through(TEXT[theme], 0.7), row=cell[0], col=cell[1])
+        task_grid(figure, bounds, len(z), lines or see_through(TEXT[theme], 0.7), row=cell[0], col=cell[1])
     matrix_axes(figure, cell, part.axis, tickvals=ticks, ticktext=names)
     if rows:
         figure.update_yaxes(title_text=rows, row=cell[0], col=cell[1])

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float64
-from plotly.subplots import make_subplots
 
-from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, Theme, cursor, style
-from cillab.figures.panels import with_notes
+from cillab.figures.palette import ACCENT, ROLES, SECOND, Theme, cursor, style
+from cillab.figures.panels import grid, line, missing, title as write, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import (
     MOVING_TARGET,
+    NC1_GROWS,
     ORACLE,
     after,
     end_of,
@@ -35,7 +35,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("NC3", "0", {"nc3": "head against means"}),
     ("NC4", "100 %", {"nc4": "head agrees with nearest mean"}),
 )
-_SIDES = (("train", "solid", "circle"), ("test", "dot", "circle-open"))
+_SIDES = (("train", "solid", "circle"), ("test", "dot", "circle-open"))  # here colour tells lengths from angles
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +53,13 @@ def read_collapse(run: Run) -> Collapse:
     steps, metrics = run.steps, run.metrics()
     names = [f"{side}/{name}" for side, _, _ in _SIDES for _, _, scalars in PANELS for name in scalars]
     series = {name: metrics.over(f"nc/{name}", steps) for name in names}
-    return Collapse(steps, len(run.info.tasks), series, (ORACLE, images_note(run), MOVING_TARGET))
+    return Collapse(steps, len(run.info.tasks), series, (ORACLE, images_note(run), MOVING_TARGET, NC1_GROWS))
 
 
 def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light", columns: int = 2) -> Picture:
     """Four small plots on one task axis: training images solid, test images dotted, a cursor at `step`."""
     rows = -(-len(PANELS) // columns)
-    figure = make_subplots(rows, columns, horizontal_spacing=0.11, vertical_spacing=0.2)
-    cells = [(index // columns + 1, index % columns + 1) for index in range(len(PANELS))]
+    figure, cells = grid(len(PANELS), columns)
     for index, cell in enumerate(cells):
         _panel(figure, index, cell, data, theme)
     style(figure, theme, name="collapse", height=60 + 220 * rows, margin={"t": 72}, legend={"y": 1.1})
@@ -73,7 +72,6 @@ def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light
 
 def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse, theme: Theme) -> None:
     title, goal, scalars = PANELS[index]
-    at: dict[str, Any] = {"row": cell[0], "col": cell[1]}
     colours = dict(zip(scalars, (ACCENT[theme], SECOND[theme]), strict=False))
     found = []
     for name, shown in scalars.items():
@@ -81,31 +79,18 @@ def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse,
             y = data.series[f"{side}/{name}"]
             y = np.where(y > 0, y, np.nan) if name == "nc1" else y  # zero has no place on a log axis
             found.append(y[np.isfinite(y)])
-            value = "%{y:.1%}" if name == "nc4" else "%{y:.3g}"
-            figure.add_scatter(
-                x=places(data.steps).astype(np.float32),
-                y=y.astype(np.float32),
-                mode="lines+markers",
-                name=f"{side} images" if side == "test" else "training images",
-                legendgroup=side,
-                showlegend=index == 0,
-                line={"color": colours[name], "width": 2.2 if side == "train" else 1.5, "dash": dash},
-                marker={"symbol": mark, "size": 5.5, "color": colours[name]},
-                hovertemplate=f"{title} {shown}, {side} side<br>task %{{x}}<br><b>{value}</b><extra></extra>",
-                **at,
-            )
+            colour = colours[name] if len(scalars) > 1 else ROLES[side][theme]
+            whose = "test images" if side == "test" else "training images"
+            line(figure, places(data.steps), y, whose, colour, cell=cell, dash=dash, mark=mark,
+                 width=2.2 if side == "train" else 1.5, legend=index == 0, where=f"{title} {shown}<br>at task %{{x}}",
+                 form="%{y:.1%}" if name == "nc4" else "%{y:.3g}")  # fmt: skip
     names = ", ".join(f"<span style='color:{colours[name]}'>{shown}</span>" for name, shown in scalars.items())
-    text = (
-        f"<b>{title}</b>  {names}  <span style='font-size:11px;color:{MUTED[theme]}'>\N{RIGHTWARDS ARROW} {goal}</span>"
-    )
-    corner = {"xref": "x domain", "yref": "y domain"}
-    figure.add_annotation(
-        text=text, x=0, y=1, xanchor="left", yanchor="bottom", yshift=6, font={"color": TEXT[theme]}, **corner, **at
-    )
+    said = f"{title}</b>  {names}<b>" if len(scalars) > 1 else title
+    write(figure, cell, said, f"\N{RIGHTWARDS ARROW} {goal}", theme)
     values = np.concatenate(found)
     if not len(values):
-        figure.add_annotation(text="not measured", x=0.5, y=0.5, **corner, **at)
-    figure.update_yaxes(**_range(title, values), **at)
+        missing(figure, cell)
+    figure.update_yaxes(**_range(title, values), row=cell[0], col=cell[1])
 
 
 def _range(title: str, values: np.ndarray) -> dict[str, Any]:

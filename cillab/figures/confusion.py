@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from plotly.colors import sequential
 
 from cillab.figures.coarse import CLASSES_UP_TO, Shown, pairs
-from cillab.figures.palette import Theme, style
+from cillab.figures.palette import Theme, see_through, style
 from cillab.figures.panels import grid
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
@@ -61,6 +61,7 @@ def draw_confusion(data: Confusion, by: By = "auto", theme: Theme = "light") -> 
     pairs(figure, Shown(share, shown.task_of_class, list(shown.labels), "" if shown is data else "tasks"),
           of="%{y}<br>taken for %{x}", hover="<b>%{z:.1%}</b>, %{customdata} images", ends=(0.0, 1.0), theme=theme,
           diagonal=True, colours=_root_scale(), customdata=shown.counts.astype(np.int32), rows="true class, by task",
+          lines=see_through("#FFFFFF", 0.35),
           colorbar={"tickformat": ".0%", "tickvals": [0, 0.04, 0.25, 1]})  # fmt: skip
     many = shown is not data and by == "auto"
     said = f" {len(data.counts):,} classes are too many to draw: they are added up by task." if many else ""

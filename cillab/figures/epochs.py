@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, CURSOR, GRID, MUTED, SECOND, THIRD, Theme, cursor, see_through
-from cillab.figures.panels import finished, grid, log_reach, missing, reach, title
+from cillab.figures.panels import finished, grid, line, log_reach, missing, reach, share_reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import moved, number, percent, place, task_axis
@@ -76,8 +76,8 @@ def draw_epochs(data: Epochs, theme: Theme = "light") -> Picture:
     mine = x[data.task == chosen]
     for row, column in cells[:5]:
         for end in ends:
-            line = {"color": GRID[theme], "width": 1.5}
-            figure.add_vline(x=end, line=line, name="task", row=row, col=column)  # pyright: ignore
+            edge = {"color": GRID[theme], "width": 1.5}
+            figure.add_vline(x=end, line=edge, name="task", row=row, col=column)  # pyright: ignore
         if len(mine):
             ends_at = {"x0": float(mine[0]) - 0.5, "x1": float(mine[-1]) + 0.5, "row": row, "col": column}
             shade = see_through(CURSOR[theme], 0.07)
@@ -97,12 +97,8 @@ def _line(figure, x, y, tasks, name, colour, dash, cell, legend: bool = False) -
     """A line that is broken between tasks: what jumps there is the set of classes."""
     ends = np.flatnonzero(np.diff(tasks)) + 1
     x, y, tasks = np.insert(x, ends, np.nan), np.insert(y, ends, np.nan), np.insert(tasks, ends, 0)
-    figure.add_scatter(
-        x=x, y=y.astype(np.float32), name=name, showlegend=legend, mode="lines+markers", customdata=tasks,
-        line={"color": colour, "width": 1.9, "dash": dash}, marker={"size": 4, "color": colour},
-        hovertemplate=f"{name}<br>epoch %{{x}}, in task %{{customdata}}<br><b>%{{y:.4g}}</b><extra></extra>",
-        row=cell[0], col=cell[1],
-    )  # fmt: skip
+    line(figure, x, y, name, colour, cell=cell, dash=dash, size=4, width=1.9, legend=legend, customdata=tasks,
+         where="epoch %{x}, in task %{customdata}", form="%{y:.4g}")  # fmt: skip
 
 
 def _turns(figure, data: Epochs, cell, theme: Theme) -> None:
@@ -115,31 +111,20 @@ def _turns(figure, data: Epochs, cell, theme: Theme) -> None:
         return
     low, mean, high = data.turned.T
     there = np.isfinite(mean)
-    figure.add_scatter(
-        x=x[there], y=mean[there].astype(np.float32), name="turned, least to largest", mode="lines+markers",
-        line={"color": THIRD[theme], "width": 1.9}, marker={"size": 6, "color": THIRD[theme]},
-        error_y={
-            "array": (high - mean)[there].astype(np.float32), "arrayminus": (mean - low)[there].astype(np.float32),
-            "thickness": 1.2, "width": 3, "color": THIRD[theme],
-        },
-        hovertemplate="old vertices at task %{x}<br>turned by <b>%{y:.2f} degrees</b> on average<extra></extra>",
-        row=cell[0], col=cell[1],
-    )  # fmt: skip
+    errors = {"array": (high - mean)[there].astype(np.float32), "arrayminus": (mean - low)[there].astype(np.float32)}
+    line(figure, x[there], mean[there], "turned, least to largest", THIRD[theme], cell=cell, width=1.9,
+         error_y=errors | {"thickness": 1.2, "width": 3, "color": THIRD[theme]}, where="old vertices at task %{x}",
+         form="%{y:.2f} degrees</b> on average<b>")  # fmt: skip
     known = np.isfinite(data.expected)
-    figure.add_scatter(
-        x=x[known], y=data.expected[known].astype(np.float32), name="closed form", mode="lines+markers",
-        line={"color": MUTED[theme], "width": 1.6, "dash": "dot"},
-        marker={"size": 6, "symbol": "diamond-open", "color": MUTED[theme]},
-        hovertemplate="closed form at task %{x}<br><b>%{y:.2f} degrees</b><extra></extra>",
-        row=cell[0], col=cell[1],
-    )  # fmt: skip
+    line(figure, x[known], data.expected[known], "closed form", MUTED[theme], cell=cell, width=1.6, dash="dot",
+         mark="diamond-open", form="%{y:.2f} degrees")  # fmt: skip
     figure.update_yaxes(range=reach(data.turned, data.expected, low=0.0), row=cell[0], col=cell[1])
 
 
 def _ranges(figure, rows: Float64[np.ndarray, "epoch 6"], cells, epochs: int) -> None:
     ranges = [
         log_reach(rows[:, 0]), {"range": reach(rows[:, 1], low=0.0)}, {"range": reach(rows[:, 2], low=0.0)},
-        {"range": reach(rows[:, 3], high=1.0), "tickformat": ".0%"}, {"range": reach(rows[:, 4:], low=0.0)},
+        share_reach(rows[:, 3]), {"range": reach(rows[:, 4:], low=0.0)},
     ]  # fmt: skip
     for (row, column), options in zip(cells[:5], ranges, strict=True):
         figure.update_yaxes(**options, row=row, col=column)

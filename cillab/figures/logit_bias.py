@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, SECOND, Theme, cursor
-from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.palette import AGES, Theme, cursor
+from cillab.figures.panels import finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, number, place, places, task_axis
@@ -41,19 +41,12 @@ def draw_logit_bias(data: LogitBias, theme: Theme = "light") -> Picture:
     """A panel per kind of features, a line per group of classes: the right group should be on top in both."""
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
-    looks = (("earlier classes", ACCENT, "solid", "circle"), ("newest classes", SECOND, "dash", "square"))
+    (old, circle), (new, square) = AGES.values()
+    looks = (("earlier classes", old, "solid", circle), ("newest classes", new, "dash", square))
     for row, cell in enumerate(cells):
         for column, (shown, colour, dash, mark) in enumerate(looks):
-            values = data.logits[:, row, column]
-            there = np.isfinite(values)
-            figure.add_scatter(
-                x=x[there], y=values[there].astype(np.float32), name=f"best logit among {shown}",
-                showlegend=row == 0, legendgroup=shown, mode="lines+markers",
-                line={"color": colour[theme], "width": 2.2 if row == column else 1.6, "dash": dash},
-                marker={"symbol": mark, "size": 6, "color": colour[theme]},
-                hovertemplate=f"among {shown}<br>at task %{{x}}<br><b>%{{y:.3g}}</b><extra></extra>",
-                row=cell[0], col=cell[1],
-            )  # fmt: skip
+            line(figure, x, data.logits[:, row, column], f"best logit among {shown}", colour[theme], cell=cell,
+                 dash=dash, mark=mark, legend=row == 0, width=2.2 if row == column else 1.6)  # fmt: skip
         title(figure, cell, f"features of {looks[row][0]}", f"{looks[row][0]} should be above", theme)
     finished(figure, theme, "logit_bias", 1, height=340)
     figure.update_xaxes(**task_axis(data.tasks))

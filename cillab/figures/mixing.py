@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float64
 from plotly.subplots import make_subplots
 
-from cillab.figures.palette import GRID, MUTED, SECOND, SEQUENTIAL, TEXT, Theme, cursor, see_through, style, task_colour
+from cillab.figures.palette import GRID, MUTED, SECOND, SEQUENTIAL, Theme, cursor, see_through, style, task_colour
+from cillab.figures.panels import missing, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, number, percent, place, places, plural, task_axis
@@ -61,15 +62,12 @@ def draw_mixing(data: Mixing, theme: Theme = "light") -> Picture:
     style(figure, theme, name="mixing", height=600, margin={"t": 36})
     figure.update_xaxes(**task_axis(data.tasks), row=1, col=1)
     cursor(figure, place(data.step), theme, rows=[(1, 1)])
-    for (row, column), text in {
+    for cell, text in {
         (1, 1): "mixing weights of the generators, mean over layers",
         (2, 1): "noise / signal on the probe",
         (2, 2): "cosine of task prototypes",
     }.items():
-        figure.add_annotation(
-            text=text, x=0, y=1, xref="x domain", yref="y domain", xanchor="left", yanchor="bottom", yshift=5,
-            font={"size": 12.5, "color": TEXT[theme]}, row=row, col=column,
-        )  # fmt: skip
+        title(figure, cell, text, theme=theme)
     figure.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top", "font": {"size": 11}})
     notes = (
         "Noise over signal: norm of what a generator adds over the norm of what it is added to, mean over the probe.",
@@ -112,7 +110,7 @@ def _ratio(figure: go.Figure, data: Mixing, theme: Theme) -> None:
     if data.tasks > 12:
         figure.update_xaxes(dtick=5, row=2, col=1)
     if not data.ratio.size:
-        figure.add_annotation(text="not measured", x=0.5, y=0.5, xref="x domain", yref="y domain", row=2, col=1)
+        missing(figure, (2, 1))
         return
     columns, rows = np.arange(1, generators + 1), np.arange(1, layers + 1)
     figure.add_heatmap(
@@ -134,7 +132,7 @@ def _similarity(figure: go.Figure, data: Mixing, theme: Theme) -> None:
     figure.update_xaxes(title_text="task", range=[0.5, data.tasks + 0.5], **axis)
     figure.update_yaxes(title_text="task", range=[data.tasks + 0.5, 0.5], **axis)
     if not data.similarity.size:
-        figure.add_annotation(text="not measured", x=0.5, y=0.5, xref="x domain", yref="y domain", row=2, col=2)
+        missing(figure, (2, 2))
         return
     tasks = np.arange(1, len(data.similarity) + 1)
     low = GRID[theme] if theme == "light" else "#1A212B"

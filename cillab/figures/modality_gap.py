@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int64
 
 from cillab.figures.clouds import ellipse, outlines, plane, spaced, square, unit
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor, see_through, task_colour
-from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.panels import finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
@@ -127,13 +127,8 @@ def draw_modality_gap(data: ModalityGap, theme: Theme = "light") -> Picture:
         ("other", "to the nearest other name", SECOND[theme], "dash", "diamond", lower),
     )
     x = places(data.steps).astype(np.float32)
-    for name, shown, colour, dash, mark, (row, column) in looks:
-        there = np.isfinite(data.series[name])
-        figure.add_scatter(
-            x=x[there], y=data.series[name][there].astype(np.float32), name=shown, mode="lines+markers",
-            line={"color": colour, "width": 1.9, "dash": dash}, marker={"symbol": mark, "size": 6, "color": colour},
-            hovertemplate=f"{shown}<br>at task %{{x}}<br><b>%{{y:.4f}}</b><extra></extra>", row=row, col=column,
-        )  # fmt: skip
+    for name, shown, colour, dash, mark, cell in looks:
+        line(figure, x, data.series[name], shown, colour, cell=cell, dash=dash, mark=mark, form="%{y:.4f}")
     title(figure, upper, "modality gap", "distance of centres", theme)
     title(figure, lower, "cosine of class means", "", theme)
     title(figure, large, after(data.step), "across: the gap; up: where classes differ most", theme)

@@ -160,7 +160,8 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
         title(figure, (2, column), f"{shown}, by task", f"at task {place(runs[0].step):g}", theme)
         pooled = [values for data in runs for values in (data.over[measure], data.by_task[measure])]
         # Intervals of single tasks are wide: the axis holds them all, whatever the step.
-        figure.update_yaxes(range=reach(*pooled, low=0.0), tickformat=".0%", col=column)
+        _, top = reach(*pooled, low=0.0)
+        figure.update_yaxes(range=[-0.02 * min(top, 1), min(top, 1.06)], tickformat=".0%", col=column)
     for row in (1, 2):
         line = {"color": MUTED[theme], "width": 1.3, "dash": "dash"}
         figure.add_hline(y=runs[0].chance, line=line, name="chance", row=row, col=1)  # pyright: ignore

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float64
 
-from cillab.figures.angles import split_pairs
-from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through
-from cillab.figures.panels import Cell, finished, grid, log_reach, notes_of, reach, title
+from cillab.figures.angles import PAIRS, split_pairs
+from cillab.figures.palette import ACCENT, CURSOR, ROLES, SECOND, SIDES, Theme, cursor, see_through
+from cillab.figures.panels import finished, grid, line, log_reach, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, number, place, places, task_axis
@@ -17,7 +18,7 @@ from cillab.geometry.nc2 import generalised_nc2
 from cillab.geometry.spectrum import between_eigenvalues, of_eigenvalues
 from cillab.runs import Run, Snapshot
 
-_AGES = ("old with old", "old with new", "new with new")
+_AGES = tuple(PAIRS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,29 +33,8 @@ class OverSteps:
     spectra: Mapping[str, Float64[np.ndarray, " direction"]] = field(default_factory=dict)  # at `step`, shares
 
 
-def _line(
-    figure: go.Figure,
-    data: OverSteps,
-    name: str,
-    shown: str,
-    colour: str,
-    *,
-    dash: str = "solid",
-    mark: str | None = "circle",
-    cell: Cell = (1, 1),
-    form: str = "%{y:.3g}",
-) -> None:
-    figure.add_scatter(
-        x=places(data.steps).astype(np.float32),
-        y=data.series[name].astype(np.float32),
-        name=shown,
-        mode="lines+markers" if mark else "lines",
-        line={"color": colour, "width": 2, "dash": dash},
-        marker={"symbol": mark or "circle", "size": 6, "color": colour},
-        hovertemplate=f"{shown}<br>at task %{{x}}<br><b>{form}</b><extra></extra>",
-        row=cell[0],
-        col=cell[1],
-    )
+def _line(figure: go.Figure, data: OverSteps, name: str, shown: str, colour: str, **look: Any) -> None:
+    line(figure, places(data.steps), data.series[name], shown, colour, **look)
 
 
 def _empty_start(run: Run, step: str | int | None) -> tuple[tuple[str, ...], str]:
@@ -91,12 +71,11 @@ def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
 def draw_angle_blocks(data: OverSteps, theme: Theme = "light") -> Picture:
     """Left the mean cosines with the moving target, right how far the cosines of each block lie from it."""
     figure, cells = grid(2, 2)
-    looks = zip(_AGES, (ACCENT, SECOND, THIRD), ("solid", "dash", "dot"), ("circle", "square", "diamond"), strict=True)
-    for age, colour, dash, mark in looks:
-        _line(figure, data, age, age, colour[theme], dash=dash, mark=mark, cell=cells[0])
-        _line(figure, data, f"off {age}", age, colour[theme], dash=dash, mark=mark, cell=cells[1])
-        figure.data[-1].showlegend = False
-    _line(figure, data, "target", f"{SIMPLEX}, the target", see_through(CURSOR[theme], 0.75), dash="dash", mark=None)
+    for age, (role, dash, mark) in PAIRS.items():
+        colour = ROLES[role][theme]
+        _line(figure, data, age, age, colour, dash=dash, mark=mark, cell=cells[0])
+        _line(figure, data, f"off {age}", age, colour, dash=dash, mark=mark, cell=cells[1], legend=False)
+    _line(figure, data, "target", f"{SIMPLEX}, the target", see_through(CURSOR[theme], 0.75), dash="dash", mark="")
     title(figure, cells[0], "mean cosine", theme=theme)
     title(figure, cells[1], "mean |cosine \N{MINUS SIGN} target|", "\N{RIGHTWARDS ARROW} 0", theme)
     finished(figure, theme, "angle_blocks", 1, height=340)
@@ -137,13 +116,12 @@ def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
 def draw_generalised(data: OverSteps, theme: Theme = "light") -> Picture:
     """Left the mean energy above that of the simplex, right its variance over pairs."""
     figure, cells = grid(2, 2)
-    for side, colour, dash, mark in (("train", ACCENT, "solid", "circle"), ("test", SECOND, "dot", "circle-open")):
+    for side, (colour, dash, mark) in SIDES.items():
         shown = "training images" if side == "train" else "test images"
         _line(figure, data, side, shown, colour[theme], dash=dash, mark=mark, cell=cells[0])
-        _line(figure, data, f"{side} variance", shown, colour[theme], dash=dash, mark=mark, cell=cells[1])
-        figure.data[-1].showlegend = False
+        _line(figure, data, f"{side} variance", shown, colour[theme], dash=dash, mark=mark, cell=cells[1], legend=False)
     simplex = see_through(CURSOR[theme], 0.75)
-    _line(figure, data, "simplex", "a simplex of K classes, the minimum", simplex, dash="dash", mark=None)
+    _line(figure, data, "simplex", "a simplex of K classes, the minimum", simplex, dash="dash", mark="")
     title(figure, cells[0], "GNC2, mean log energy", "\N{RIGHTWARDS ARROW} minimum", theme)
     title(figure, cells[1], "variance over pairs", "\N{RIGHTWARDS ARROW} 0", theme)
     finished(figure, theme, "generalised", 1, height=340)
@@ -196,32 +174,20 @@ def draw_spectrum(data: OverSteps, theme: Theme = "light") -> Picture:
     shown = {"between": "between classes", "within": "within classes"}
     for where, values in data.spectra.items():
         kept = values[values > 1e-7 * values[0]][:400]
-        figure.add_scatter(
-            x=np.arange(1, len(kept) + 1, dtype=np.float32),
-            y=kept.astype(np.float32),
-            name=shown[where],
-            mode="lines",
-            line={"color": looks[where][0], "width": 2},
-            row=1,
-            col=1,
-            showlegend=False,
-            hovertemplate=f"{shown[where]}<br>direction %{{x}}<br><b>%{{y:.2%}}</b> of the variance<extra></extra>",
-        )
+        line(figure, np.arange(1, len(kept) + 1), kept, shown[where], looks[where][0], mark="", legend=False,
+             where="direction %{x}", form="%{y:.2%} of the variance")  # fmt: skip
     for where, (colour, mark) in looks.items():
         for name, text, dash in (("rank", "effective rank", "solid"), ("participation", "participation", "dot")):
-            _line(
-                figure, data, f"{name} {where}", f"{text} {where} classes", colour, dash=dash, mark=mark, cell=cells[1]
-            )
-            figure.data[-1].showlegend = name == "rank"
+            _line(figure, data, f"{name} {where}", f"{text} {where} classes", colour, dash=dash, mark=mark,
+                  cell=cells[1], legend=name == "rank")  # fmt: skip
     limit = see_through(CURSOR[theme], 0.7)
-    _line(figure, data, "most", "K \N{MINUS SIGN} 1", limit, dash="dash", mark=None, cell=(1, 2))
+    _line(figure, data, "most", "K \N{MINUS SIGN} 1", limit, dash="dash", mark="", cell=(1, 2))
     title(figure, cells[0], "eigenvalues", "share of the variance, log scale", theme)
     title(figure, cells[1], "directions in use", "dotted: participation ratio", theme)
     finished(figure, theme, "spectrum", 1, height=350)
     figure.update_xaxes(title_text="direction", row=1, col=1)
     figure.update_yaxes(
         **log_reach(np.concatenate([*data.spectra.values()] or [np.ones(1)]).clip(1e-6)),
-        exponentformat="power",
         row=1,
         col=1,
     )

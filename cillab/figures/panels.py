@@ -116,20 +116,9 @@ def task_lines(
     for task in range(values.shape[1]):
         there = np.isfinite(values[:, task])
         if there.any():
-            colour = task_colour(task, theme)
-            figure.add_scatter(
-                x=x[there],
-                y=values[there, task].astype(np.float32),
-                name=f"task {task + 1}",
-                legendgroup=str(task),
-                showlegend=legend and not many,
-                mode="lines" if many else "lines+markers",
-                line={"color": colour, "width": 1 if many else 1.8},
-                marker={"color": colour, "symbol": task_mark(task), "size": 6},
-                hovertemplate=f"task {task + 1}, at task %{{x}}<br>{hover}<extra></extra>",
-                row=cell[0],
-                col=cell[1],
-            )
+            line(figure, x[there], values[there, task], f"task {task + 1}", task_colour(task, theme), cell=cell,
+                 mark="" if many else task_mark(task), width=1.0 if many else 1.8, legend=legend and not many,
+                 hovertemplate=f"task {task + 1}, at task %{{x}}<br>{hover}<extra></extra>")  # fmt: skip
 
 
 def matrix_axes(figure: go.Figure, cell: Cell, text: str, **axis: Any) -> None:
@@ -156,6 +145,13 @@ def reach(*values: np.ndarray, low: float | None = None, high: float | None = No
     bottom, top = min(ends), max(ends)
     margin = pad * ((top - bottom) or max(abs(top), 1e-3))
     return [bottom - (0.3 * margin if low == 0 and bottom == 0 else margin), top + margin]
+
+
+def share_reach(*values: np.ndarray, low: float | None = None) -> dict[str, Any]:
+    """An axis of shares over all values there are: it ends at 100 %, and has no tick above."""
+    bottom, _ = reach(*values, low=low, high=1.0)
+    bottom = min(bottom, 0.9)
+    return {"range": [bottom, 1 + 0.06 * (1 - bottom)], "tickformat": ".0%"}
 
 
 def log_reach(values: np.ndarray) -> dict[str, Any]:

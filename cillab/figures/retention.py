@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, GROUND, MUTED, SECOND, THIRD, Theme, cursor
-from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.panels import finished, grid, line, missing, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import MINUS, percent
@@ -66,31 +66,14 @@ def draw_retention(data: Retention, at: int | None = None, theme: Theme = "light
             (crowding, "crowding: more classes to choose from", MUTED[theme], "."),
             (shallow, "shallow: lost by the head only", ACCENT[theme], "/"),
         ):
+            look = {"shape": pattern, "fillmode": "overlay", "fgcolor": GROUND[theme], "fgopacity": 0.45, "size": 6}
             figure.add_bar(
-                x=x,
-                y=values.astype(np.float32),
-                name=name,
-                row=1,
-                col=1,
-                width=0.7,
-                marker={
-                    "color": colour,
-                    "cornerradius": 3,
-                    "pattern": {
-                        "shape": pattern,
-                        "fillmode": "overlay",
-                        "fgcolor": GROUND[theme],
-                        "fgopacity": 0.45,
-                        "size": 6,
-                        "solidity": 0.3,
-                    },
-                },
+                x=x, y=values.astype(np.float32), name=name, row=1, col=1, width=0.7,
+                marker={"color": colour, "cornerradius": 3, "pattern": look | {"solidity": 0.3}},
                 hovertemplate=f"task %{{x}}<br>{name.split(':')[0]} <b>%{{y:.1%}}</b><extra></extra>",
-            )
+            )  # fmt: skip
     else:
-        figure.add_annotation(
-            text="nothing to forget yet", x=0.5, y=0.5, xref="x domain", yref="y domain", row=1, col=1
-        )
+        missing(figure, cells[0], "nothing to forget yet")
     weights = np.asarray(data.sizes, np.float64)
     seen = [
         np.array([m[t, : t + 1] @ weights[: t + 1] / weights[: t + 1].sum() for t in range(done)])
@@ -98,17 +81,8 @@ def draw_retention(data: Retention, at: int | None = None, theme: Theme = "light
     ]
     looks = ((ACCENT, "solid", "circle"), (THIRD, "dash", "square"), (SECOND, "dot", "diamond"))
     for values, (_, name), (colour, dash, mark) in zip(seen, _HEADS, looks, strict=True):
-        figure.add_scatter(
-            x=np.arange(1, done + 1),
-            y=values.astype(np.float32),
-            name=name,
-            mode="lines+markers",
-            row=1,
-            col=2,
-            line={"color": colour[theme], "width": 2, "dash": dash},
-            marker={"symbol": mark, "size": 6},
-            hovertemplate=f"{name}<br>after task %{{x}}<br><b>%{{y:.1%}}</b><extra></extra>",
-        )
+        line(figure, np.arange(1, done + 1), values, name, colour[theme], cell=cells[1], dash=dash, mark=mark,
+             where="after task %{x}", form="%{y:.1%}")  # fmt: skip
     title(figure, cells[0], "forgotten by task", "since it was learnt", theme)
     title(figure, cells[1], "accuracy on seen classes", "three heads, same features", theme)
     finished(figure, theme, "retention", 1, height=370, barmode="relative", legend={"y": 1.2})

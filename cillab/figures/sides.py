@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, SECOND, Theme, cursor, see_through
-from cillab.figures.panels import finished, grid, log_reach, missing, notes_of, reach, scalars, title
+from cillab.figures.palette import ROLES, Theme, cursor, see_through
+from cillab.figures.panels import finished, grid, line, log_reach, missing, notes_of, reach, scalars, share_reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, images_note, number, percent, place, places, task_axis
@@ -19,11 +18,14 @@ _PANELS = (
     ("nc1_quotient", "NC1, trace quotient", "0, log scale", "log"),
     ("cdnv", "CDNV", "0, log scale", "log"),
     ("equinorm", "NC2, lengths", "0", "zero"),
-    ("max_angle", "NC2, distance from the simplex angle", "0", "zero"),
+    ("max_angle", "NC2, angle off the simplex", "0", "zero"),
     ("nc3", "NC3", "0", "zero"),
     ("nc4", "NC4", "100 %", "share"),
 )
-_SIDES = (("train", "training images", ACCENT, "solid", "circle"), ("test", "test images", SECOND, "dot", "diamond"))
+_SIDES = (
+    ("train", "training images", ROLES["train"], "solid", "circle"),
+    ("test", "test images", ROLES["test"], "dot", "diamond"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,39 +61,23 @@ def draw_sides(data: Sides, theme: Theme = "light") -> Picture:
         both = [np.where(y > 0, y, np.nan) for y in both] if kind == "log" else both  # zero has no place on a log axis
         known = np.isfinite(both[0]) & np.isfinite(both[1])
         if known.sum() > 1:
-            figure.add_scatter(
-                x=np.concatenate([x[known], x[known][::-1]]),
-                y=np.concatenate([both[0][known], both[1][known][::-1]]).astype(np.float32),
-                fill="toself",
-                fillcolor=see_through(SECOND[theme], 0.1),
-                line={"width": 0},
-                mode="lines",
-                hoverinfo="skip",
-                showlegend=False,
-                row=cell[0],
-                col=cell[1],
-            )
-        for y, (side, words, colour, dash, mark) in zip(both, _SIDES, strict=True):
+            line(figure, np.concatenate([x[known], x[known][::-1]]),
+                 np.concatenate([both[0][known], both[1][known][::-1]]), "gap", "rgba(0,0,0,0)", cell=cell, mark="",
+                 width=0.0, legend=False, fill="toself", fillcolor=see_through(ROLES["test"][theme], 0.1),
+                 hovertemplate=None, hoverinfo="skip")  # fmt: skip
+        for y, (_, words, colour, dash, mark) in zip(both, _SIDES, strict=True):
             form = "%{y:.1%}" if kind == "share" else "%{y:.3g}"
-            figure.add_scatter(
-                x=x,
-                y=y.astype(np.float32),
-                mode="lines+markers",
-                name=words,
-                legendgroup=side,
-                showlegend=index == 0,
-                line={"color": colour[theme], "width": 2, "dash": dash},
-                marker={"color": colour[theme], "symbol": mark, "size": 6},
-                hovertemplate=f"{shown}, {words}<br>at task %{{x}}<br><b>{form}</b><extra></extra>",
-                row=cell[0],
-                col=cell[1],
-            )
+            line(figure, x, y, words, colour[theme], cell=cell, dash=dash, mark=mark, legend=index == 0, form=form,
+                 where=f"{shown}<br>at task %{{x}}")  # fmt: skip
         title(figure, cell, shown, f"\N{RIGHTWARDS ARROW} {goal}", theme)
         if not any(np.isfinite(y).any() for y in both):
             missing(figure, cell, "no head in the space of the features" if name == "nc3" else "not measured")
-        ends = {"zero": {"low": 0.0}, "share": {"high": 1.0}, "log": {}}[kind]
-        axis: dict[str, Any] = log_reach(np.concatenate(both)) if kind == "log" else {"range": reach(*both, **ends)}
-        figure.update_yaxes(**axis, tickformat=".0%" if kind == "share" else None, row=cell[0], col=cell[1])
+        axis = {
+            "zero": lambda *both: {"range": reach(*both, low=0.0)},
+            "share": share_reach,
+            "log": lambda *both: log_reach(np.concatenate(both)),
+        }[kind]
+        figure.update_yaxes(**axis(*both), row=cell[0], col=cell[1])
     finished(figure, theme, "sides", 2, height=520)
     figure.update_xaxes(**task_axis(data.tasks))
     for row, column in cells[:3]:

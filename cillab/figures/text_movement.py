@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from cillab.figures.palette import ACCENT, CURSOR, SECOND, THIRD, Theme, cursor, see_through, task_colour, task_mark
-from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.palette import CURSOR, ROLES, Theme, cursor, see_through, task_colour, task_mark
+from cillab.figures.panels import finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, place, places, task_axis
@@ -17,9 +17,9 @@ from cillab.runs import Run
 _TEXT = ("internals/text/prototypes", "internals/text/frozen")
 # Series, name on screen, colours, dash, mark.
 _LINES = (
-    ("old", "names of earlier tasks", ACCENT, "solid", "circle"),
-    ("new", "names of the newest task", SECOND, "dash", "square"),
-    ("kept", "earlier names, to themselves a task ago", THIRD, "dot", "diamond"),
+    ("old", "names of earlier tasks", ROLES["old"], "solid", "circle"),
+    ("new", "names of the newest task", ROLES["new"], "dash", "square"),
+    ("kept", "earlier names, to themselves a task ago", ROLES["mixed"], "dot", "diamond"),
 )
 
 
@@ -70,22 +70,21 @@ def draw_text_movement(data: TextMovement, theme: Theme = "light") -> Picture:
     x = places(data.steps).astype(np.float32)
     for name, shown, colour, dash, mark in _LINES:
         there = np.isfinite(data.series[name])
-        figure.add_scatter(
-            x=x[there], y=data.series[name][there].astype(np.float32), name=shown, mode="lines+markers",
-            line={"color": colour[theme], "width": 2, "dash": dash},
-            marker={"symbol": mark, "size": 6, "color": colour[theme]},
-            hovertemplate=f"{shown}<br>at task %{{x}}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
-            row=1, col=1,
-        )  # fmt: skip
+        line(
+            figure,
+            x[there],
+            data.series[name][there],
+            shown,
+            colour[theme],
+            dash=dash,
+            mark=mark,
+            form="cosine %{y:.4f}",
+        )
     for task in np.unique(data.task_of_class).tolist():
         mine = np.flatnonzero(data.task_of_class == task)
-        figure.add_scatter(
-            x=mine.astype(np.float32) + 1, y=data.classes[mine].astype(np.float32), mode="markers",
-            name=f"task {task + 1}", showlegend=False, customdata=[data.labels[at] for at in mine],
-            marker={"symbol": task_mark(task), "size": 7, "color": task_colour(task, theme)},
-            hovertemplate=f"%{{customdata}}, task {task + 1}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
-            row=1, col=2,
-        )  # fmt: skip
+        line(figure, mine + 1, data.classes[mine], f"task {task + 1}", task_colour(task, theme), cell=cells[1], size=7,
+             mark=task_mark(task), mode="markers", legend=False, customdata=[data.labels[at] for at in mine],
+             where=f"%{{customdata}}, task {task + 1}", form="cosine %{y:.4f}")  # fmt: skip
     title(figure, cells[0], "learnt name against frozen name", "1 = has not moved", theme)
     title(figure, cells[1], "class by class", f"{after(data.step)}, colours by task", theme)
     finished(figure, theme, "text_movement", 1, height=350)
@@ -97,8 +96,8 @@ def draw_text_movement(data: TextMovement, theme: Theme = "light") -> Picture:
     figure.update_xaxes(title_text="class, in the order of the stream", range=[0, count + 1], row=1, col=2)
     first_new = int((data.task_of_class < data.task_of_class.max()).sum())
     if first_new:
-        line = {"color": see_through(CURSOR[theme], 0.4), "width": 1, "dash": "dash"}
-        figure.add_vline(x=first_new + 0.5, line=line, name="newest task", row=1, col=2)  # pyright: ignore
+        edge = {"color": see_through(CURSOR[theme], 0.4), "width": 1, "dash": "dash"}
+        figure.add_vline(x=first_new + 0.5, line=edge, name="newest task", row=1, col=2)  # pyright: ignore
     cursor(figure, place(data.step), theme, rows=cells[:1])
     return Picture(figure, _sentence(data), (
         "Cosine of the vector of a class name with the learnt prompt and in the frozen hand template.",

@@ -22,7 +22,7 @@ from cillab.figures.palette import (
     task_colour,
     task_mark,
 )
-from cillab.figures.panels import Cell, finished, missing, reach, scalars, title
+from cillab.figures.panels import Cell, finished, line, missing, reach, scalars, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
@@ -241,18 +241,13 @@ def _draw_classes(figure: go.Figure, data: Transport, cell: Cell, theme: Theme) 
     if not known.any():
         missing(figure, cell)
         return
-    line = {"color": see_through(CURSOR[theme], 0.5), "width": 1, "dash": "dash"}
-    figure.add_hline(y=0, line=line, name="as far as before", row=cell[0], col=cell[1])  # pyright: ignore
+    edge = {"color": see_through(CURSOR[theme], 0.5), "width": 1, "dash": "dash"}
+    figure.add_hline(y=0, line=edge, name="as far as before", row=cell[0], col=cell[1])  # pyright: ignore
     for task in np.unique(data.task_of_class).tolist():
         mine = np.flatnonzero(known & (data.task_of_class == task))
-        figure.add_scatter(
-            x=data.before[mine].astype(np.float32), y=change[mine].astype(np.float32), mode="markers",
-            name=f"classes of task {task + 1}", showlegend=False, customdata=[data.labels[at] for at in mine],
-            marker={"symbol": task_mark(task), "size": 6, "color": task_colour(task, theme)},
-            hovertemplate=f"%{{customdata}}, task {task + 1}<br>stored <b>%{{x:.4g}}</b><br>change <b>%{{y:+.3g}}</b>"
-            "<extra></extra>",
-            row=cell[0], col=cell[1],
-        )  # fmt: skip
+        line(figure, data.before[mine], change[mine], f"classes of task {task + 1}", task_colour(task, theme),
+             cell=cell, mark=task_mark(task), mode="markers", legend=False, customdata=[data.labels[at] for at in mine],
+             where=f"%{{customdata}}, task {task + 1}<br>stored %{{x:.4g}}", form="change %{y:+.3g}")  # fmt: skip
     figure.update_xaxes(range=reach(data.before[known]), row=cell[0], col=cell[1])
     figure.update_yaxes(range=reach(change[known], low=0.0, high=0.0, pad=0.12), row=cell[0], col=cell[1])
 
@@ -264,13 +259,8 @@ def _draw_steps(figure: go.Figure, data: Transport, cell: Cell, theme: Theme) ->
         there = np.isfinite(data.series[name])
         share = np.nan_to_num(data.series["improved"][there], nan=-1)
         more = [f"<br>{percent(v)} of old classes nearer" if v >= 0 and name == "after" else "" for v in share]
-        figure.add_scatter(
-            x=x[there], y=data.series[name][there].astype(np.float32), name=f"W2, {shown}", showlegend=False,
-            mode="lines+markers", customdata=more, line={"color": colours[theme], "width": 2, "dash": dash},
-            marker={"symbol": mark, "size": 6, "color": colours[theme]},
-            hovertemplate=f"{shown}<br>at task %{{x}}<br><b>%{{y:.4g}}</b>%{{customdata}}<extra></extra>",
-            row=cell[0], col=cell[1],
-        )  # fmt: skip
+        line(figure, x[there], data.series[name][there], f"W2, {shown}", colours[theme], cell=cell, dash=dash,
+             mark=mark, legend=False, customdata=more, form="%{y:.4g}</b>%{customdata}<b>")  # fmt: skip
     figure.update_xaxes(**task_axis(data.tasks), row=cell[0], col=cell[1])
     figure.update_yaxes(range=reach(data.series["before"], data.series["after"], pad=0.2), row=cell[0], col=cell[1])
 
@@ -281,13 +271,10 @@ def _draw_eigenvalues(figure: go.Figure, data: Transport, cell: Cell, theme: The
         missing(figure, cell, "no map yet")
         return
     count = len(data.eigenvalues)
-    figure.add_scatter(
-        x=np.arange(1, count + 1, dtype=np.float32), y=data.eigenvalues.astype(np.float32), mode="lines",
-        name="eigenvalues of A", showlegend=False, line={"color": THIRD[theme], "width": 2},
-        hovertemplate="direction %{x}<br>stretched by <b>%{y:.4g}</b><extra></extra>", row=cell[0], col=cell[1],
-    )  # fmt: skip
-    line = {"color": see_through(CURSOR[theme], 0.5), "width": 1, "dash": "dash"}
-    figure.add_hline(y=1, line=line, name="unchanged", row=cell[0], col=cell[1])  # pyright: ignore
+    line(figure, np.arange(1, count + 1), data.eigenvalues, "eigenvalues of A", THIRD[theme], cell=cell, mark="",
+         legend=False, where="direction %{x}", form="stretched by %{y:.4g}")  # fmt: skip
+    edge = {"color": see_through(CURSOR[theme], 0.5), "width": 1, "dash": "dash"}
+    figure.add_hline(y=1, line=edge, name="unchanged", row=cell[0], col=cell[1])  # pyright: ignore
     figure.update_xaxes(range=[0, count + 1], row=cell[0], col=cell[1])
     figure.update_yaxes(range=reach(data.eigenvalues, low=0.95, high=1.05), row=cell[0], col=cell[1])
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor
-from cillab.figures.panels import finished, grid, scalars, title
+from cillab.figures.panels import finished, grid, line, scalars, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, percent, place, places, task_axis
@@ -64,19 +64,12 @@ def draw_variants(data: Variants, theme: Theme = "light") -> Picture:
     ):
         mine = [(label, value) for label, value, m in shown if m == more and np.isfinite(value)]
         figure.add_scatter(
-            x=np.array([v for _, v in mine], np.float32),
-            y=[label for label, _ in mine],
-            mode="markers+text",
-            name=legend,
-            marker={"color": colour[theme], "symbol": mark, "size": 10},
-            row=1,
-            col=1,
-            text=[percent(v).replace("-", MINUS) for _, v in mine],
-            textposition="middle right",
-            textfont={"size": 11.5, "color": TEXT[theme]},
-            cliponaxis=False,
+            x=np.array([v for _, v in mine], np.float32), y=[label for label, _ in mine], mode="markers+text",
+            name=legend, marker={"color": colour[theme], "symbol": mark, "size": 10}, row=1, col=1,
+            text=[percent(v).replace("-", MINUS) for _, v in mine], textposition="middle right",
+            textfont={"size": 11.5, "color": TEXT[theme]}, cliponaxis=False,
             hovertemplate="%{y}<br><b>%{x:.2%}</b><extra></extra>",
-        )
+        )  # fmt: skip
     x = places(data.steps).astype(np.float32)
     product = data.series["task_id"] * data.series["within_task"]
     lines = (
@@ -86,17 +79,7 @@ def draw_variants(data: Variants, theme: Theme = "light") -> Picture:
         (data.series["seen"], "accuracy", ACCENT[theme], "solid", "circle"),
     )
     for y, name, colour, dash, mark in lines:
-        figure.add_scatter(
-            x=x,
-            y=y.astype(np.float32),
-            name=name,
-            mode="lines+markers",
-            marker={"symbol": mark, "size": 6},
-            line={"color": colour, "dash": dash, "width": 2},
-            row=1,
-            col=2,
-            hovertemplate=f"{name}<br>at task %{{x}}<br><b>%{{y:.1%}}</b><extra></extra>",
-        )
+        line(figure, x, y, name, colour, cell=cells[1], dash=dash, mark=mark, form="%{y:.1%}")
     title(figure, cells[0], "every summary of one matrix", theme=theme)
     title(figure, cells[1], "right task \N{MULTIPLICATION SIGN} right class", theme=theme)
     finished(figure, theme, "variants", 1, height=420, legend={"y": 1.15})

@@ -16,6 +16,10 @@ from cillab.runs import Run, parse_step
 MINUS = "\N{MINUS SIGN}"
 SIMPLEX = f"{MINUS}1/(K{MINUS}1)"  # cosine of every pair in a simplex of K classes
 ORACLE = "Train side: training images of all classes seen so far (an oracle probe; the learner may not keep them)."
+NC1_GROWS = (
+    "NC1 grows with the number of classes K by its definition, about in proportion, even where every class keeps its"
+    " shape and its distance to the others: compare runs at the same K, or read the trace quotient."
+)
 MOVING_TARGET = f"The target {SIMPLEX} moves with the number of classes K; its jump at a new task is no forgetting."
 
 
