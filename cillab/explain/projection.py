@@ -73,15 +73,11 @@ def lda(
     """The plane in which classes lie furthest apart, measured in units of their own spread (Fisher).
 
     Leading generalised eigenvectors of (between, within + ridge * mean variance * identity), made orthonormal: the span
-    is Fisher's, distances are those of the feature space.
-
-    Raises:
-        InvalidRequestError: fewer than `axes` + 1 classes.
+    is Fisher's, distances are those of the feature space. K classes have K - 1 such directions: where `axes` asks for
+    more, the rest are those of largest variance among what these leave, so that two classes have a plane as well.
     """
     x = _checked(features, axes)
     classes, index = np.unique(labels, return_inverse=True)
-    if len(classes) < axes + 1:
-        raise InvalidRequestError(f"{axes} discriminant axes need at least {axes + 1} classes, got {len(classes)}.")
     counts = np.bincount(index)
     means = np.zeros((len(classes), x.shape[1]))
     np.add.at(means, index, x)
@@ -93,8 +89,13 @@ def lda(
     weighted = (means - centre) * np.sqrt(counts / len(x))[:, None]
     lower = np.linalg.cholesky(within)
     whitened = np.linalg.solve(lower, weighted.T)
-    directions = np.linalg.solve(lower.T, np.linalg.svd(whitened, full_matrices=False)[0][:, :axes])
-    orthonormal = _signed(np.linalg.qr(directions)[0])
+    found = np.linalg.svd(whitened, full_matrices=False)[0][:, : min(axes, len(classes) - 1)]
+    orthonormal = np.linalg.qr(np.linalg.solve(lower.T, found))[0]
+    if (missing := axes - orthonormal.shape[1]) > 0:
+        rest = x - centre
+        rest -= rest @ orthonormal @ orthonormal.T
+        orthonormal = np.concatenate([orthonormal, np.linalg.eigh(rest.T @ rest)[1][:, ::-1][:, :missing]], axis=1)
+    orthonormal = _signed(orthonormal)
     return Projection(centre, orthonormal, _shares(x, orthonormal))
 
 

@@ -64,13 +64,14 @@ def draw_mixing(data: Mixing, theme: Theme = "light") -> Picture:
     cursor(figure, place(data.step), theme, rows=[(1, 1)])
     for cell, text in {
         (1, 1): "mixing weights of the generators, mean over layers",
-        (2, 1): "noise / signal on the probe",
+        (2, 1): "noise / signal on images of the task",
         (2, 2): "cosine of task prototypes",
     }.items():
         title(figure, cell, text, theme=theme)
     figure.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top", "font": {"size": 11}})
     notes = (
-        "Noise over signal: norm of what a generator adds over the norm of what it is added to, mean over the probe.",
+        "Noise over signal: norm of what a generator adds over the norm of what it is added to, mean over images of the"
+        " newest task.",
         "A cross marks a dead generator: it puts out nothing, so its mixing weight has no effect.",
     )
     return Picture(figure, _sentence(data), notes)

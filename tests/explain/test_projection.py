@@ -63,6 +63,21 @@ def test_lda_spans_fishers_plane() -> None:
     np.testing.assert_allclose(ours.T @ ours, np.eye(2), atol=1e-9)
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_few_classes_have_a_plane_as_well(classes: int) -> None:
+    labels = np.arange(200) % classes
+    x = cloud(6, 200, 5) + 4 * labels[:, None] * np.eye(5)[0]
+    ours = lda(x, labels, ridge=0.0).axes
+    np.testing.assert_allclose(ours.T @ ours, np.eye(2), atol=1e-9)
+    if classes == 2:  # the first axis is Fisher's, the second the direction that scatters most besides
+        fisher = LinearDiscriminantAnalysis(solver="eigen").fit(x, labels).scalings_[:, 0]
+        assert abs(ours[:, 0] @ fisher) / np.linalg.norm(fisher) == pytest.approx(1, abs=1e-4)
+        rest = (x - x.mean(axis=0)) @ (np.eye(5) - np.outer(ours[:, 0], ours[:, 0]))
+        assert abs(np.linalg.svd(rest)[2][0] @ ours[:, 1]) == pytest.approx(1, abs=1e-6)
+    else:
+        np.testing.assert_allclose(np.abs(ours.T @ pca(x).axes), np.eye(2), atol=1e-6)
+
+
 @pytest.mark.parametrize("neighbours", [3, 10, 30])
 def test_quality_agrees_with_scikit_learn_and_a_naive_count(neighbours: int) -> None:
     x = cloud(4, 120)
@@ -103,8 +118,6 @@ def test_errors_say_what_was_given() -> None:
         plane(cloud()[:2], cloud())
     with pytest.raises(InvalidRequestError, match="span fewer than 2 dimensions"):
         plane(np.array([[0.0, 0, 0], [1, 1, 1], [2, 2, 2]]), cloud(dim=3))
-    with pytest.raises(InvalidRequestError, match="at least 3 classes, got 2"):
-        lda(cloud(), np.repeat([0, 1], 100))
     with pytest.raises(InvalidRequestError, match="neighbours = 100: valid are 1 to 99 for 200"):
         quality(cloud(), cloud(), 100)
 
