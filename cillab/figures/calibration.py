@@ -39,8 +39,18 @@ def read_calibration(run: Run, step: str | int | None = None) -> Reliability:
     return Reliability(run.steps, chosen, len(run.info.tasks), found, errors)
 
 
-def draw_calibration(data: Reliability, theme: Theme = "light") -> Picture:
-    """Left accuracy against confidence, area of a mark = images; right the error over the steps."""
+@figure(
+    title="Confidence against accuracy",
+    page="drift",
+    needs=("calibration/new",),
+    quantities=("calibration_error",),
+)
+def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Calibration on old and new classes of a run at `step` (default: the last).
+
+    Left accuracy against confidence, area of a mark = images; right the error over the steps.
+    """
+    data = read_calibration(run, step)
     figure, cells = grid(2, 2)
     line(figure, np.arange(2), np.arange(2), "calibrated", see_through(CURSOR[theme], 0.5), width=1.3, dash="dot",
          mark="", legend=False, hovertemplate=None, hoverinfo="skip")  # fmt: skip
@@ -82,14 +92,3 @@ def _sentence(data: Reliability) -> str:
             parts.append(f"{percent(error)} on {shown} ({how} by {percent(abs(gap))})")
     text = f"{after(data.step).capitalize()}, the expected calibration error is"
     return f"{text} {' and '.join(parts)}." if parts else "Calibration was not measured at this step."
-
-
-@figure(
-    title="Confidence against accuracy",
-    page="drift",
-    needs=("calibration/new",),
-    quantities=("calibration_error",),
-)
-def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Calibration on old and new classes of a run at `step` (default: the last)."""
-    return draw_calibration(read_calibration(run, step), theme)

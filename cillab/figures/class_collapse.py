@@ -56,8 +56,19 @@ def read_class_collapse(run: Run, step: str | int | None = None) -> ClassCollaps
     return ClassCollapse(chosen, len(run.order), labels, tasks, every[chosen], pooled, notes)
 
 
-def draw_class_collapse(data: ClassCollapse, theme: Theme = "light") -> Picture:
-    """Three strips over the classes in the order of the stream, coloured and marked by task."""
+@figure(
+    title="Class by class",
+    page="collapse",
+    part="classes",
+    needs=("means/now", "nc/within"),
+    quantities=("nc1_quotient", "nc3", "nc4"),
+)
+def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """NC1, NC3 and NC4 of every class of a run at `step` (default: the last).
+
+    Three strips over the classes in the order of the stream, coloured and marked by task.
+    """
+    data = read_class_collapse(run, step)
     figure, cells = grid(len(_PANELS), 1, vertical_spacing=0.13)
     place = np.arange(1, len(data.labels) + 1, dtype=np.float32)
     for index, (cell, (name, shown, hint, form)) in enumerate(zip(cells, _PANELS, strict=True)):
@@ -101,15 +112,3 @@ def _sentence(data: ClassCollapse) -> str:
         text += f"; the head row furthest from its class mean is that of {data.labels[worst]}, with a cosine of"
         text += f" {number(float(duality[worst]))}"
     return text + "."
-
-
-@figure(
-    title="Class by class",
-    page="collapse",
-    part="classes",
-    needs=("means/now", "nc/within"),
-    quantities=("nc1_quotient", "nc3", "nc4"),
-)
-def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """NC1, NC3 and NC4 of every class of a run at `step` (default: the last)."""
-    return draw_class_collapse(read_class_collapse(run, step), theme)

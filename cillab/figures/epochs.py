@@ -58,8 +58,20 @@ def read_epochs(run: Run, step: str | int | None = None) -> Epochs:
     return Epochs(run.steps, run.resolve(step), count, table, np.concatenate(task), turned, expected)
 
 
-def draw_epochs(data: Epochs, theme: Theme = "light") -> Picture:
-    """Five panels over the epochs of all tasks, with a line where a task ends, and one over the tasks."""
+@figure(
+    title="Through the epochs of all tasks",
+    page="collapse",
+    part="training",
+    needs=("internals/etf/epochs",),
+    lacks="This learner keeps no record of its epochs.",
+    quantities=("nc1_quotient", "simplex_gram_distance", "nc3", "nc4", "growth_angle"),
+)
+def epochs(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Collapse of a run through the epochs of all its tasks; the task of `step` (default: the last) is shaded.
+
+    Five panels over the epochs of all tasks, with a line where a task ends, and one over the tasks.
+    """
+    data = read_epochs(run, step)
     figure, cells = grid(6, 3, horizontal_spacing=0.08, vertical_spacing=0.22)
     x, tasks = np.arange(1, len(data.rows) + 1, dtype=np.float32), (data.task + 1).astype(int)
     chosen = (parse_step(data.step) or (0, None))[0]
@@ -146,16 +158,3 @@ def _sentence(data: Epochs, chosen: int) -> str:
         text += f"; old vertices turned by {number(mean)} degrees on average"
         text += f", the closed form says {number(expected)}" if np.isfinite(expected) else ""
     return f"{text}."
-
-
-@figure(
-    title="Through the epochs of all tasks",
-    page="collapse",
-    part="training",
-    needs=("internals/etf/epochs",),
-    lacks="This learner keeps no record of its epochs.",
-    quantities=("nc1_quotient", "simplex_gram_distance", "nc3", "nc4", "growth_angle"),
-)
-def epochs(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Collapse of a run through the epochs of all its tasks; the task of `step` (default: the last) is shaded."""
-    return draw_epochs(read_epochs(run, step), theme)

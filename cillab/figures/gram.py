@@ -75,8 +75,20 @@ def _reach(shot: Snapshot) -> float:
     return reach_of(scaled_gram(shot["means/now"]))
 
 
-def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
-    """Left what was measured, right the simplex of as many classes, on one scale centred at -1/(K-1)."""
+@figure(
+    title="Gram matrix of the means beside the ideal",
+    page="collapse",
+    part="angles",
+    needs=("means/now",),
+    quantities=("simplex_gram_distance", "equinorm", "ideal_cosine"),
+    width=1040,
+)
+def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Gram matrix of the class means of a run at `step` (default: the last), beside the ideal.
+
+    Left what was measured, right the simplex of as many classes, on one scale centred at -1/(K-1).
+    """
+    data = read_gram(run, step)
     count, target = len(data.gram), data.target
     if count < 2:
         return empty("gram", "A Gram matrix needs at least two classes.", theme)
@@ -100,16 +112,3 @@ def draw_gram(data: Gram, theme: Theme = "light") -> Picture:
         f" {number(float(lengths[long] / lengths[short]))} times the shortest, {data.labels[short]}."
     )
     return Picture(figure, sentence + parts[0].sentence, data.notes)
-
-
-@figure(
-    title="Gram matrix of the means beside the ideal",
-    page="collapse",
-    part="angles",
-    needs=("means/now",),
-    quantities=("simplex_gram_distance", "equinorm", "ideal_cosine"),
-    width=1040,
-)
-def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Gram matrix of the class means of a run at `step` (default: the last), beside the ideal."""
-    return draw_gram(read_gram(run, step), theme)

@@ -63,8 +63,20 @@ def _trained(run: Run) -> tuple[int, ...]:
     return tuple(sorted(c for task in tasks for c in task))
 
 
-def draw_head_medium_tail(data: Rarity, theme: Theme = "light") -> Picture:
-    """A mark per class, a line for the mean of each third, and the number of training images as grey bars below."""
+@figure(
+    title="Accuracy by number of images",
+    page="drift",
+    part="rarity",
+    needs=("train_images", "confusion"),
+    when=lambda run: run.protocol.scenario.falls,
+    lacks="Every class has the same number of training images in this run.",
+)
+def head_medium_tail(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Accuracy of head, medium and tail classes of a run with a long tail.
+
+    A mark per class, a line for the mean of each third, and the number of training images as grey bars below.
+    """
+    data = read_rarity(run, step)
     figure, x = go.Figure(), np.arange(len(data.accuracy))
     figure.add_bar(
         x=x, y=data.images, name="training images", yaxis="y2", marker={"color": MUTED[theme], "opacity": 0.3},
@@ -105,16 +117,3 @@ def _sentence(data: Rarity) -> str:
         f"{after(data.step).capitalize()}, test images are right by class on average: {means}; the commonest class had"
         f" {plural(most, 'training image')}, the rarest {plural(least, 'training image')}."
     )
-
-
-@figure(
-    title="Accuracy by number of images",
-    page="drift",
-    part="rarity",
-    needs=("train_images", "confusion"),
-    when=lambda run: run.protocol.scenario.falls,
-    lacks="Every class has the same number of training images in this run.",
-)
-def head_medium_tail(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Accuracy of head, medium and tail classes of a run with a long tail."""
-    return draw_head_medium_tail(read_rarity(run, step), theme)

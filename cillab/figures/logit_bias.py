@@ -37,8 +37,19 @@ def read_logit_bias(run: Run, step: str | int | None = None) -> LogitBias:
     return LogitBias(run.steps, run.resolve(step), len(run.info.tasks), found)
 
 
-def draw_logit_bias(data: LogitBias, theme: Theme = "light") -> Picture:
-    """A panel per kind of features, a line per group of classes: the right group should be on top in both."""
+@figure(
+    title="Which side the scores favour",
+    page="text_transport",
+    part="bias",
+    needs=("internals/text/logit_bias",),
+    lacks="No logits of old against new classes were recorded: it takes two tasks and remembered Gaussians.",
+)
+def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Old and new classes in the logits of a run over its steps, with a cursor at `step` (default: the last).
+
+    A panel per kind of features, a line per group of classes: the right group should be on top in both.
+    """
+    data = read_logit_bias(run, step)
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     (old, circle), (new, square) = AGES.values()
@@ -75,15 +86,3 @@ def _sentence(data: LogitBias) -> str:
     lean = margins[1] - margins[0]
     side = "newest" if lean > 0 else "earlier"
     return f"{text}: a lean of {number(abs(lean))} towards the {side} classes."
-
-
-@figure(
-    title="Which side the scores favour",
-    page="text_transport",
-    part="bias",
-    needs=("internals/text/logit_bias",),
-    lacks="No logits of old against new classes were recorded: it takes two tasks and remembered Gaussians.",
-)
-def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Old and new classes in the logits of a run over its steps, with a cursor at `step` (default: the last)."""
-    return draw_logit_bias(read_logit_bias(run, step), theme)

@@ -50,8 +50,18 @@ def read_mixing(run: Run, step: str | int | None = None) -> Mixing:
     return Mixing(steps, shot.id, tasks, weights, ratio, dead, similarity, strongest)
 
 
-def draw_mixing(data: Mixing, theme: Theme = "light") -> Picture:
-    """Above, shares of the generators over tasks; below, noise over signal by layer, and likeness of the prototypes."""
+@figure(
+    title="Weights, strength and likeness",
+    page="noise_mixing",
+    needs=("internals/noise/weights",),
+    lacks="This learner adds no noise, so there is nothing to mix.",
+)
+def mixing(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Noise mixing of a run at `step` (default: the last).
+
+    Above, shares of the generators over tasks; below, noise over signal by layer, and likeness of the prototypes.
+    """
+    data = read_mixing(run, step)
     figure = make_subplots(
         2, 2, specs=[[{"colspan": 2}, None], [{}, {}]], row_heights=[0.46, 0.54], vertical_spacing=0.19,
         horizontal_spacing=0.2,
@@ -159,14 +169,3 @@ def _sentence(data: Mixing) -> str:
         dead, every = int(data.dead.sum()), data.dead.size
         text += f", and {dead} of {every} generators (layers x tasks) {'is' if dead == 1 else 'are'} dead"
     return text + "."
-
-
-@figure(
-    title="Weights, strength and likeness",
-    page="noise_mixing",
-    needs=("internals/noise/weights",),
-    lacks="This learner adds no noise, so there is nothing to mix.",
-)
-def mixing(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Noise mixing of a run at `step` (default: the last)."""
-    return draw_mixing(read_mixing(run, step), theme)

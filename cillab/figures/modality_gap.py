@@ -113,8 +113,19 @@ def _shapes(shot: Snapshot, axes: Float64[np.ndarray, "2 feature"]) -> tuple[Flo
     )
 
 
-def draw_modality_gap(data: ModalityGap, theme: Theme = "light") -> Picture:
-    """Left the gap and the cosines over the steps, right both clouds in a plane that holds the gap."""
+@figure(
+    title="Images against names",
+    page="text_transport",
+    part="gap",
+    needs=("internals/text/prototypes", "internals/text/frozen"),
+    lacks="This learner keeps no text prototypes.",
+)
+def modality_gap(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Images against class names of a run over its steps, and in a fixed plane at `step` (default: the last).
+
+    Left the gap and the cosines over the steps, right both clouds in a plane that holds the gap.
+    """
+    data = read_modality_gap(run, step)
     figure, cells = grid(
         3, 2, specs=[[{}, {"rowspan": 2}], [{}, None]], column_widths=[0.46, 0.54], vertical_spacing=0.24,
         horizontal_spacing=0.09,
@@ -202,15 +213,3 @@ def _sentence(data: ModalityGap) -> str:
     text += f"; a class mean has a cosine of {number(own)} with its own name"
     text += f" and {number(other)} with the nearest other" if np.isfinite(other) else ""
     return f"{text}. The own name is the nearest for {percent(data.nearest)} of the classes."
-
-
-@figure(
-    title="Images against names",
-    page="text_transport",
-    part="gap",
-    needs=("internals/text/prototypes", "internals/text/frozen"),
-    lacks="This learner keeps no text prototypes.",
-)
-def modality_gap(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Images against class names of a run over its steps, and in a fixed plane at `step` (default: the last)."""
-    return draw_modality_gap(read_modality_gap(run, step), theme)

@@ -79,8 +79,19 @@ def _since(shot: Snapshot, run: Run, end: str, task: int) -> dict[str, float]:
     }
 
 
-def draw_similarity(data: Moved, theme: Theme = "light") -> Picture:
-    """Six panels on one task axis, a line per task."""
+@figure(
+    title="Features of the probe images, now against the end of their task",
+    page="drift",
+    part="rotation",
+    needs=("features",),
+    quantities=("sample_drift", "bures_wasserstein", "procrustes_distance", "linear_cka", "subspace_overlap"),
+)
+def similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Six measures of drift of the probe images of a run, since the end of their task.
+
+    Six panels on one task axis, a line per task.
+    """
+    data = read_similarity(run, step)
     figure, cells = grid(len(_MEASURES), 3, horizontal_spacing=0.07, vertical_spacing=0.18)
     for index, (cell, (name, shown, hint)) in enumerate(zip(cells, _MEASURES, strict=True)):
         hover = f"{shown} <b>%{{y:.4g}}</b>"
@@ -138,8 +149,19 @@ def read_prototypes(run: Run, step: str | int | None = None) -> Moved:
     return Moved(steps, run.resolve(step), tasks, values, notes)
 
 
-def draw_prototypes(data: Moved, theme: Theme = "light") -> Picture:
-    """Left the gap in spreads of a class, right the cosine of stored and current mean; a line per task."""
+@figure(
+    title="Stored against measured means",
+    page="drift",
+    part="means",
+    needs=("means/stored", "means/now", "nc/within"),
+    quantities=("prototype_gap",),
+)
+def prototypes(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Stored against re-measured class means of a run.
+
+    Left the gap in spreads of a class, right the cosine of stored and current mean; a line per task.
+    """
+    data = read_prototypes(run, step)
     figure, cells = grid(2, 2)
     task_lines(figure, data.steps, data.values["gap"], "gap <b>%{y:.3g}</b> spreads", theme, cell=cells[0])
     task_lines(figure, data.steps, data.values["cosine"], "cosine <b>%{y:.4f}</b>", theme, cell=cells[1], legend=False)
@@ -164,27 +186,3 @@ def draw_prototypes(data: Moved, theme: Theme = "light") -> Picture:
             f" {number(float(row[worst]))}."
         )
     return Picture(figure, text, data.notes)
-
-
-@figure(
-    title="Features of the probe images, now against the end of their task",
-    page="drift",
-    part="rotation",
-    needs=("features",),
-    quantities=("sample_drift", "bures_wasserstein", "procrustes_distance", "linear_cka", "subspace_overlap"),
-)
-def similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Six measures of drift of the probe images of a run, since the end of their task."""
-    return draw_similarity(read_similarity(run, step), theme)
-
-
-@figure(
-    title="Stored against measured means",
-    page="drift",
-    part="means",
-    needs=("means/stored", "means/now", "nc/within"),
-    quantities=("prototype_gap",),
-)
-def prototypes(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Stored against re-measured class means of a run."""
-    return draw_prototypes(read_prototypes(run, step), theme)

@@ -68,8 +68,19 @@ def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
     return OverSteps(steps, chosen, len(run.info.tasks), series, notes_of(run, chosen, ORACLE, MOVING_TARGET))
 
 
-def draw_angle_blocks(data: OverSteps, theme: Theme = "light") -> Picture:
-    """Left the mean cosines with the moving target, right how far the cosines of each block lie from it."""
+@figure(
+    title="Blocks by age",
+    page="collapse",
+    part="ages",
+    needs=("cosine",),
+    quantities=("blocks", "ideal_cosine"),
+)
+def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Mean cosines old/old, old/new and new/new of a run over its steps, with the moving target.
+
+    Left the mean cosines with the moving target, right how far the cosines of each block lie from it.
+    """
+    data = read_angle_blocks(run, step)
     figure, cells = grid(2, 2)
     for age, (role, dash, mark) in PAIRS.items():
         colour = ROLES[role][theme]
@@ -113,8 +124,19 @@ def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
     return OverSteps(steps, chosen, len(run.info.tasks), series, notes)
 
 
-def draw_generalised(data: OverSteps, theme: Theme = "light") -> Picture:
-    """Left the mean energy above that of the simplex, right its variance over pairs."""
+@figure(
+    title="Generalised NC2",
+    page="collapse",
+    part="angles",
+    needs=("means/now",),
+    quantities=("generalised_nc2",),
+)
+def generalised(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Generalised NC2 of a run over its steps.
+
+    Left the mean energy above that of the simplex, right its variance over pairs.
+    """
+    data = read_generalised(run, step)
     figure, cells = grid(2, 2)
     for side, (colour, dash, mark) in SIDES.items():
         shown = "training images" if side == "train" else "test images"
@@ -167,8 +189,19 @@ def read_spectrum(run: Run, step: str | int | None = None) -> OverSteps:
     return OverSteps(steps, chosen, len(run.info.tasks), series, notes, spectra)
 
 
-def draw_spectrum(data: OverSteps, theme: Theme = "light") -> Picture:
-    """Left the eigenvalues at a step as shares, right how many directions they amount to over the steps."""
+@figure(
+    title="Eigenvalues and directions in use",
+    page="collapse",
+    part="spectra",
+    needs=("means/now",),
+    quantities=("effective_rank", "participation_ratio", "top_eigenvalue_share"),
+)
+def spectrum(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Spectra and effective ranks of a run, with a cursor at `step` (default: the last).
+
+    Left the eigenvalues at a step as shares, right how many directions they amount to over the steps.
+    """
+    data = read_spectrum(run, step)
     figure, cells = grid(2, 2)
     looks = {"between": (ACCENT[theme], "circle"), "within": (SECOND[theme], "square")}
     shown = {"between": "between classes", "within": "within classes"}
@@ -201,39 +234,3 @@ def draw_spectrum(data: OverSteps, theme: Theme = "light") -> Picture:
     )
     text += f"; images spread around them in {number(within)}" if np.isfinite(within) else ""
     return Picture(figure, f"{text} (effective rank).", data.notes)
-
-
-@figure(
-    title="Blocks by age",
-    page="collapse",
-    part="ages",
-    needs=("cosine",),
-    quantities=("blocks", "ideal_cosine"),
-)
-def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Mean cosines old/old, old/new and new/new of a run over its steps, with the moving target."""
-    return draw_angle_blocks(read_angle_blocks(run, step), theme)
-
-
-@figure(
-    title="Generalised NC2",
-    page="collapse",
-    part="angles",
-    needs=("means/now",),
-    quantities=("generalised_nc2",),
-)
-def generalised(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Generalised NC2 of a run over its steps."""
-    return draw_generalised(read_generalised(run, step), theme)
-
-
-@figure(
-    title="Eigenvalues and directions in use",
-    page="collapse",
-    part="spectra",
-    needs=("means/now",),
-    quantities=("effective_rank", "participation_ratio", "top_eigenvalue_share"),
-)
-def spectrum(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Spectra and effective ranks of a run, with a cursor at `step` (default: the last)."""
-    return draw_spectrum(read_spectrum(run, step), theme)

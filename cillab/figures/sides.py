@@ -52,8 +52,18 @@ def read_sides(run: Run, step: str | int | None = None) -> Sides:
     return Sides(run.steps, chosen, len(run.info.tasks), scalars(run, names), notes_of(run, chosen, *notes))
 
 
-def draw_sides(data: Sides, theme: Theme = "light") -> Picture:
-    """Six panels, two lines each, with the gap between them shaded."""
+@figure(
+    title="Training side and test side",
+    page="collapse",
+    needs=("nc/train/nc1_quotient",),
+    quantities=("nc1_quotient", "cdnv", "equinorm", "maximal_angle", "nc3", "nc4"),
+)
+def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Six measures of collapse of a run on both sides, with a cursor at `step` (default: the last).
+
+    Six panels, two lines each, with the gap between them shaded.
+    """
+    data = read_sides(run, step)
     figure, cells = grid(len(_PANELS), 3, horizontal_spacing=0.07, vertical_spacing=0.18)
     x = places(data.steps).astype(np.float32)
     for index, (cell, (name, shown, goal, kind)) in enumerate(zip(cells, _PANELS, strict=True)):
@@ -97,14 +107,3 @@ def _sentence(data: Sides) -> str:
     text += f" {number(test)} on test images"
     text += f", {number(test / train)} times as much" if train > 0 else ""
     return f"{text}; NC4 is {percent(agree)} and {percent(asked)}."
-
-
-@figure(
-    title="Training side and test side",
-    page="collapse",
-    needs=("nc/train/nc1_quotient",),
-    quantities=("nc1_quotient", "cdnv", "equinorm", "maximal_angle", "nc3", "nc4"),
-)
-def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Six measures of collapse of a run on both sides, with a cursor at `step` (default: the last)."""
-    return draw_sides(read_sides(run, step), theme)

@@ -64,8 +64,19 @@ def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement:
     return TextMovement(run.steps, chosen, len(run.info.tasks), series, cosine(learnt, frozen), tasks, labels)
 
 
-def draw_text_movement(data: TextMovement, theme: Theme = "light") -> Picture:
-    """Left the cosines over the steps, right those of every class at one step, in the order of the stream."""
+@figure(
+    title="Learnt names against frozen ones",
+    page="text_transport",
+    part="names",
+    needs=("internals/text/prototypes", "internals/text/frozen"),
+    lacks="This learner keeps no text prototypes.",
+)
+def text_movement(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Learnt against frozen class names of a run over its steps, and class by class at `step` (default: the last).
+
+    Left the cosines over the steps, right those of every class at one step, in the order of the stream.
+    """
+    data = read_text_movement(run, step)
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     for name, shown, colour, dash, mark in _LINES:
@@ -119,15 +130,3 @@ def _sentence(data: TextMovement) -> str:
     if np.isfinite(kept):
         text += f" This task turned earlier names to a cosine of {number(kept)} with themselves."
     return text
-
-
-@figure(
-    title="Learnt names against frozen ones",
-    page="text_transport",
-    part="names",
-    needs=("internals/text/prototypes", "internals/text/frozen"),
-    lacks="This learner keeps no text prototypes.",
-)
-def text_movement(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Learnt against frozen class names of a run over its steps, and class by class at `step` (default: the last)."""
-    return draw_text_movement(read_text_movement(run, step), theme)

@@ -69,8 +69,20 @@ def _cosines(rows: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls
     return unit @ unit.T
 
 
-def draw_text_similarity(data: TextSimilarity, theme: Theme = "light") -> Picture:
-    """Two heat maps on one scale from -1 to 1, with lines between the clusters, or between the tasks."""
+@figure(
+    title="Names among themselves",
+    page="text_transport",
+    part="names",
+    needs=("internals/text/prototypes", "internals/text/frozen"),
+    lacks="This learner keeps no text prototypes.",
+    quantities=("effective_rank",),
+)
+def text_similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Cosines of the text prototypes of a run at `step` (default: the last), frozen and learnt.
+
+    Two heat maps on one scale from -1 to 1, with lines between the clusters, or between the tasks.
+    """
+    data = read_text_similarity(run, step)
     figure, cells = grid(2, 2, horizontal_spacing=0.06)
     groups, word = (data.tasks, "task") if data.clusters is None else (data.clusters, "cluster")
     groups = np.zeros(len(data.labels), np.int64) if groups is None else groups
@@ -101,16 +113,3 @@ def _sentence(data: TextSimilarity) -> str:
         f"{text} The mean cosine inside clusters went from {number(inside)} to {number(inside_now)}, between clusters"
         f" from {number(between)} to {number(between_now)}."
     )
-
-
-@figure(
-    title="Names among themselves",
-    page="text_transport",
-    part="names",
-    needs=("internals/text/prototypes", "internals/text/frozen"),
-    lacks="This learner keeps no text prototypes.",
-    quantities=("effective_rank",),
-)
-def text_similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Cosines of the text prototypes of a run at `step` (default: the last), frozen and learnt."""
-    return draw_text_similarity(read_text_similarity(run, step), theme)

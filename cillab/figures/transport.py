@@ -148,8 +148,19 @@ def _pooled(shot: Snapshot, axes: Float64[np.ndarray, "2 feature"]) -> Float[np.
     return (roots[:, None] * np.asarray(directions, np.float64)) @ axes.T
 
 
-def draw_transport(data: Transport, theme: Theme = "light") -> Picture:
-    """The plane, W2 class by class and over the steps, and the eigenvalues of the map."""
+@figure(
+    title="Stored, calibrated and measured Gaussians",
+    page="text_transport",
+    needs=("internals/gaussian/mean",),
+    lacks="This learner keeps no Gaussians of old classes in the space of its features.",
+    quantities=("bures_wasserstein",),
+)
+def transport(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Calibration of the stored Gaussians of a run at `step` (default: the last), and W2 over its steps.
+
+    The plane, W2 class by class and over the steps, and the eigenvalues of the map.
+    """
+    data = read_transport(run, step)
     figure, cells = _frame()
     large, *small = cells
     _draw_plane(figure, data, theme)
@@ -297,15 +308,3 @@ def _sentence(data: Transport) -> str:
         low, high = float(data.eigenvalues[-1]), float(data.eigenvalues[0])
         text += f". The map stretches directions by {number(low)} to {number(high)}"
     return f"{text}."
-
-
-@figure(
-    title="Stored, calibrated and measured Gaussians",
-    page="text_transport",
-    needs=("internals/gaussian/mean",),
-    lacks="This learner keeps no Gaussians of old classes in the space of its features.",
-    quantities=("bures_wasserstein",),
-)
-def transport(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Calibration of the stored Gaussians of a run at `step` (default: the last), and W2 over its steps."""
-    return draw_transport(read_transport(run, step), theme)

@@ -53,8 +53,20 @@ def _ends(shot: Snapshot) -> tuple[float, float]:
     return (float(np.quantile(pairs, 0.005)), float(np.quantile(pairs, 0.995))) if len(pairs) else (np.nan, np.nan)
 
 
-def draw_variability(data: Variability, theme: Theme = "light") -> Picture:
-    """A heat map, bright where two classes are easily confused by the nearest mean."""
+@figure(
+    title="Pair by pair: CDNV",
+    page="collapse",
+    part="classes",
+    needs=("means/now", "nc/within"),
+    quantities=("cdnv",),
+    width=640,
+)
+def variability(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """CDNV of the pairs of classes of a run at `step` (default: the last).
+
+    A heat map, bright where two classes are easily confused by the nearest mean.
+    """
+    data = read_variability(run, step)
     if len(data.pairs) < 2:
         return empty("variability", "CDNV needs at least two classes.", theme)
     low, high = np.log10(data.ends[0]), np.log10(max(data.ends[1], 1.01 * data.ends[0]))
@@ -75,16 +87,3 @@ def draw_variability(data: Variability, theme: Theme = "light") -> Picture:
         f" hardest pair is {data.labels[a]} and {data.labels[b]} with {number(float(upper[a, b]))}."
     )
     return Picture(figure, sentence + part.sentence, data.notes)
-
-
-@figure(
-    title="Pair by pair: CDNV",
-    page="collapse",
-    part="classes",
-    needs=("means/now", "nc/within"),
-    quantities=("cdnv",),
-    width=640,
-)
-def variability(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """CDNV of the pairs of classes of a run at `step` (default: the last)."""
-    return draw_variability(read_variability(run, step), theme)

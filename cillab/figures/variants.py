@@ -54,8 +54,30 @@ def read_variants(run: Run, step: str | int | None = None) -> Variants:
     return Variants(run.steps, chosen, len(run.info.tasks), values, scalars(run, names))
 
 
-def draw_variants(data: Variants, theme: Theme = "light") -> Picture:
-    """Left a dot per summary, right the two factors of accuracy and their product."""
+@figure(
+    title="All summaries, side by side",
+    page="drift",
+    part="forgetting",
+    needs=("accuracy/row", "confusion"),
+    quantities=(
+        "a_last",
+        "a_avg",
+        "a_seen_task_mean",
+        "learning_accuracy",
+        "bwt_gem",
+        "bwt_all",
+        "forgetting_chaudhry",
+        "forgetting_pilot",
+        "performance_drop",
+        "task_decomposition",
+    ),
+)
+def variants(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """All summaries of the accuracy matrix of a run up to `step` (default: the last).
+
+    Left a dot per summary, right the two factors of accuracy and their product.
+    """
+    data = read_variants(run, step)
     figure, cells = grid(2, 2, column_widths=[0.52, 0.48], horizontal_spacing=0.1)
     shown = [(label, data.values[name], more) for name, label, more in _NAMES][::-1]
     for more, colour, mark, legend in (
@@ -104,26 +126,3 @@ def draw_variants(data: Variants, theme: Theme = "light") -> Picture:
         " if the two are independent.",
     )
     return Picture(figure, f"{text}.".replace(" -", f" {MINUS}"), notes)
-
-
-@figure(
-    title="All summaries, side by side",
-    page="drift",
-    part="forgetting",
-    needs=("accuracy/row", "confusion"),
-    quantities=(
-        "a_last",
-        "a_avg",
-        "a_seen_task_mean",
-        "learning_accuracy",
-        "bwt_gem",
-        "bwt_all",
-        "forgetting_chaudhry",
-        "forgetting_pilot",
-        "performance_drop",
-        "task_decomposition",
-    ),
-)
-def variants(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """All summaries of the accuracy matrix of a run up to `step` (default: the last)."""
-    return draw_variants(read_variants(run, step), theme)
