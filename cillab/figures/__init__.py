@@ -1,7 +1,7 @@
 """Figures: arrays of a run in, a plotly figure and one sentence out. No torch, no files written, no randomness.
 
 A figure is a function `(run, step=None, *, theme="light") -> Picture`, declared by `@figure(title=..., page=...,
-needs=...)`: what pages, tooltips and the report show is derived from that. Beside it stands a `read_...` (run -> arrays).
+needs=...)`: what pages, tooltips and the report show is derived from that. A `read_...` beside it makes its arrays.
 """
 
 from cillab.figures.accuracy import accuracy
