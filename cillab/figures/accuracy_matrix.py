@@ -59,7 +59,6 @@ def row_frame(row: int) -> dict[str, float]:
     part="accuracy",
     needs=("accuracy/row",),
     quantities=("a_seen_task_mean", "learning_accuracy"),
-    follows="cursor",
 )
 def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """The accuracy matrix of a run, with the row of `step` framed (default: the last)."""

@@ -133,7 +133,6 @@ def draw_angles(data: Angles, step: str, theme: Theme = "light") -> Picture:
     page="collapse",
     needs=("cosine",),
     quantities=("equiangularity", "maximal_angle", "ideal_cosine"),
-    follows="lines",
 )
 def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Spread of the angles between class means of a run at `step` (default: the last)."""

@@ -131,7 +131,6 @@ def collapse_sentence(data: Collapse, step: str) -> str:
     part="overview",
     needs=("nc/train/nc1",),
     quantities=("nc1_pinv", "equinorm", "equiangularity", "nc3", "nc4"),
-    follows="cursor",
 )
 def collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light", columns: int = 2) -> Picture:
     """NC1 to NC4 of a run over its steps, with a cursor at `step` (default: the last)."""

@@ -157,7 +157,6 @@ def drift_sentence(data: Drift, step: str) -> str:
     part="means",
     needs=("means/stored", "means/now"),
     quantities=("cosine_drift",),
-    follows="cursor",
 )
 def drift(run: Run, step: str | int | None = None, *, theme: Theme = "light", centred: bool = True) -> Picture:
     """Drift of the class means of a run, with a cursor at `step` (default: the last)."""

@@ -23,7 +23,6 @@ from cillab.figures.words import empty
 from cillab.runs import Run
 from cillab.runs.schema import SNAPSHOT_ARRAYS
 
-Follows = Literal["cursor", "lines", "nothing"]
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 _STARTED = "No step has been measured yet."
@@ -50,7 +49,6 @@ class Figure:
     lacks: str = ""  # what to say where they are not there; by default the first that is missing and what it is
     when: Callable[[Run], bool] = _any  # what else must hold of a run
     quantities: tuple[str, ...] = ()  # keys of the glossary
-    follows: Follows = "nothing"  # what a page moves in it when the step changes: see `following`
     width: int | None = None  # in pixels, for what is square; None = as wide as there is room
     of: Literal["run", "toy"] = "run"
     per_image: bool = False  # takes `point`, the place of an image in the probe
@@ -86,7 +84,6 @@ def figure(
     lacks: str = "",
     when: Callable[[Run], bool] = _any,
     quantities: Sequence[str] = (),
-    follows: Follows = "nothing",
     width: int | None = None,
     of: Literal["run", "toy"] = "run",
     per_image: bool = False,
@@ -118,7 +115,6 @@ def figure(
             lacks=lacks,
             when=when,
             quantities=tuple(quantities),
-            follows=follows,
             width=width,
             of=of,
             per_image=per_image,

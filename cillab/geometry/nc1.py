@@ -53,7 +53,8 @@ def nc1_pinv(
     in implementations without a cut-off. Range [0, inf), lower is more collapsed, 0 = every class is a point.
     NaN for fewer than 2 classes or equal means. Small samples: biased down when n_c is near 1; n_c < D leaves
     directions of Sigma_W empty. Unchanged by rotation, scale and shift, and by any invertible linear map while
-    Sigma_B has rank K - 1 = D.
+    Sigma_B has rank K - 1 = D. Grows with K by definition: on a simplex with isotropic spread s^2 and unit vertices it
+    is s^2 (K - 1)^2 / K, so compare runs at the same K, or read `nc1_quotient`.
     """
     return _spectral(within, centred, cutoff)
 

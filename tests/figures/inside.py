@@ -22,7 +22,7 @@ def with_internals(path: Path, prompts: int = 6, layers: int = 4) -> Path:
         np.fill_diagonal(similar, 1)
         anchors = np.zeros((count, dim))  # a simplex in the first `count` dimensions
         anchors[:, :count] = np.sqrt(count / (count - 1)) * (np.eye(count) - 1 / count)
-        save_file(arrays | {name: np.ascontiguousarray(value, np.float32) for name, value in {
+        save_file(arrays | {name: np.array(value, np.float32, order="C") for name, value in {
             "internals/prompts/chosen": counts, "internals/prompts/keys": keys,
             "internals/lowrank/magnitude": rng.random((layers, task + 1)) + 0.2,
             "internals/lowrank/rank": rng.integers(1, 9, (layers, task + 1)),

@@ -11,7 +11,6 @@ from cillab import figures, glossary
 from cillab.core.internals import SHARED
 from cillab.core.registry import learners
 from cillab.figures import registry
-from cillab.figures.following import BENT, FOLLOWING
 from cillab.report import write_report
 from cillab.runs import Run
 from cillab.runs.schema import SCALARS, SNAPSHOT_ARRAYS
@@ -50,8 +49,6 @@ def test_what_a_figure_says_of_itself_exists(name: str) -> None:
               for which in ("predicted", "new")}  # fmt: skip
     assert set(one.needs) <= known
     assert {*one.quantities} <= {entry.key for entry in glossary.entries()} | {"noise_floor"}
-    assert (one.follows != "nothing") == (name in FOLLOWING)
-    assert (one.follows == "lines") == (name in BENT)
 
 
 @pytest.mark.parametrize("name", EVERY)

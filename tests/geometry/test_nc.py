@@ -330,3 +330,14 @@ def test_spectra_of_known_eigenvalues() -> None:
         math.isnan(f(np.zeros((3, 3))))
         for f in (spectrum.effective_rank, spectrum.participation_ratio, spectrum.top_eigenvalue_share)
     )
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10, 40])
+def test_nc1_of_a_simplex_grows_with_the_number_of_classes_and_the_quotient_does_not(classes: int) -> None:
+    vertices = np.sqrt(classes / (classes - 1)) * (np.eye(classes) - 1 / classes)
+    spread = 0.3
+    assert nc1.nc1_pinv(spread * np.eye(classes), vertices).value == pytest.approx(
+        spread * (classes - 1) ** 2 / classes
+    )
+    variances, counts = np.full(classes, spread * classes), np.full(classes, 7)
+    assert nc1.nc1_quotient(variances, counts, vertices).value == pytest.approx(spread * classes)
