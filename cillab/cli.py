@@ -206,6 +206,19 @@ def report(
 
 
 @app.command()
+def study(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some: of one protocol.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results/collapse-and-forgetting.md"),
+    draws: Annotated[int, typer.Option(min=20, help="Bootstrap draws of every interval.")] = 2000,
+) -> None:
+    """Does collapse predict forgetting? Rank correlations over the methods, tasks and orders of many runs."""
+    from cillab.study import write_study  # noqa: PLC0415
+
+    for path in write_study(runs, out, draws):
+        typer.echo(path)
+
+
+@app.command()
 def new(
     kind: Annotated[str, typer.Argument(help="What to begin: learner.")],
     name: Annotated[str, typer.Argument(help="Its name, such as nearest-mean.")],

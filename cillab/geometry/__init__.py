@@ -10,6 +10,7 @@ from types import ModuleType
 
 _MODULES = (
     "accuracy",
+    "association",
     "collapse",
     "drift",
     "etf",

@@ -1,0 +1,306 @@
+"""Does collapse predict forgetting? One row per run and old task, from run folders alone, and its rank correlations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cillab.core.errors import CillabError, InvalidRequestError
+from cillab.geometry import nc2
+from cillab.geometry.association import Correlation, between, correlation, partial_spearman, spearman, within
+from cillab.geometry.nc1 import nc1_quotient
+from cillab.geometry.rows import centre, cosine
+from cillab.runs import Run, Snapshot
+
+# What may predict, by name: title, meaning. `then` is right after the task was learnt, `now` after the last task.
+MEASURES: dict[str, tuple[str, str]] = {
+    "nc1_then": ("NC1 when new", "spread of the task's classes over the distance of all class means, when just learnt"),
+    "nc1_now": ("NC1 when old", "the same classes after the last task"),
+    "nc2_then": ("NC2 when new", "mean |cos + 1/(K - 1)| of pairs inside the task, when just learnt"),
+    "nc2_now": ("NC2 when old", "the same pairs after the last task"),
+    "nc3_then": ("NC3 when new", "1 - cosine of head row and centred class mean, when just learnt"),
+    "nc3_now": ("NC3 when old", "the same after the last task"),
+    "nc4_then": ("NC4 when new", "share of images on which head and nearest mean agree, when just learnt"),
+    "nc4_now": ("NC4 when old", "the same classes after the last task"),
+    "angle_drift": (
+        "Drift of angles",
+        "degrees that class means turned, seen from the centre of the classes known then",
+    ),
+    "mean_drift": ("Drift of means", "move of class means over the spread inside the class, from then to now"),
+    "stale": ("Stored against measured", "stored class mean against today's, over today's spread inside the class"),
+}
+OUTCOMES: dict[str, tuple[str, str]] = {
+    "forgetting": ("Forgetting", "accuracy on the task when just learnt minus accuracy after the last task"),
+    "deep": (
+        "Deep forgetting",
+        "what a fresh ridge loses too, among the classes known then: lost by the features",
+    ),
+    "shallow": ("Shallow forgetting", "the rest: lost by the head, and to the crowd of new classes"),
+}
+CONTROL = "accuracy_then"  # accuracy on the task when just learnt: held fixed in the partial correlation
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """One row per run and task that is not its last."""
+
+    columns: Mapping[str, Float[np.ndarray, " row"]]  # names of MEASURES, OUTCOMES and CONTROL
+    method: Int[np.ndarray, " row"]  # index into `methods`
+    task: Int[np.ndarray, " row"]
+    seed: Int[np.ndarray, " row"]
+    methods: tuple[str, ...]
+    families: tuple[str, ...]  # of each method
+    simplex: tuple[bool, ...]  # has a head with one vertex of a simplex per class
+    protocol: str  # what all runs share
+    left_out: tuple[str, ...]  # runs that say nothing, and why
+
+    def __len__(self) -> int:
+        return len(self.method)
+
+    def of_methods(self, name: str) -> Float[np.ndarray, " method"]:
+        """Mean of a column over the rows of each method; NaN where there is none."""
+        values = self.columns[name]
+        groups = [values[(self.method == m) & np.isfinite(values)] for m in range(len(self.methods))]
+        return np.array([group.mean() if len(group) else np.nan for group in groups])
+
+    @property
+    def family(self) -> Int[np.ndarray, " row"]:
+        """Family of each row, as a number."""
+        names = sorted(set(self.families))
+        return np.array([names.index(self.families[m]) for m in self.method], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Association:
+    """How one measure goes with one outcome."""
+
+    measure: str
+    outcome: str
+    all: Correlation
+    between: Correlation  # means of the methods
+    within: Correlation  # inside each method: tasks and orders
+    partial: Correlation  # accuracy when just learnt held fixed
+    families: Correlation  # means of the families
+    in_family: Correlation  # methods inside each family
+    first_task: Correlation  # the first task alone
+
+
+def observations(paths: Sequence[str | Path]) -> Observations:
+    """Read every run under the paths (run folders, or folders that hold some).
+
+    Raises:
+        InvalidRequestError: no usable run, or runs of more than one protocol.
+    """
+    runs, left_out = list[Run](), list[str]()
+    for path in _folders(paths):
+        try:
+            run = Run(path)
+            reason = _unfit(run)
+        except CillabError as error:
+            left_out.append(f"{path.name}: {error}")
+            continue
+        if reason:
+            left_out.append(f"{run.name}: {reason}")
+        else:
+            runs.append(run)
+    if not runs:
+        raise InvalidRequestError(f"No finished run of two tasks or more under {', '.join(map(str, paths))}.")
+    protocol = _one_protocol(runs)
+    labels = _labels(runs)
+    methods = tuple(dict.fromkeys(labels))
+    rows: list[tuple[int, int, int, dict[str, float]]] = []
+    for run, label in zip(runs, labels, strict=True):
+        rows += [(methods.index(label), task, int(run.protocol.seed or 0), found) for task, found in _rows(run)]
+    names = (*MEASURES, *OUTCOMES, CONTROL)
+    known = {label: _declared(run) for run, label in zip(runs, labels, strict=True)}
+    return Observations(
+        {name: np.array([found[name] for *_, found in rows]) for name in names},
+        np.array([m for m, *_ in rows], dtype=np.int64),
+        np.array([t for _, t, *_ in rows], dtype=np.int64),
+        np.array([s for _, _, s, _ in rows], dtype=np.int64),
+        methods,
+        tuple(known[label][0] for label in methods),
+        tuple(known[label][1] for label in methods),
+        protocol,
+        tuple(left_out),
+    )
+
+
+def associations(data: Observations, outcome: str = "forgetting", draws: int = 2000) -> list[Association]:
+    """Every measure against one outcome; intervals by bootstrap over methods, over families for means of families."""
+    y, found = data.columns[outcome], []
+    names = sorted(set(data.families))
+    family = np.array([names.index(one) for one in data.families], dtype=np.int64)
+    first = data.task == 0
+    methods = np.arange(len(data.methods))
+    for name in MEASURES:
+        x = data.columns[name]
+        mean_x, mean_y = data.of_methods(name), data.of_methods(outcome)
+        found.append(
+            Association(
+                name,
+                outcome,
+                correlation(spearman, x, y, data.method, draws=draws),
+                correlation(between, x, y, data.method, draws=draws),
+                correlation(within, x, y, data.method, draws=draws),
+                correlation(partial_spearman, x, y, data.method, data.columns[CONTROL], draws=draws),
+                correlation(between, mean_x, mean_y, family, draws=draws),
+                _in_groups(mean_x, mean_y, family, methods, draws),
+                correlation(spearman, x[first], y[first], data.method[first], draws=draws),
+            )
+        )
+    return found
+
+
+def _in_groups(x: np.ndarray, y: np.ndarray, family: np.ndarray, methods: np.ndarray, draws: int) -> Correlation:
+    """`within` families over the means of methods; methods are drawn, families stay as they are."""
+    kept = np.isfinite(x) & np.isfinite(y)
+    x, y, family, methods = x[kept], y[kept], family[kept], methods[kept]
+    value = within(x, y, family) if len(x) else np.nan
+    if not np.isfinite(value):
+        return Correlation(np.nan, np.nan, np.nan, len(x), len(np.unique(family)))
+    generator, drawn = np.random.default_rng(0), []
+    for _ in range(draws):
+        index = generator.integers(0, len(x), len(x))
+        drawn.append(within(x[index], y[index], family[index]))
+    values = np.array(drawn)
+    values = values[np.isfinite(values)]
+    low, high = np.quantile(values, [0.025, 0.975]) if len(values) >= draws / 2 else (np.nan, np.nan)
+    return Correlation(value, float(low), float(high), len(x), len(np.unique(family)))
+
+
+def _folders(paths: Sequence[str | Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in map(Path, paths):
+        inside = [path] if (path / "run.json").is_file() else sorted(p.parent for p in path.rglob("run.json"))
+        if not inside:
+            raise InvalidRequestError(f"{path} holds no run.")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _unfit(run: Run) -> str:
+    if run.result is None:
+        return "not finished"
+    if len(run.task_steps) < 2:
+        return "one task: nothing can be forgotten"
+    return ""
+
+
+def _one_protocol(runs: Sequence[Run]) -> str:
+    def shared(run: Run) -> tuple:
+        p = run.protocol
+        return p.data, p.split, p.backbone, p.transform
+
+    kinds = list(dict.fromkeys(shared(run) for run in runs))
+    if len(kinds) > 1:
+        said = "; ".join(" ".join(str(part) for part in kind) for kind in kinds[:3])
+        raise InvalidRequestError(f"The runs have {len(kinds)} protocols ({said}): forgetting can be compared in one.")
+    return ", ".join(str(part) for part in kinds[0] if part)
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The learner's name; where it was run with several settings, with what sets each apart."""
+    kinds: dict[str, list[dict]] = {}
+    for run in runs:
+        found = kinds.setdefault(run.protocol.learner, [])
+        if run.spec.get("params", {}) not in found:
+            found.append(run.spec.get("params", {}))
+    labels = []
+    for run in runs:
+        name, params = run.protocol.learner, run.spec.get("params", {})
+        several = kinds[name]
+        differing = sorted(key for key in params if any(other.get(key) != params[key] for other in several))
+        labels.append(name + "".join(f" {key}={params[key]}" for key in differing))
+    return labels
+
+
+def _declared(run: Run) -> tuple[str, bool]:
+    """Family of the learner, and whether its head is a simplex; a learner that is not installed here has neither."""
+    from cillab.learners import learners  # noqa: PLC0415 (loads torch, which reading runs does not need)
+
+    name = run.protocol.learner
+    if name not in learners:
+        return "not installed", False
+    can = learners[name].capabilities
+    return can.family, can.simplex
+
+
+def _rows(run: Run) -> list[tuple[int, dict[str, float]]]:
+    """What every task but the last has to say."""
+    matrix, last = run.accuracy_matrix(), run.snapshot(run.task_steps[-1])
+    found = []
+    for task, step in enumerate(run.task_steps[:-1]):
+        then = run.snapshot(step)
+        of = np.asarray(then["seen"])[np.asarray(then["task_of_class"]) == task].tolist()
+        total = float(matrix[task, task] - matrix[-1, task])
+        deep = _entry(then, "accuracy/fresh_then", task) - _entry(last, "accuracy/fresh_then", task)
+        found.append((
+            task,
+            {
+                **_state(then, of, "then"),
+                **_state(last, of, "now"),
+                **_moves(then, last, of),
+                "forgetting": total,
+                "deep": deep,
+                "shallow": total - deep,
+                CONTROL: float(matrix[task, task]),
+            },
+        ))  # fmt: skip
+    return found
+
+
+def _entry(shot: Snapshot, name: str, task: int) -> float:
+    values = np.asarray(shot.get(name, ()), dtype=np.float64)
+    return float(values[task]) if len(values) > task else np.nan
+
+
+def _places(shot: Snapshot, classes: Sequence[int]) -> np.ndarray:
+    place = {c: row for row, c in enumerate(np.asarray(shot["seen"]).tolist())}
+    return np.array([place[c] for c in classes], dtype=np.int64)
+
+
+def _state(shot: Snapshot, classes: Sequence[int], when: str) -> dict[str, float]:
+    """NC1 to NC4 of some classes at one step, on training images."""
+    rows = _places(shot, classes)
+    means, spread = np.asarray(shot["means/now"], np.float64), np.asarray(shot["nc/within"], np.float64)
+    around, count = centre(means), len(means)
+    quotient = nc1_quotient(spread, np.ones(count, np.int64), around).per_class[rows]
+    try:
+        angles = nc2.cosines(means)[np.ix_(rows, rows)][np.triu_indices(len(rows), 1)]
+    except ValueError:  # one class, or equal means
+        angles = np.zeros(0)
+    weight = shot.get("head/weight")
+    duality = np.full(count, np.nan)
+    if weight is not None and weight.shape == means.shape and count > 1:
+        duality = 1 - cosine(weight, around)
+    agree = np.asarray(shot.get("nc/nc4", np.full(count, np.nan)), np.float64)
+    return {
+        f"nc1_{when}": _mean(quotient), f"nc2_{when}": _mean(np.abs(angles + 1 / max(count - 1, 1))),
+        f"nc3_{when}": _mean(duality[rows]), f"nc4_{when}": _mean(agree[rows]),
+    }  # fmt: skip
+
+
+def _moves(then: Snapshot, last: Snapshot, classes: Sequence[int]) -> dict[str, float]:
+    """How far class means went since a step; angles are seen from the centre of the classes known then."""
+    known = np.asarray(then["seen"]).tolist()
+    before = np.asarray(then["means/now"], np.float64)
+    after = np.asarray(last["means/now"], np.float64)[_places(last, known)]
+    rows, there = _places(then, classes), _places(last, classes)
+    nothing = {"angle_drift": np.nan, "mean_drift": np.nan}
+    if before.shape == after.shape:
+        turned = np.degrees(np.arccos(cosine(centre(before), centre(after)).clip(-1, 1)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            moved = np.linalg.norm(after - before, axis=1) / np.sqrt(np.asarray(then["nc/within"], np.float64))
+        nothing = {"angle_drift": _mean(turned[rows]), "mean_drift": _mean(moved[rows])}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gap = np.linalg.norm(np.asarray(last["means/stored"], np.float64) - last["means/now"], axis=1)
+        gap = gap / np.sqrt(np.asarray(last["nc/within"], np.float64))
+    return {**nothing, "stale": _mean(gap[there])}
+
+
+def _mean(values: np.ndarray) -> float:
+    some = values[np.isfinite(values)]
+    return float(some.mean()) if len(some) else np.nan
