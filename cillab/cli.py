@@ -160,8 +160,8 @@ def sweep(
     table: Annotated[Path | None, typer.Option(help="Write means and intervals over seeds to this file.")] = None,
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
-    from cillab.lab.results import write_results  # noqa: PLC0415
     from cillab.lab.sweep import read_plan, sweep as sweep_runs  # noqa: PLC0415
+    from cillab.lab.sweep_page import write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
     for outcome in sweep_runs(plan.specs, engine):
@@ -170,7 +170,7 @@ def sweep(
             f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True, markup=False
         )
         if table is not None and outcome.state == "finished":
-            write_results(plan, table)
+            write_sweep_page(plan, table)
     if failed:
         raise CillabError(f"{failed} run(s) did not finish; the same command tries them again.")
 

@@ -12,9 +12,9 @@ from cillab.core.errors import CancelledError, CillabError, InvalidRequestError,
 from cillab.geometry.collapse import Collapse
 from cillab.lab import checkpoints
 from cillab.lab.costs import Trainable
-from cillab.lab.fork import continued, copied
+from cillab.lab.fork import Finished, continued, copied
 from cillab.lab.prepare import backbone_of, check_scenario, info_of, prepare, spec_of
-from cillab.lab.probe import Accuracy, Probe
+from cillab.lab.probe import Accuracy, Examiner
 from cillab.lab.result import result_of
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run, RunWriter, step_id
@@ -77,7 +77,7 @@ class Lab:
         self.path, self.spec, self.learner = spec.folder(), spec, learner
         self.backbone = backbone_of(learner)
         self.stream = stream.on(self.backbone)
-        self._probe: Probe | None = None
+        self._examiner: Examiner | None = None
         self._writer: RunWriter | None = None
         self._done = self._learnt = 0  # tasks on disk; tasks in the learner (one more while the probe looks)
         self._trainable = Trainable()
@@ -104,7 +104,7 @@ class Lab:
         Raises:
             RunError: no run there, it is being written, or what is needed to go on is gone.
         """
-        return continued(cls, Path(path), stream, learner)
+        return cls._going_on(continued(Path(path), stream, learner))
 
     @property
     def run(self) -> Run:
@@ -135,11 +135,13 @@ class Lab:
             if self._writer is None:
                 self._writer = RunWriter.create(self.path, info_of(self.spec, self.stream, self.learner))
             self._writer.claim()
-            if self._probe is None:
-                self._probe = self._make_probe()
+            if self._examiner is None:
+                self._examiner = self._make_examiner()
             if not has_probe(self.path):  # or its writer was killed right after run.json
-                points = self._probe.points
-                self._writer.probe(list(points.ids), points.labels.tolist(), self._probe.tasks, self._probe.sprites())
+                points = self._examiner.points
+                self._writer.probe(
+                    list(points.ids), points.labels.tolist(), self._examiner.tasks, self._examiner.sprites()
+                )
         return self._writer
 
     def step(self) -> Step:
@@ -175,7 +177,15 @@ class Lab:
         Raises:
             RunError: the state after `task` was not kept. InvalidRequestError: a parameter the learner does not have.
         """
-        return copied(self, task, out, learner, changed)
+        return self._going_on(copied(self.run, self.spec, self.stream, self.learner, task, out, learner, changed))
+
+    @classmethod
+    def _going_on(cls, found: Finished) -> "Lab":
+        """The lab of a folder with finished tasks."""
+        lab = cls.__new__(cls)
+        lab._prepare(found.spec, found.stream, found.learner)
+        lab._adopt(found.writer, found.done)
+        return lab
 
     def _whole(self) -> bool:
         """Is everything on disk, up to the last word? Then nothing is left to write."""
@@ -186,13 +196,13 @@ class Lab:
     def _adopt(self, writer: RunWriter | None, done: int) -> None:
         """Go on in a folder that holds `done` finished tasks; the learner is in the state after them."""
         run = Run(self.path)
-        self._writer, self._probe = writer, self._make_probe()
+        self._writer, self._examiner = writer, self._make_examiner()
         for index in range(done):
-            self._probe.memory.take(run.snapshot(step_id(index)), index)
+            self._examiner.memory.take(run.snapshot(step_id(index)), index)
         self._done = self._learnt = done
 
-    def _make_probe(self) -> Probe:
-        return Probe(self.stream, self.spec.probe_points, self.spec.train_probe_per_class)
+    def _make_examiner(self) -> Examiner:
+        return Examiner(self.stream, self.spec.probe_points, self.spec.train_probe_per_class)
 
     @contextmanager
     def _open(self) -> Iterator[RunWriter]:
@@ -260,8 +270,8 @@ class Lab:
 
     def _look(self, writer: RunWriter, index: int) -> Generator[Progress, None, Step]:
         """Look at the learner and save: checkpoint, scalars, and last the snapshot, which makes the task finished."""
-        assert self._probe is not None
-        looking = self._probe.look(self.learner, index, cams=self.spec.cams)
+        assert self._examiner is not None
+        looking = self._examiner.look(self.learner, index, cams=self.spec.cams)
         look = yield from self._watched(writer, index, looking)
         step, keep, last = step_id(index), self.spec.keep_checkpoints, index + 1 == len(self.stream)
         if keep != "none" or not last:  # until it is finished, a run goes on from its last state
@@ -281,10 +291,10 @@ class Lab:
 
     def _finish(self, writer: RunWriter) -> None:
         """Write the result, last of all."""
-        assert self._probe is not None
+        assert self._examiner is not None
         run = Run(self.path)
         if run.result is None:
-            writer.result(result_of(run, self.learner, self._probe.points.images))
+            writer.result(result_of(run, self.learner, self._examiner.points.images))
         writer.status(state="finished", task=self._done - 1, stage="", eta_s=0.0, error=None)
 
     def _watched(

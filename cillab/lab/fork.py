@@ -3,24 +3,32 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from cillab.core.contract import Learner
 from cillab.core.errors import RunError
 from cillab.core.params import build
 from cillab.lab import checkpoints
-from cillab.lab.prepare import info_of, make_learner_of, prepare, resolved
+from cillab.lab.prepare import backbone_of, check_scenario, info_of, make_learner_of, prepare, resolved
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run, RunWriter, step_id
 from cillab.runs.probe import has_probe
+from cillab.runs.writer import must_be_free
 from cillab.streams.stream import Stream
 
-if TYPE_CHECKING:
-    from cillab.lab.engine import Lab
+
+class Finished(NamedTuple):
+    """Tasks that are on disk, and the learner in the state after them: where a lab goes on."""
+
+    spec: RunSpec
+    stream: Stream
+    learner: Learner[Any]
+    writer: RunWriter | None  # None: nothing is left to write
+    done: int
 
 
-def continued(cls: type["Lab"], path: Path, stream: Stream | None, learner: Learner[Any] | None) -> "Lab":
-    """The lab of the run at `path`, after its last finished task.
+def continued(path: Path, stream: Stream | None, learner: Learner[Any] | None) -> Finished:
+    """The run at `path`, after its last finished task.
 
     Raises:
         RunError: no run, one that is being written, checkpoints not kept, or data or weights that are not the same.
@@ -35,49 +43,56 @@ def continued(cls: type["Lab"], path: Path, stream: Stream | None, learner: Lear
         if stream is None or learner is None:
             ready = prepare(spec)
             stream, learner = stream or ready.stream, learner or ready.learner
-        lab = cls.__new__(cls)
-        lab._prepare(spec, stream, learner)
-        _must_match(run, lab)
+        stream = stream.on(backbone_of(learner))
+        _must_match(run, spec, stream, learner)
         if done:
             checkpoints.load(run.path / "checkpoints" / f"{step_id(done - 1)}.safetensors", learner)
     except BaseException:
         if writer is not None:
             writer.release()
         raise
-    if writer is not None and (done < len(lab.stream) or run.result is None):
+    if writer is not None and (done < len(stream) or run.result is None):
         writer.rewind(step_id(index) for index in range(done))
-    lab._adopt(writer, done)
-    return lab
+    return Finished(spec, stream, learner, writer, done)
 
 
-def copied(lab: "Lab", task: int, out: str | Path | None, name: str | None, changed: Mapping[str, Any]) -> "Lab":
-    """A new lab in a new folder that holds tasks 0..`task` of `lab`'s run and a learner in the state after them."""
-    run = lab.run
+def copied(
+    run: Run,
+    spec: RunSpec,
+    stream: Stream,
+    learner: Learner[Any],
+    task: int,
+    out: str | Path | None,
+    name: str | None,
+    changed: Mapping[str, Any],
+) -> Finished:
+    """A new folder with tasks 0..`task` of a run, and a learner with something changed in the state after them."""
+    origin = {"run": run.name, "task": task, "spec_digest": spec.digest()}
     source = run.checkpoint(task)
     if source is None:
         kept = ", ".join(str(t) for t in run.checkpoints) or "(none)"
         raise RunError(f"{run.path} holds no state after task {task}. Kept: {kept}.")
     target = Path(out) if out is not None else _fresh(run.path, task)
-    if name is None or name == lab.spec.learner:
-        kind = type(lab.learner)
-        params = build(kind.Params, {**lab.learner.params.model_dump(), **changed}, f"Learner {kind.name!r}")
-        learner: Learner[Any] = kind(lab.backbone, params, seed=lab.learner.seed)
-        spec = lab.spec.with_(out=str(target))
+    must_be_free(target)
+    if name is None or name == spec.learner:
+        kind = type(learner)
+        params = build(kind.Params, {**learner.params.model_dump(), **changed}, f"Learner {kind.name!r}")
+        learner = kind(backbone_of(learner), params, seed=learner.seed)
+        spec = spec.with_(out=str(target))
     else:
-        spec = lab.spec.with_(learner=name, params=dict(changed), out=str(target))
-        learner = make_learner_of(spec, lab.backbone)
+        spec = spec.with_(learner=name, params=dict(changed), out=str(target))
+        learner = make_learner_of(spec, backbone_of(learner))
+        check_scenario(stream.scenario, type(learner))
     checkpoints.load(source, learner)
     spec = resolved(spec, learner)
-    new = type(lab)(lab.stream, learner, target, spec=spec)
-    info = info_of(spec, lab.stream, learner)
-    origin = {"run": run.name, "task": task, "spec_digest": lab.spec.digest()}
-    protocol = info.protocol.model_copy(update={"spec_digest": f"{spec.digest()}<{lab.spec.digest()}@{step_id(task)}"})
+    info = info_of(spec, stream, learner)
+    digest = f"{spec.digest()}<{origin['spec_digest']}@{step_id(task)}"
+    protocol = info.protocol.model_copy(update={"spec_digest": digest})
     writer = RunWriter.create(target, info.model_copy(update={"protocol": protocol, "forked_from": origin}))
     keep = [step_id(index) for index in range(task + 1)]
     _copy(run.path, target, keep)
     writer.rewind(keep)  # the copied metrics still hold rows of later tasks
-    new._adopt(writer, task + 1)
-    return new
+    return Finished(spec, stream, learner, writer, task + 1)
 
 
 def _finished_tasks(run: Run) -> int:
@@ -97,9 +112,9 @@ def _finished_tasks(run: Run) -> int:
     return max(usable, default=0)
 
 
-def _must_match(run: Run, lab: "Lab") -> None:
+def _must_match(run: Run, spec: RunSpec, stream: Stream, learner: Learner[Any]) -> None:
     """Going on with other images or other weights would make a run that never was."""
-    now, then = info_of(lab.spec, lab.stream, lab.learner), run.info
+    now, then = info_of(spec, stream, learner), run.info
     for what in ("data_digest", "split_digest", "weights_digest"):
         ours, theirs = getattr(now.protocol, what), getattr(then.protocol, what)
         if ours != theirs:

@@ -86,7 +86,7 @@ class Memory:
             self.tasks.setdefault(int(class_id), min(int(first), task))
 
 
-class Probe:
+class Examiner:
     """Images to look through, chosen once for the run."""
 
     def __init__(self, stream: Stream, points: int = 500, train_per_class: int = 20) -> None:

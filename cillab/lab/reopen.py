@@ -8,7 +8,7 @@ from cillab.core.contract import Backbone, Learner
 from cillab.core.errors import RunError
 from cillab.lab import checkpoints
 from cillab.lab.prepare import prepare
-from cillab.lab.probe import Probe
+from cillab.lab.probe import Examiner
 from cillab.lab.spec import RunSpec
 from cillab.runs import Run
 from cillab.streams.images import ImageSet
@@ -46,7 +46,7 @@ def reopen(path: str | Path, task: int = -1, *, device: str | None = None) -> Re
         raise RunError(f"{spec.backbone.name} has other weights here than when {run.path} was made.")
     checkpoints.load(run.checkpoints[wanted], ready.learner, whole=False)
     stream = ready.stream.on(ready.backbone)
-    points = Probe(stream, spec.probe_points, spec.train_probe_per_class).points
+    points = Examiner(stream, spec.probe_points, spec.train_probe_per_class).points
     if [str(i) for i in points.ids] != [str(i) for i in run.probe.ids]:
         raise RunError(f"{spec.stream.data} holds other images here than when {run.path} was made.")
     return Reopened(wanted, ready.learner, ready.backbone, stream, points)

@@ -12,9 +12,9 @@ from cillab.core.params import build
 from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab import Lab
 from cillab.lab.prepare import check_room, prepare
-from cillab.lab.results import results, write_results
 from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import presets, read_plan
+from cillab.lab.sweep_page import sweep_page, write_sweep_page
 from cillab.learners import check_fit, learners
 
 
@@ -73,22 +73,22 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
     )  # fmt: skip
     plan = read_plan(plan_file)
     with pytest.raises(InvalidRequestError, match="No run"):
-        results(plan)
+        sweep_page(plan)
     for spec in plan.specs:
         list(Lab.from_spec(spec))
     number = {
         row: [json.loads((s.folder() / "result.json").read_text())["a_last"] for r, s in plan.rows if r == row]
         for row in ("means", "ridge")
     }
-    text = results(plan)
+    text = sweep_page(plan)
     interval = t_interval([100 * x for x in number["ridge"]])
     assert f"| ridge | {interval.mean:.1f} ± {interval.half_width:.1f} |" in text
     gap = paired_difference([100 * x for x in number["ridge"]], [100 * x for x in number["means"]]).interval
     assert f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}] | 3 |" in text
     out = tmp_path / "t.md"
-    write_results(plan, out)
+    write_sweep_page(plan, out)
     out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
-    write_results(plan, out)
+    write_sweep_page(plan, out)
     assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1
 
 

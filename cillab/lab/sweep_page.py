@@ -76,7 +76,7 @@ def _column(name: str) -> Column:
 Values = dict[str, dict[int, float]]  # row -> seed -> number
 
 
-def results(plan: Plan) -> str:
+def sweep_page(plan: Plan) -> str:
     """Markdown: title, protocol, one line per row, what was left undone, and the command.
 
     Raises:
@@ -105,13 +105,13 @@ def results(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def write_results(plan: Plan, path: Path) -> None:
+def write_sweep_page(plan: Plan, path: Path) -> None:
     """Put the table into `path`; whatever stands there below a line `<!-- remarks -->` is kept.
 
     Raises:
         InvalidRequestError: there is nothing to write down yet.
     """
-    text, mark = results(plan), "<!-- remarks -->"
+    text, mark = sweep_page(plan), "<!-- remarks -->"
     if path.is_file():
         _, found, remarks = path.read_text(encoding="utf-8").partition(mark)
         text += f"\n{mark}{remarks}" if found else ""
