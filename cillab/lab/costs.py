@@ -16,7 +16,7 @@ COUNTED = 16  # images: a backbone may pad very small batches
 
 
 class Trainable:
-    """The largest number of parameters that one optimiser step updated while `watching`."""
+    """The largest number of parameters that one optimiser step of a task updated while `watching`."""
 
     def __init__(self) -> None:
         self.largest = 0
@@ -32,8 +32,9 @@ class Trainable:
             handle.remove()
 
     def forget(self) -> None:
-        """Optimisers are told apart by identity, which may be reused after a task: count afresh."""
+        """Before every task: the number is the task's own, in a resumed run too. An identity may be used again."""
         self._counted.clear()
+        self.largest = 0
 
     def _count(self, optimiser: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if id(optimiser) not in self._counted:
