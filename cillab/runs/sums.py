@@ -55,7 +55,8 @@ def sealed_arrays(content: bytes) -> bytes:
     meta.pop(JSON_KEY, None)
     sums = {name: zlib.crc32(data[slice(*entry["data_offsets"])]) for name, entry in header.items()}
     sums[""] = header_sum(header, meta)
-    text = json.dumps({"__metadata__": {**meta, JSON_KEY: json.dumps(sums)}, **header}, separators=(",", ":")).encode()
+    named = {**dict(sorted(meta.items())), JSON_KEY: json.dumps(sums)}  # sorted: safetensors writes them in any order
+    text = json.dumps({"__metadata__": named, **header}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # arrays begin at a multiple of 8 bytes
     return b"".join((len(text).to_bytes(8, "little"), text, data))
 

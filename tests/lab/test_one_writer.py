@@ -51,6 +51,16 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, monkeypatch, ca
     assert contents(tmp_path / "r") == before
 
 
+def test_states_and_costs_after_a_resume_are_those_of_the_straight_run(tmp_path: Path) -> None:
+    list(lab_at(tmp_path / "straight"))
+    lab_at(tmp_path / "r").step()
+    list(Lab.resume(tmp_path / "r", squares(), Tiny(Line())))
+    assert contents(tmp_path / "r" / "checkpoints") == contents(tmp_path / "straight" / "checkpoints")
+    assert contents(tmp_path / "r" / "steps") == contents(tmp_path / "straight" / "steps")
+    results = [Run(tmp_path / name).result for name in ("r", "straight")]
+    assert results[0].trainable_parameters == results[1].trainable_parameters
+
+
 def test_a_finished_run_can_still_be_forked(tmp_path: Path) -> None:
     list(lab_at(tmp_path / "r"))
     branch = Lab.resume(tmp_path / "r", squares(), Tiny(Line())).fork(1, tmp_path / "branch")
