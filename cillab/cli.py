@@ -267,11 +267,15 @@ def app_(
 
 @lists.command("learners")
 def list_learners() -> None:
-    """Methods, with paper and what they need."""
-    found = offer.offered()
+    """Methods by family, with paper and what they need."""
+    found, family = offer.offered(), ""
     for name, can in found["learners"].items():
+        if can["family"] != family:
+            family = can["family"]
+            typer.echo(f"# {family}")
         needs = f"  needs {', '.join(can['needs'])}" if can["needs"] else ""
-        typer.echo(f"{name:<14} {can['summary']}  [{can['evidence']}: {can['paper']}]{needs}")
+        images = "  stores training images" if can["exemplars"] else ""
+        typer.echo(f"{name:<14} {can['summary']}  [{can['evidence']}: {can['paper']}]{needs}{images}")
     for point, reason in found["unusable"].items():
         typer.echo(f"not usable: {point}  {reason}", err=True)
 

@@ -21,7 +21,7 @@ def catalogue() -> dict[str, Any]:
     import cillab.streams  # noqa: PLC0415 - registers the data sets; all of these load torch
     from cillab.backbones import LISTING, describe  # noqa: PLC0415
     from cillab.core.registry import sources  # noqa: PLC0415
-    from cillab.learners import learners, unusable  # noqa: PLC0415
+    from cillab.learners import by_family, learners, unusable  # noqa: PLC0415
 
     ready = [name for name in LISTING if name.startswith("bundled:")]  # forms such as timm:MODEL.TAG name no model
     cards = {name: describe(name) for name in ready}
@@ -30,7 +30,7 @@ def catalogue() -> dict[str, Any]:
         "cillab_version": cillab.__version__,
         "spec": RunSpec.schema_of_settings(),
         "scenarios": {name: _scenario(scenarios[name]) for name in scenarios},
-        "learners": {name: _learner(learners[name]) for name in learners},
+        "learners": {name: _learner(learners[name]) for names in by_family().values() for name in names},
         "unusable": dict(unusable),
         "data": {name: cleandoc(sources[name].__doc__ or "").split("\n")[0] for name in sources},
         "backbones": dict(LISTING),
@@ -47,6 +47,9 @@ def _learner(method: Any) -> dict[str, Any]:
         "summary": can.summary,
         "paper": can.paper,
         "evidence": can.evidence,
+        "family": can.family,
+        "when": can.when,
+        "exemplars": can.exemplars,
         "needs": sorted(can.needs),
         "shows": sorted(can.shows),
         "text": cleandoc(method.__doc__ or ""),

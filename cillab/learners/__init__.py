@@ -7,9 +7,9 @@ enters them. A package that cannot be imported, or that takes a name that is tak
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, get_args
 
-from cillab.core.contract import Backbone, Learner
+from cillab.core.contract import Backbone, Family, Learner
 from cillab.core.errors import IncompatibleError, one_line
 from cillab.core.params import build
 from cillab.core.registry import learners
@@ -30,6 +30,12 @@ for _point in entry_points(group=GROUP):
         _point.load()
     except Exception as error:  # whatever somebody's module does: the others stay usable
         unusable[f"{_point.name} = {_point.value}"] = f"{type(error).__name__}: {one_line(error)}"
+
+
+def by_family() -> dict[str, list[str]]:
+    """Names of learners by family, families in the order in which `Family` lists them."""
+    found = {family: [n for n in learners if learners[n].capabilities.family == family] for family in get_args(Family)}
+    return {family: names for family, names in found.items() if names}
 
 
 def make_learner(name: str, backbone: Backbone, *, seed: int = 1993, **params: Any) -> Learner[Any]:
@@ -63,4 +69,4 @@ def check_fit(name: str, *, kind: str, clip: bool, tag: str) -> None:
         )
 
 
-__all__ = ["GROUP", "check_fit", "learners", "make_learner", "unusable"]
+__all__ = ["GROUP", "by_family", "check_fit", "learners", "make_learner", "unusable"]

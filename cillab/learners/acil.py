@@ -90,7 +90,8 @@ class ACIL(Analytic[ACILParams]):
         phi(x) = relu(f(x) R),    W = (sum phi^T phi + gamma I)^{-1} sum phi^T y,    logits = phi W         (1)
 
     Source: ACIL, Zhuang et al., NeurIPS 2022, arXiv:2205.14922 (recursive least squares; here the sums are kept, which
-    is the same solution). On a frozen backbone; no gradient step, no stored image. Keeps D^2 + D K numbers.
+    is the same solution). On a frozen backbone; no gradient step, no stored image. Keeps D^2 + D K numbers; one
+    pass per image.
     """
 
 

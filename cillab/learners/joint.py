@@ -47,7 +47,8 @@ class Joint(Method[JointParams]):
         theta, W, b  <-  SGD on CE(f_theta(x) W^T + b, y) over all images seen, from the pre-trained weights     (1)
 
     Not a class-incremental method: it stores all images (in checkpoints too) and its cost grows with every task. For
-    the number alone give it one task with all classes, `--split B0-Inc100`: the final test set is the same.
+    the number alone give it one task with all classes, `--split B0-Inc100`: the final test set is the same. One pass
+    per image.
     """
 
     former_parts = {"theta": "worn", "head": "classifier"}

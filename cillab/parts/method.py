@@ -179,10 +179,11 @@ def method(
 
     def enter(cls: type) -> type:
         summary = (cls.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        word = summary.partition(" ")[0]  # an abbreviation stays as it is
         cls.name = name  # type: ignore[attr-defined]
         cls.Params = _record_of(cls)  # type: ignore[attr-defined]
         cls.capabilities = Capabilities(  # type: ignore[attr-defined]
-            summary=summary[:1].lower() + summary[1:] if summary[1:2].islower() else summary,
+            summary=summary if word[1:].upper() == word[1:] and len(word) > 1 else summary[:1].lower() + summary[1:],
             paper=paper,
             evidence=evidence,
             needs=frozenset(needs),
