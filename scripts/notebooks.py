@@ -13,6 +13,7 @@ A source is a Python file in the percent format, which editors and jupytext know
 import argparse
 import ast
 import hashlib
+import html
 import json
 import os
 import re
@@ -149,6 +150,8 @@ def page(notebook: Any, title: str) -> str:
     kept = notebook.metadata.pop("widgets", {}).get(_WIDGETS, {}).get("state", {})
     widgets = {name: one["state"] for name, one in kept.items() if "_esm" in one["state"]}
     for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":  # links to other chapters lead to their pages
+            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb", r"](\1.html", cell.source)
         for number, output in enumerate(cell.get("outputs", ())):
             _plain(output.get("data", {}), f"figure-{index}-{number}", widgets)
         if "outputs" in cell:
@@ -251,7 +254,9 @@ def _plain(data: dict[str, Any], name: str, widgets: dict[str, dict[str, Any]]) 
         kept = {name: figure[name] for name in ("data", "layout", "frames") if name in figure}
         spec = json.dumps({**kept, "config": options}).replace("</", "<\\/")
         draw = f"Plotly.newPlot('{name}', {spec});"
-        data["text/html"] = f'<div id="{name}"></div><script>{draw}</script>'
+        told = (figure.get("layout", {}).get("meta") or {}).get("alt") or "".join(data.get("text/plain", ""))
+        alt = html.escape("A figure." if told.startswith("Figure(") else told, quote=True)
+        data["text/html"] = f'<div id="{name}" role="img" aria-label="{alt}"></div><script>{draw}</script>'
     view = data.pop("application/vnd.jupyter.widget-view+json", None)
     if view is not None:
         data.pop("text/plain", None)

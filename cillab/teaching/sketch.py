@@ -49,7 +49,10 @@ def lines(
     if log_y:
         figure.update_yaxes(**log_reach(np.concatenate([np.asarray(v, np.float64) for v in series.values()])))
     figure.update_yaxes(tickformat=".0%" if percent else None)
-    return figure
+    ends = [
+        f"{name} goes from {_said(v[0], percent)} to {_said(v[-1], percent)}" for name, v in series.items() if len(v)
+    ]
+    return _told(figure, f"Lines over {x_title}: {', '.join(ends)}.")
 
 
 def bars(
@@ -81,7 +84,9 @@ def bars(
     _look(figure, theme, "bars", x_title, y_title)
     figure.update_layout(barmode="relative" if stacked else "group", bargap=0.3, showlegend=len(series) > 1)
     figure.update_yaxes(tickformat=".0%" if percent else None, zeroline=stacked)
-    return figure
+    pairs = [[f"{g} {_said(v, percent)}" for g, v in zip(groups, values, strict=True)] for values in series.values()]
+    named = [f"{name}: {', '.join(pair)}" for name, pair in zip(series, pairs, strict=True)]
+    return _told(figure, f"Bars. {'; '.join(named)}.")
 
 
 def heat(
@@ -111,7 +116,9 @@ def heat(
     _look(figure, theme, "heat", x_title, y_title)
     figure.update_xaxes(showgrid=False, type="category", constrain="domain")
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed", scaleanchor="x", constrain="domain")
-    return figure.update_layout(height=420)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    told = f"A map of {len(labels)} by {len(labels)} values from {low:.2f} to {high:.2f}: {x_title or y_title}."
+    return _told(figure.update_layout(height=420), told)
 
 
 def _level_lines(figure: go.Figure, levels: Mapping[str, float], theme: Theme) -> None:
@@ -120,6 +127,16 @@ def _level_lines(figure: go.Figure, levels: Mapping[str, float], theme: Theme) -
         figure.add_hline(
             y=level, line=line, annotation_text=name, annotation_position="top right", annotation_font_size=11.5
         )
+
+
+def _told(figure: go.Figure, sentence: str) -> go.Figure:
+    """The figure with its alternative text, where a page finds it."""
+    layout: Any = figure.layout
+    return figure.update_layout(meta={**layout.meta, "alt": sentence})
+
+
+def _said(value: float, percent: bool) -> str:
+    return f"{float(value):.1%}" if percent else f"{float(value):.3g}"
 
 
 def _whiskers(errors: Series | None, name: str, theme: Theme) -> dict[str, Any] | None:

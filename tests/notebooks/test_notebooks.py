@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.teaching import scorecard, solution
+from cillab.teaching import scorecard, sketch, solution
 
 HOME = Path(__file__).parents[2]
 NOTEBOOKS = sorted((HOME / "notebooks").glob("*.ipynb"))
@@ -209,3 +210,28 @@ def test_a_page_draws_widgets_that_bring_a_module_and_leaves_sliders_out() -> No
     assert "<style>.a {}</style>" in html
     assert "figure-0-1" not in html
     assert "Widget(" not in html
+
+
+def test_a_page_says_what_a_figure_shows_and_links_to_pages() -> None:
+    pytest.importorskip("nbconvert")
+    pytest.importorskip("plotly")
+    figure = sketch.lines([1.0, 2.0], {"accuracy": [0.5, 0.75]}, x_title="task", percent=True)
+    assert figure.layout.meta["alt"] == "Lines over task: accuracy goes from 50.0% to 75.0%."
+    data = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": "Figure({...})"}
+    output = nbformat.v4.new_output("display_data", data)
+    told = nbformat.v4.new_output(
+        "display_data", {"application/vnd.plotly.v1+json": {"data": [], "layout": {}}, "text/plain": "Two clouds meet."}
+    )
+    text = nbformat.v4.new_markdown_cell("See [05](05_growing_frames.ipynb), [format](../docs/run_folder.md).")
+    notebook = nbformat.v4.new_notebook(cells=[text, nbformat.v4.new_code_cell("1", outputs=[output, told])])
+    page = TOOL["page"](notebook, "title")
+    assert 'aria-label="Lines over task: accuracy goes from 50.0% to 75.0%."' in page
+    assert 'aria-label="Two clouds meet."' in page
+    assert 'href="05_growing_frames.html"' in page
+
+
+def test_every_small_plot_has_an_alternative_text() -> None:
+    bars = sketch.bars(["a", "b"], {"x": [1.0, 2.5], "y": [0.0, 3.0]})
+    assert bars.layout.meta["alt"] == "Bars. x: a 1, b 2.5; y: a 0, b 3."
+    heat = sketch.heat(np.array([[1.0, -0.5], [-0.5, 1.0]]), x_title="cosines")
+    assert heat.layout.meta["alt"] == "A map of 2 by 2 values from -0.50 to 1.00: cosines."
