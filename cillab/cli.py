@@ -219,6 +219,19 @@ def study(
 
 
 @app.command()
+def site(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders, or folders of runs.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("site"),
+) -> None:
+    """Pages without a server: the cockpit and the report of every run, and a list; they open from disk, offline."""
+    from cillab.site import write_site  # noqa: PLC0415
+
+    first = write_site(runs, out)
+    size = sum(path.stat().st_size for path in out.glob("*.html"))
+    typer.echo(f"{first}  {len(list(out.glob('*.html')))} pages, {size / 1e6:.1f} MB")
+
+
+@app.command()
 def new(
     kind: Annotated[str, typer.Argument(help="What to begin: learner.")],
     name: Annotated[str, typer.Argument(help="Its name, such as nearest-mean.")],

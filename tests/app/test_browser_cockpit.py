@@ -135,7 +135,7 @@ def test_a_lecture_sets_step_and_panel_and_keys_turn_it(page, address, runs) -> 
     page.wait_for_selector("[data-grown='']", timeout=_WAIT_MS)
     small = page.locator(".player").evaluate("n => parseFloat(getComputedStyle(n).fontSize)")
     page.keyboard.press("f")
-    page.wait_for_selector("html[data-lecture]", timeout=_WAIT_MS)
+    page.wait_for_selector("html[data-lecture]", state="attached", timeout=_WAIT_MS)
     assert page.locator(".player").evaluate("n => parseFloat(getComputedStyle(n).fontSize)") > 1.2 * small
     page.keyboard.press("PageUp")
     page.wait_for_selector(".player[data-step='1']", timeout=_WAIT_MS)

@@ -1,0 +1,131 @@
+"""A site without a server: for every run the cockpit and the report as pages that open from disk or any web host.
+
+Every page holds all that it needs; nothing is loaded from elsewhere. `index.html` lists the runs by protocol, because
+only runs of one protocol may be ranked against each other.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from cillab import cockpit
+from cillab.core.errors import CillabError, InvalidRequestError, one_line
+from cillab.figures.palette import HUES, task_colour
+from cillab.player import CSS, flatten, name, pack, source
+from cillab.report import write_report
+from cillab.runs import Run, find_runs
+from cillab.runs.index import comparable_key, stated_as
+
+_SAID = ("data", "split", "order", "seed", "backbone", "transform")  # of the protocol, on the first page
+_STYLE = Path(__file__).with_name("site.css")
+
+
+def write_site(runs: Sequence[str | Path], out: str | Path) -> Path:
+    """Write the pages of `runs` (run folders, or folders of runs) below `out`; returns the first page.
+
+    Raises:
+        InvalidRequestError: no run can be read, or two have one name.
+    """
+    folder = Path(out)
+    paths = [path for root in runs for path in ([Path(root)] if _is_run(root) else sorted(find_runs(Path(root))))]
+    names = [path.resolve().name for path in paths]
+    if twice := sorted({one for one in names if names.count(one) > 1}):
+        raise InvalidRequestError(f"Two runs are called {twice[0]!r}: their pages would have one name.")
+    found, problems = [], []
+    for path in paths:
+        try:
+            run = Run(path)
+            if run.steps:
+                found.append(run)
+            else:
+                problems.append(f"{path.name}: no finished task yet")
+        except (CillabError, OSError, ValueError) as error:
+            problems.append(f"{path.name}: {one_line(error)}")
+    if not found:
+        raise InvalidRequestError(
+            f"No run with a finished task in {', '.join(map(str, runs))}. {' '.join(problems)}".strip()
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for run in found:
+        write_report(run.path, folder / f"{_file(run)}-report.html")
+        (folder / f"{_file(run)}.html").write_text(_cockpit(run), encoding="utf-8")
+    first = folder / "index.html"
+    first.write_text(_index(found, problems), encoding="utf-8")
+    return first
+
+
+def _is_run(path: str | Path) -> bool:
+    return (Path(path) / "run.json").is_file()
+
+
+def _file(run: Run) -> str:
+    """The folder's name as it may stand in an address."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in run.path.resolve().name)
+
+
+def _said(run: Run) -> str:
+    facts = ((n, stated_as(getattr(run.protocol, n, None))) for n in _SAID)
+    return " · ".join(f"{n} {value}" for n, value in facts if value not in (None, ""))
+
+
+def _cockpit(run: Run) -> str:
+    """The player with its panels, the data in the page; where the features have no plane, a line that says so."""
+    named = name(run)
+    plane = flatten(run, named.snapshots)
+    title = f"{run.protocol.learner or 'run'} on {run.protocol.data}"
+    head = f"<header><h1>{escape(title)}</h1><span>{escape(_said(run))}</span><a href='index.html'>All runs</a>"
+    head += f"<a href='{_file(run)}-report.html'>Every figure</a></header>"
+    if plane is None:
+        return _page(title, head + "<p>The features change their width in this run: no fixed map fits all steps.</p>")
+    hues = {mode: [task_colour(at, mode) for at in range(HUES)] for mode in ("light", "dark")}
+    facts, blob = pack([named], [plane], run.path.name, hues, cockpit.panels)
+    data = {**facts, "step": len(named.snapshots) - 1, "blob": base64.b64encode(blob).decode()}
+    text = json.dumps(data).replace("<", "\\u003c")  # class names are anybody's text: none may end the script
+    body = f"""{head}<div class="cillab-player"></div>
+<script type="application/json" id="data">{text}</script>
+<script type="module">
+{source("player")}
+const data = JSON.parse(document.getElementById("data").textContent);
+const told = (what) => {{ if (what === "page") location.href = "{_file(run)}-report.html"; }};
+mount(document.querySelector(".cillab-player"), data, told);
+</script>"""
+    return _page(title, body, CSS.read_text(encoding="utf-8"))
+
+
+def _index(runs: Sequence[Run], problems: Sequence[str]) -> str:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(comparable_key(run.protocol), []).append(run)
+    parts = ["<h1>Runs</h1><p>Numbers are comparable inside a table, whose runs have one protocol.</p>"]
+    for mine in groups.values():
+        rows = "".join(_row(run) for run in sorted(mine, key=lambda run: -(run.result.a_last if run.result else 0)))
+        head = "<tr><th>Method</th><th>Last accuracy</th><th>Average</th><th>Tasks</th><th></th></tr>"
+        parts.append(f"<h2>{escape(_said(mine[0]))}</h2><table>{head}{rows}</table>")
+    if problems:
+        parts.append("<h2>Not shown</h2>" + "".join(f"<p>{escape(problem)}</p>" for problem in problems))
+    return _page("Runs", f'<main class="list">{"".join(parts)}</main>')
+
+
+def _row(run: Run) -> str:
+    result = run.result
+    last, average = (_percent(value) for value in ((result.a_last, result.a_avg) if result else (None, None)))
+    tasks, file = f"{len(run.task_steps)} of {len(run.info.tasks)}", _file(run)
+    return (
+        f"<tr><td><a href='{file}.html'>{escape(run.protocol.learner or run.path.name)}</a></td><td>{last}</td>"
+        f"<td>{average}</td><td>{tasks}</td><td><a href='{file}-report.html'>every figure</a></td></tr>"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{100 * value:.1f} %"
+
+
+def _page(title: str, body: str, css: str = "") -> str:
+    style = f"{_STYLE.read_text(encoding='utf-8')}{css}"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
+        f"<body>{body}</body></html>"
+    )

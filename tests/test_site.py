@@ -1,0 +1,70 @@
+"""The site without a server: pages that hold all they need, whatever a run's names are."""
+
+import re
+
+import pytest
+
+from cillab.core.errors import InvalidRequestError
+from cillab.site import write_site
+from tests.app.serving import ARGUMENTS, CHROMIUM
+from tests.runs.synthetic import write_synthetic_run
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    home = tmp_path_factory.mktemp("runs")
+    write_synthetic_run(home / "first", tasks=3, cams=True)
+    write_synthetic_run(home / "second", tasks=3, noise=False)
+    (home / "broken").mkdir()
+    (home / "broken" / "run.json").write_text("{")
+    return write_site([home], home / "out").parent
+
+
+def test_every_run_has_its_pages_and_the_first_page_leads_to_them(pages) -> None:
+    text = (pages / "index.html").read_text()
+    for link in re.findall(r"href='([^']+)'", text):
+        assert (pages / link).is_file(), link
+    assert {"first.html", "first-report.html", "second.html"} <= {path.name for path in pages.glob("*.html")}
+    assert "broken" in text
+
+
+def test_nothing_is_loaded_from_elsewhere(pages) -> None:
+    for path in pages.glob("*.html"):
+        if not path.name.endswith("-report.html"):  # the report has its own test
+            assert not re.search(r"(src|href)=[\"']?(https?:)?//", path.read_text()), path.name
+
+
+def test_names_cannot_end_the_script(tmp_path) -> None:
+    import json
+
+    path = write_synthetic_run(tmp_path / "evil", tasks=2)
+    record = json.loads((path / "run.json").read_text())
+    record.pop("crc32", None)
+    record["class_names"] = {str(c): "</script><img src=x onerror=alert(1)>" for task in record["tasks"] for c in task}
+    (path / "run.json").write_text(json.dumps(record))
+    text = (write_site([path], tmp_path / "out").parent / "evil.html").read_text()
+    assert "<img src=x" not in text
+
+
+def test_a_folder_without_runs_is_refused_in_a_line(tmp_path) -> None:
+    with pytest.raises(InvalidRequestError, match="No run with a finished task"):
+        write_site([tmp_path], tmp_path / "out")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_cockpit_plays_from_disk(pages) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
+        complaints = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((pages / "first.html").as_uri())
+        page.wait_for_selector(".cockpit[data-step='2']")
+        page.keyboard.press("Home")
+        page.wait_for_selector(".cockpit[data-step='0']")
+        assert page.locator("[data-panel]").count() == 9
+        assert page.evaluate("() => document.documentElement.scrollHeight - innerHeight") <= 0
+        assert not complaints
+        browser.close()
