@@ -32,7 +32,6 @@ window.clocks = (() => {
     if (last === null) throw new Error("nothing changed");
     return last - from;
   };
-  const charts = (name) => settled(async () => { const c = inside(".pane canvas"); c.focus(); key(c, name); });
   const hover = async (x, y) => {
     const canvas = inside(".pane canvas"), card = inside(".card"), box = canvas.getBoundingClientRect();
     const took = await work(() => canvas.dispatchEvent(new PointerEvent("pointermove", {
@@ -43,5 +42,5 @@ window.clocks = (() => {
   const pressed = () => settled(() => new Promise((done) =>
     document.addEventListener("keydown", () => done(performance.now()), { capture: true, once: true })));
   const click = (selector, at) => settled(async () => { all(selector)[at].click(); });
-  return { player, step, charts, hover, pressed, click };
+  return { player, step, hover, pressed, click };
 })();

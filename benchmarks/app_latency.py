@@ -1,6 +1,6 @@
 """Latency of the app against its budgets: p50 and p95 of every action, on the demo run and on a large synthetic one.
 
-    python benchmarks/app_latency.py [--repeats 30] [--large 100x10x2000] [--only step,charts] [--no-cancel]
+    python benchmarks/app_latency.py [--repeats 30] [--large 100x10x2000] [--only step,choose] [--no-cancel]
 
 One JSON line per action and run; `within` says whether p95 is inside the budget. Needs Chromium and playwright. For the
 player it is the work in one frame; for what goes through the server, the time from the event to the last change on
@@ -37,7 +37,6 @@ from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 BUDGETS_MS = {
     "step in the player": 16,
-    "charts follow the step": 250,
     "hover card": 16,
     "click to primary image": 250,
     "head-lab slider": 200,
@@ -92,10 +91,12 @@ def opened(page: Page, url: str, ready: str) -> None:
 
 
 def stepping(page: Page, url: str, run: str, steps: int, repeats: int) -> None:
-    """Repaint in the player, hover card, and the charts that follow, at the first tasks and late in a long run."""
-    opened(page, f"{url}/step_through?run={run}&step=0", "[data-step]")
+    """A step in the cockpit, map and panels, at the first tasks and late in a long run; the hover card."""
     keys = ["ArrowRight", "ArrowLeft"]
-    report("step in the player", run, [page.evaluate("k => clocks.step(k)", keys[i % 2]) for i in range(repeats)])
+    for first in (0, steps - 14)[: 1 + (steps > 28)]:
+        opened(page, f"{url}/step_through?run={run}&step={first}", "[data-step]")
+        times = [page.evaluate("k => clocks.step(k)", keys[i % 2]) for i in range(repeats)]
+        report("step in the player", run, times, from_step=first)
     page.wait_for_timeout(1500)
     rng = np.random.default_rng(0)
     spots = [
@@ -103,13 +104,6 @@ def stepping(page: Page, url: str, run: str, steps: int, repeats: int) -> None:
     ]
     if hits := [t for t in spots if t is not None]:
         report("hover card", run, hits[:repeats], asked=len(spots))
-    page.wait_for_timeout(1500)
-    walk = [keys[(i // 8) % 2] for i in range(repeats)]  # eight steps forth, eight back: first visits count as well
-    for first in (0, steps - 14)[: 1 + (steps > 28)]:
-        if first:
-            opened(page, f"{url}/step_through?run={run}&step={first}", "[data-step]")
-        times = [page.evaluate("k => clocks.charts(k)", key) for key in walk]
-        report("charts follow the step", run, times, from_step=first)
 
 
 def choosing(page: Page, url: str, run: str, repeats: int) -> None:

@@ -38,8 +38,12 @@ SLOPE_MB = 1.0  # a minute
 PATIENCE_S = 120
 STEPS = 10  # of the demo run
 PAGE = "step_through?run=demo-min&step=0"
-NOW = "() => document.querySelector('[class*=st-key-now-] h3')?.textContent ?? ''"
-CHANGED = "before => (document.querySelector('[class*=st-key-now-] h3')?.textContent ?? '') !== before"
+_LABEL = (
+    "([document, ...[...document.querySelectorAll('*')].map(n => n.shadowRoot).filter(Boolean)]"
+    ".map(r => r.querySelector('.cockpit .label b')).find(Boolean)?.textContent ?? '')"
+)
+NOW = f"() => {_LABEL}"
+CHANGED = f"before => {_LABEL} !== before"
 
 
 class Tally:
@@ -103,9 +107,9 @@ def said(step: BackMsg, at: int) -> bytes:
     return message.SerializeToString()
 
 
-async def answer(socket: Any, wanted: str) -> None:
-    """Read until the server is done; the heading of the step must be among what it says, and no exception."""
-    headings: list[str] = []
+async def answer(socket: Any, step: int | None) -> None:
+    """Read until the server is done; it must put the step into the address, and show no exception."""
+    addresses: list[str] = []
     while True:
         message = ForwardMsg()
         message.ParseFromString(await asyncio.wait_for(socket.recv(), PATIENCE_S))
@@ -114,12 +118,11 @@ async def answer(socket: Any, wanted: str) -> None:
             element = message.delta.new_element
             if element.WhichOneof("type") == "exception":
                 raise RuntimeError(element.exception.message)
-            headings.append(element.heading.body)
-        elif kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN:
-            continue  # the charts come once the player is on screen, with another run of the page
+        elif kind == "page_info_changed":
+            addresses.append(message.page_info_changed.query_string)
         elif kind == "script_finished":
-            if wanted not in headings:
-                raise RuntimeError(f"asked for {wanted!r}, got {[one for one in headings if one]}")
+            if step is not None and not any(f"step={step}" in address.split("&") for address in addresses):
+                raise RuntimeError(f"told of step {step}, the address became {addresses}")
             return
 
 
@@ -132,7 +135,7 @@ async def on_the_wire(
         address = url.replace("http", "ws", 1) + "/_stcore/stream"
         async with connect(address, subprotocols=["streamlit"], origin=url, max_size=None) as socket:  # pyright: ignore
             await socket.send(opening.SerializeToString())
-            await answer(socket, f"Task 1 of {STEPS}")
+            await answer(socket, None)
             await asyncio.sleep(pause() * (number % 7) / 7)  # not all in one beat
             at, way = 0, 1
             while time.monotonic() < until:
@@ -140,7 +143,7 @@ async def on_the_wire(
                 way = -1 if at == STEPS - 1 else 1 if at == 0 else way
                 began = time.perf_counter()
                 await socket.send(said(step, at))
-                await answer(socket, f"Task {at + 1} of {STEPS}")
+                await answer(socket, at)
                 tally.wire_ms.append(1000 * (time.perf_counter() - began))
                 await asyncio.sleep(pause())
     except Exception as error:

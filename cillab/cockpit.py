@@ -208,7 +208,7 @@ def _quantity(run: Run, shots: Sequence[Snapshot], name: str) -> _Quantity | Non
         return None
     if kind == "bars" and all(a is None or a.size == 1 for a in arrays):
         kind = "line"
-    return _Quantity((name,), kind, name.replace("/", ": "), _meaning(run, name)[1], arrays)
+    return _Quantity((name,), kind, name.replace("/", ": ").replace("_", " "), _meaning(run, name)[1], arrays)
 
 
 def _distances(run: Run, shots: Sequence[Snapshot]) -> list[_Quantity]:
