@@ -127,7 +127,7 @@ class L2Params(HeldParams):
     evidence="reproduction",
     family="regularisation",
     when="The plainest way to hold a fine-tuned backbone back, and on pre-trained ViTs often the best of the four.",
-    ours="lambda and rates, chosen on held-out images",
+    ours="lambda and rates, which nobody has searched for yet",
 )
 @final
 class L2Anchor(Held[L2Params]):
@@ -166,7 +166,7 @@ class EWCParams(HeldParams):
     evidence="reproduction",
     family="regularisation",
     when="To see whether it pays to know which weights mattered: the spring of `l2-anchor`, stiffer there.",
-    ours="lambda and rates, chosen on held-out images; F by single images",
+    ours="lambda and rates, which nobody has searched for yet; F by single images",
 )
 @final
 class EWC(Held[EWCParams]):
@@ -212,7 +212,7 @@ class FeatureKDParams(HeldParams):
     evidence="reproduction",
     family="regularisation",
     when="Features themselves must stay, whatever the weights do: the old network is asked about today's images.",
-    ours="lambda and rates, chosen on held-out images",
+    ours="lambda and rates, which nobody has searched for yet",
 )
 @final
 class FeatureKD(Held[FeatureKDParams]):
@@ -250,7 +250,7 @@ class LwFParams(HeldParams):
     evidence="reproduction",
     family="regularisation",
     when="The classical answer without images: the old classifier's opinion of today's images must not change.",
-    ours="lambda and rates, chosen on held-out images",
+    ours="lambda and rates, which nobody has searched for yet",
 )
 @final
 class LwF(Held[LwFParams]):
