@@ -76,6 +76,7 @@ def bars(
             name=name,
             text=[f"{value:.1%}" if percent else f"{round(float(value), 3) + 0.0:g}" for value in values],
             textposition="none" if stacked else "inside" if errors and name in errors else "outside",
+            insidetextanchor="start",  # at the foot of the bar: a whisker would cross it at the top
             error_y=_whiskers(errors, name, theme),
             cliponaxis=False,
             marker={"color": task_colour(index, theme), "cornerradius": 3},
