@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.app.conftest import KINDS, ROOT
+from tests.runs.edit import unsealed
 from tests.runs.synthetic import write_synthetic_run
 
 pytest.importorskip("streamlit")
@@ -203,7 +204,6 @@ def test_viewing_loads_no_torch_and_start_no_figures(folders) -> None:
 import os, sys
 os.environ["CILLAB_RUNS"] = {str(folders["noise"])!r}
 from streamlit.testing.v1 import AppTest
-from tests.runs.edit import unsealed
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60).run()
 assert not test.exception
 assert "cillab.figures" not in sys.modules, "figures"
