@@ -15,14 +15,23 @@ from cillab.parts.module import Classifier, empty
 def columns_of(labels: Int64[Tensor, " image"], classes: tuple[int, ...]) -> Int64[Tensor, " image"]:
     """Positions of label ids in `classes`: what cross-entropy and one-hot targets are written in.
 
+    On a GPU a wrong label is an assertion of the device: asking here would stop its queue at every training step.
+
     Raises:
         DataError: a label that is not among `classes`.
     """
     ids = torch.tensor(classes, device=labels.device, dtype=torch.int64)
     order = ids.argsort()
     place = torch.searchsorted(ids[order], labels).clamp(max=max(len(classes) - 1, 0))
-    if len(labels) and (not len(classes) or not torch.equal(ids[order][place], labels)):
-        raise DataError(f"A label is not among the {len(classes)} classes of this head.")
+    wrong = DataError(f"A label is not among the {len(classes)} classes of this head.")
+    if not len(labels):
+        return order[place]
+    if not len(classes):
+        raise wrong
+    if labels.device.type == "cuda":
+        torch._assert_async((ids[order][place] == labels).all())  # pyright: ignore[reportPrivateImportUsage]
+    elif not torch.equal(ids[order][place], labels):
+        raise wrong
     return order[place]
 
 
