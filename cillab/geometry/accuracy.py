@@ -206,7 +206,7 @@ def learning_accuracy(matrix: Matrix) -> float:
     Range [0, 1], higher is better. Source: Riemer et al. (MER), ICLR 2019, arXiv:1810.11910. Each diagonal entry
     competes with more classes than the one before, so it falls with j for a learner that forgets nothing.
     """
-    return float(np.diag(_matrix(matrix)).mean())
+    return _mean(np.diag(_matrix(matrix)).tolist())
 
 
 def harmonic(base: float, new: float) -> float:
@@ -301,7 +301,7 @@ def _matrix(matrix: Matrix) -> Float[np.ndarray, "task task"]:
     r = np.full((tasks, tasks), np.nan)
     for i, row in enumerate(rows):
         r[i, : len(row)] = row
-    missing = np.argwhere(np.tril(np.isnan(r)))
+    missing = np.argwhere(np.tril(np.isnan(r)) & ~np.isnan(r).all(axis=0))  # a task without a test set has no column
     if len(missing):
         raise ValueError(f"The accuracy matrix lacks R[{missing[0][0]}, {missing[0][1]}].")
     outside = np.argwhere((r < 0) | (r > 1))
@@ -312,4 +312,5 @@ def _matrix(matrix: Matrix) -> Float[np.ndarray, "task task"]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+    defined = [value for value in values if not math.isnan(value)]  # of a task without a test set nothing is
+    return float(np.mean(defined)) if defined else math.nan

@@ -94,13 +94,15 @@ def _right(head: FreshHead, images: Seen) -> Float[np.ndarray, " image"]:
     return (head.predict(images.features) == images.labels).astype(np.float64)
 
 
-def decisions(tests: list[Seen], seen: tuple, tasks: Mapping[int, int], newest: int) -> Found:
+def decisions(tests: list[Seen], seen: tuple, tasks: Mapping[int, int], index: int) -> Found:
     """Right task, right class within the task, and calibration on old and new classes, on the whole test set."""
     _, scores, labels = Seen.together(tests)
     logits = scores.astype(np.float64)
     split = task_decomposition(logits, labels, seen, tasks)
-    old, new = calibration_by_age(softmax(logits, axis=1), labels, seen, tasks, newest=newest)
+    old, new = calibration_by_age(softmax(logits, axis=1), labels, seen, tasks, newest=max(tasks.values()))
     arrays = {"accuracy/task_id": split.task_id_per_task, "accuracy/within_task": split.within_task_per_task}
+    for name, row in arrays.items():  # a task that brought no class has no entry of its own
+        arrays[name] = np.concatenate([row, np.full(index + 1 - len(row), np.nan)])
     scalars = {"accuracy/task_id": split.task_id, "accuracy/within_task": split.within_task}
     for name, found in (("old", old), ("new", new)):
         if found.counts.sum():

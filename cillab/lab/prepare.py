@@ -160,6 +160,7 @@ def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
         cillab_version=cillab.__version__,
         spec=spec.flat(),
         tasks=[list(classes) for classes in stream.classes],
+        returning=[list(plan.back) for plan in stream.plans] if any(plan.back for plan in stream.plans) else [],
         class_names={c: str(stream.class_names[c]) for c in stream.order},
         train_images=stream.train_images,
         capabilities=Abilities(

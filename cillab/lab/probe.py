@@ -20,7 +20,7 @@ from cillab.core.contract import Learner, Progress
 from cillab.geometry.collapse import Collapse, collapse
 from cillab.geometry.drift import cosine_drift, relative_drift
 from cillab.geometry.moments import Moments
-from cillab.lab import measures
+from cillab.lab import exposure, measures
 from cillab.lab.measures import Seen
 from cillab.lab.stored import stored_gaussians
 from cillab.streams.images import ImageSet
@@ -53,8 +53,8 @@ class Accuracy:
 
     seen: float  # all seen classes, every image counts the same
     old: float | None  # classes of earlier tasks; None after the first task
-    new: float  # classes of this task
-    row: tuple[float, ...]  # by task: R[t, 0..t]
+    new: float | None  # classes of this task; None where it brings none
+    row: tuple[float, ...]  # by task: R[t, 0..t]; NaN where a task brought no class
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +113,17 @@ class Examiner:
         total = len(fixed) + sum(len(labels) for _, labels in (*tests, *trains))
         eye = _Eye(learner, total)
         point = yield from eye.over(fixed.images, fixed.labels)
-        seen_tests, seen_trains = [], []
-        for images, labels in tests:
-            seen_tests.append((yield from eye.over(images, labels)))
+        seen_tests: list[Seen | None] = []
+        seen_trains = []
+        for images, labels in tests:  # a task that brings no new class has no test images of its own
+            seen_tests.append((yield from eye.over(images, labels)) if len(labels) else None)
         for images, labels in trains:
             seen_trains.append((yield from eye.over(images, labels)))
         maps = (yield from _cams(learner, fixed)) if cams else {}
+        to_come = (yield from _ahead(learner, self.stream, task_index)) if self.stream.scenario.transfers else {}
         with torch.no_grad():
             look = self._conclude(learner, task_index, point=point, tests=seen_tests, trains=seen_trains)
-        look.arrays.update(maps)
+        look.arrays.update(maps, **to_come)
         look.scalars.update(measures.on_object_means(maps))
         return look
 
@@ -131,25 +133,27 @@ class Examiner:
         task_index: int,
         *,
         point: Seen,
-        tests: list[Seen],
+        tests: list[Seen | None],  # by task; None where it has no test images of its own
         trains: list[Seen],
     ) -> Look:
         """Numbers from what was seen."""
+        own = [index for index, one in enumerate(tests) if one is not None]
+        tested = [one for one in tests if one is not None]
         seen = learner.seen
         classes = set(self.stream.classes[task_index])
         for c in classes:
             self.memory.tasks.setdefault(c, task_index)
         tasks = {c: self.memory.tasks[c] for c in seen}
         train, train_moments = _collapse(learner, trains, tasks, "train")
-        test, test_moments = _collapse(learner, tests, tasks, "test")
+        test, test_moments = _collapse(learner, tested, tasks, "test")
         now = train_moments.means().astype(np.float32)
         within = train_moments.variances()
         for row, c in enumerate(seen):
             if c in classes or c not in self.memory.means or self.memory.means[c].shape != now[row].shape:
                 self.memory.means[c], self.memory.variances[c] = now[row], float(within[row])
         stored = np.stack([self.memory.means[c] for c in seen])
-        rows = [_hits(one, seen) for one in tests]
-        accuracy = _accuracy([hits for hits, _ in rows])
+        rows = [_hits(one, seen) for one in tested]
+        accuracy = _accuracy([hits for hits, _ in rows], own, task_index)
         arrays = {
             "features": _half(point.features),
             "logits": _half(point.logits),
@@ -171,18 +175,21 @@ class Examiner:
         }
         scalars = {
             "accuracy/seen": accuracy.seen,
-            "accuracy/new": accuracy.new,
+            **({} if accuracy.new is None else {"accuracy/new": accuracy.new}),
+            "cost/exposed": float(len(self.stream.plans[task_index].train)),
             **({} if accuracy.old is None else {"accuracy/old": accuracy.old}),
             **{f"nc/train/{name}": getattr(train, source) for name, source in METRICS.items()},
             **{f"nc/test/{name}": getattr(test, source) for name, source in METRICS.items()},
             **self._drift(stored, now, [row for row, c in enumerate(seen) if c not in classes], seen),
-            **self._of_scenario(tests, seen, tasks),
+            **self._of_scenario(tested, seen, tasks),
         }
         of_features = "gaussian/mean" in {one.name for one in learner.capabilities.internals}
-        fresh = len(trains) == len(tests)  # heads fitted on images need images of every class
+        fresh = len(trains) == len(tested)  # heads fitted on images need images of every class
         for more_arrays, more_scalars in (
-            measures.fresh_heads(tests, trains, train_moments.means(), seen) if fresh else ({}, {}),
-            measures.decisions(tests, seen, tasks, max(tasks.values())),
+            _in_place(measures.fresh_heads(tested, trains, train_moments.means(), seen), own, task_index)
+            if fresh
+            else ({}, {}),
+            measures.decisions(tested, seen, tasks, task_index),
             stored_gaussians(learner.parts(), seen, trains, tasks, max(tasks.values())) if of_features else ({}, {}),
         ):
             arrays.update(more_arrays)
@@ -210,10 +217,11 @@ class Examiner:
         return [(s.images, s.labels) for s in sets]
 
     def _trains(self, task_index: int) -> list[tuple[Tensor, Tensor]]:
+        """The first training images of the classes that each task brings, from that task."""
         for j in range(task_index + 1):
             if j not in self._train:
                 whole = self.stream.train(j)
-                index = _first_of_each(whole.labels, self.train_per_class)
+                index = _first_of_each(whole.labels, self.train_per_class, set(self.stream.classes[j]))
                 self._train[j] = (whole.images[index], whole.labels[index])
         return [self._train[j] for j in range(task_index + 1)]
 
@@ -279,13 +287,13 @@ def _stratified(stream: Stream, points: int) -> ImageSet:
     return everything.take(chosen)
 
 
-def _first_of_each(labels: Tensor, count: int) -> Tensor:
-    """Positions of the first `count` images of each class, in the stored order."""
-    left: dict[int, int] = {}
+def _first_of_each(labels: Tensor, count: int, classes: set[int]) -> Tensor:
+    """Positions of the first `count` images of each of `classes`, in the stored order."""
+    left = dict.fromkeys(classes, count)
     keep = []
     for position, label in enumerate(labels.tolist()):
-        left[label] = left.get(label, 0) + 1
-        if left[label] <= count:
+        if left.get(label, 0) > 0:
+            left[label] -= 1
             keep.append(position)
     return torch.tensor(keep, dtype=torch.int64, device=labels.device)
 
@@ -298,11 +306,33 @@ def _hits(images: Seen, seen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return guessed == truth, pairs.reshape(len(seen), len(seen)).astype(np.int32)
 
 
-def _accuracy(hits: list[np.ndarray]) -> Accuracy:
-    """From what was right of every task, the newest last."""
-    row = [float(one.mean()) for one in hits]
-    old = float(np.concatenate(hits[:-1]).mean()) if len(hits) > 1 else None
-    return Accuracy(seen=float(np.concatenate(hits).mean()), old=old, new=row[-1], row=tuple(row))
+def _accuracy(hits: list[np.ndarray], tasks: list[int], newest: int) -> Accuracy:
+    """From what was right of `tasks`, those that have test images of their own."""
+    row = np.full(newest + 1, np.nan)
+    row[tasks] = [one.mean() for one in hits]
+    before = [one for one, task in zip(hits, tasks, strict=True) if task < newest]
+    old = float(np.concatenate(before).mean()) if before else None
+    new = float(row[-1]) if tasks[-1] == newest else None
+    return Accuracy(seen=float(np.concatenate(hits).mean()), old=old, new=new, row=tuple(row.tolist()))
+
+
+def _in_place(found: measures.Found, tasks: list[int], newest: int) -> measures.Found:
+    """Numbers of `tasks` as numbers by task: NaN for those without test images of their own."""
+    arrays = {name: np.full(newest + 1, np.nan) for name in found[0]}
+    for name, values in found[0].items():
+        arrays[name][tasks] = values
+    return arrays, found[1]
+
+
+def _ahead(learner: Learner, stream: Stream, task_index: int) -> Generator[Progress, None, dict[str, np.ndarray]]:
+    """Accuracy on the tasks to come, of a learner that can take classes by name alone."""
+    if not learner.capabilities.learns_names or task_index + 1 == len(stream):
+        return {}
+    for event in exposure.ahead(learner, stream, task_index):
+        if not isinstance(event, Progress):
+            return {"accuracy/ahead": event}
+        yield event
+    return {}
 
 
 def _collapse(learner: Learner, taken: list[Seen], tasks: Mapping[int, int], data: str) -> tuple[Collapse, Moments]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from cillab.core.contract import Learner
 from cillab.geometry import accuracy
 from cillab.lab.costs import passes_per_image, peak_memory_bytes, stored_numbers
+from cillab.lab.exposure import exposure_of
 from cillab.lab.prepare import backbone_of
 from cillab.runs import Run
 
@@ -42,6 +43,7 @@ def result_of(run: Run, learner: Learner[Any], images: Tensor) -> dict[str, Any]
         "forgetting_pilot": _number(accuracy.forgetting_pilot(lower)),
         "bwt_gem": _number(accuracy.bwt_gem(lower)),
         **{name: last.get(f"accuracy/{scalar}") for name, scalar in _SCENARIO.items()},
+        **exposure_of(run, run.protocol.scenario),
         "nc": [_collapse(metrics.at(step)) for step in steps],
         "seconds": seconds,
         "images_per_second": _number(trained / seconds["learn"]) if seconds["learn"] else None,

@@ -1,6 +1,6 @@
 """What several scenarios do with a deck: check it, cut it into tasks of classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,32 @@ def by_class(deck: Deck, sizes: Sequence[int], train: Mapping[int, Rows]) -> tup
     return tuple(plans)
 
 
+def settled(parts: Iterable[tuple[Sequence[int], Rows]], test: Mapping[int, Rows]) -> tuple[Plan, ...]:
+    """Tasks from their classes and training rows; the first task that has a class brings its test images."""
+    plans, seen = [], set[int]()
+    for classes, train in parts:
+        back = tuple(c for c in classes if c in seen)
+        seen.update(classes)
+        plans.append(Plan(tuple(classes), train, joined([test[c] for c in classes if c not in back]), back))
+    return tuple(plans)
+
+
+def flowing(deck: Deck, flow: Rows, every: int) -> tuple[Plan, ...]:
+    """A flow of training images cut into pieces of `every` images, the last as long as what is left."""
+    owner, place = class_of(deck), {c: k for k, c in enumerate(deck.order)}
+    pieces = [flow[start : start + every] for start in range(0, len(flow), every)]
+    classes = [sorted(set(owner[piece].tolist()), key=place.__getitem__) for piece in pieces]
+    return settled(zip(classes, pieces, strict=True), deck.test)
+
+
+def class_of(deck: Deck) -> Rows:
+    """The class of every training row that the deck holds, by row."""
+    owner = np.full(1 + max(int(rows.max()) for rows in deck.train.values()), -1)
+    for class_id, rows in deck.train.items():
+        owner[rows] = class_id
+    return owner
+
+
 def check_deck(deck: Deck) -> None:
     """Refuse data in which a class has no training image.
 
@@ -43,6 +69,6 @@ def check_plans(deck: Deck, plans: Sequence[Plan]) -> None:
         DataError: with its place and its first classes.
     """
     for index, plan in enumerate(plans):
-        if plan.classes and len(plan.test) == 0:
-            names = ", ".join(deck.names[c] for c in plan.classes[:5])
+        if plan.brings and len(plan.test) == 0:
+            names = ", ".join(deck.names[c] for c in plan.brings[:5])
             raise DataError(f"{deck.source}: task {index} ({names}) has no test image.")

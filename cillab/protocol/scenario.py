@@ -28,6 +28,7 @@ class Deck:
     test: Mapping[int, Rows]
     split: str
     seed: int
+    domains: tuple[int, ...] = ()  # of all classes: which of several data sets each comes from; empty = one
 
     def draw(self, *names: str | int) -> np.random.Generator:
         """The random numbers of this stream's seed for one named purpose."""
@@ -38,9 +39,15 @@ class Deck:
 class Plan:
     """Which images of the source belong to one task: rows of the two splits."""
 
-    classes: tuple[int, ...]
+    classes: tuple[int, ...]  # of the training images, those included that come back
     train: Rows
-    test: Rows
+    test: Rows  # of the classes that this task brings: an image is tested once
+    back: tuple[int, ...] = ()  # classes that an earlier task brought
+
+    @property
+    def brings(self) -> tuple[int, ...]:
+        """The classes that come for the first time."""
+        return tuple(c for c in self.classes if c not in self.back)
 
 
 class Scenario(HyperParams):
@@ -57,8 +64,17 @@ class Scenario(HyperParams):
     """Does the split say which classes form a task?"""
     order: ClassVar[str] = "pilot"
     """Class order that is meant when none is given."""
+    exposes: ClassVar[bool] = False
+    """Is the learner tested while the stream flows, on the classes exposed so far? Then the result has A_AUC."""
+    transfers: ClassVar[bool] = False
+    """Are learners that need no image of a class tested on the tasks to come? Then the result has MTIL's numbers."""
     names_only: ClassVar[bool] = False
     """Do the classes of the last task come by name alone, without a training image?"""
+
+    @property
+    def task_id(self) -> bool:
+        """Is it known at test time which task an image belongs to?"""
+        return False
 
     @property
     def most(self) -> int | None:
@@ -95,7 +111,7 @@ class Scenario(HyperParams):
             raise InvalidRequestError(
                 f"split = {given!r} contradicts scenario = {self.name!r}, whose split is {self.split!r}: leave it out."
             )
-        if owner := next((n for n in scenarios if scenarios[n].split == given and not scenarios[n].takes_split), None):
+        if owner := next((n for n in scenarios if scenarios[n].split == given and scenarios[n].names_only), None):
             raise InvalidRequestError(f"split = {given!r} is that of the scenario {owner}: name the scenario.")
         return given
 

@@ -19,7 +19,8 @@ _NOT_COLUMNS = ("spec_digest",)
 _RESULTS = {
     "a_last": "DOUBLE", "a_avg": "DOUBLE", "forgetting_chaudhry": "DOUBLE", "forgetting_pilot": "DOUBLE",
     "bwt_gem": "DOUBLE", "accuracy_head": "DOUBLE", "accuracy_medium": "DOUBLE", "accuracy_tail": "DOUBLE",
-    "accuracy_base": "DOUBLE", "accuracy_new": "DOUBLE", "harmonic": "DOUBLE",
+    "accuracy_base": "DOUBLE", "accuracy_new": "DOUBLE", "harmonic": "DOUBLE", "a_auc": "DOUBLE",
+    "transfer": "DOUBLE", "mtil_avg": "DOUBLE", "mtil_last": "DOUBLE",
     "seconds": "DOUBLE", "images_per_second": "DOUBLE", "peak_memory_bytes": "BIGINT",
     "stored_floats": "BIGINT", "trainable_parameters": "BIGINT", "passes_per_test_image": "DOUBLE",
 }  # fmt: skip

@@ -41,6 +41,7 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     "nc/nc4": "f64 [K]: share of training images of a class on which head and nearest mean agree",
     "nc/spectrum_within": "f32 [d]: eigenvalues of the within-class covariance, training images, descending",
     "nc/axes_within": "f16 [r, d]: its leading directions (r = 128 at most), in the order of the eigenvalues",
+    "accuracy/ahead": "f64 [tasks to come]: accuracy on their test images, class names told (cross-domain)",
     "accuracy/nme": "f64 [T]: as accuracy/row, by the nearest training mean of now (an oracle)",
     "accuracy/fresh": "f64 [T]: as accuracy/row, by a ridge fitted now on training images of all classes (an oracle)",
     "accuracy/fresh_then": "f64 [T]: as accuracy/fresh, among the classes there were when the task was learnt",
@@ -133,7 +134,8 @@ class RunInfo(Record):
     schema_version: str = SCHEMA_VERSION
     cillab_version: str = ""
     spec: dict[str, Any] = Field(default_factory=dict)
-    tasks: list[list[int]]  # class ids of each task, in the order of the stream
+    tasks: list[list[int]]  # class ids that each task brings, in the order of the stream
+    returning: list[list[int]] = Field(default_factory=list)  # those of its classes that came before; empty = none do
     class_order: list[int] = Field(default_factory=list)  # the tasks, one after the other
     class_names: dict[int, str] = Field(default_factory=dict)
     train_images: dict[int, int] = Field(default_factory=dict)  # of each class, over the whole stream; empty = unknown
@@ -210,6 +212,10 @@ class Result(Record):
     accuracy_base: float | None = None  # base-to-new: base classes among themselves,
     accuracy_new: float | None = None  # new classes among themselves,
     harmonic: float | None = None  # and the harmonic mean of the two
+    a_auc: float | None = None  # online: area under accuracy on the classes exposed so far
+    transfer: float | None = None  # cross-domain: accuracy on tasks to come,
+    mtil_avg: float | None = None  # on all tasks at all times,
+    mtil_last: float | None = None  # and at the end; means over tasks
     nc: list[dict[str, Any]] = Field(default_factory=list)  # scalars per task
     seconds: dict[str, float] = Field(default_factory=dict)  # `total` and by stage
     images_per_second: float | None = None

@@ -11,7 +11,8 @@ from cillab.runs.index import unsaid
 
 NUMBERS = (
     "a_last", "a_avg", "forgetting_chaudhry", "forgetting_pilot", "bwt_gem",
-    "accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic",
+    "accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic", "a_auc",
+    "transfer", "mtil_avg", "mtil_last",
 )  # fmt: skip
 ENOUGH = 3  # class orders, below which an interval says little
 

@@ -17,8 +17,12 @@ RANKED_BY = {
     "a_last": "DESC", "a_avg": "DESC", "forgetting_chaudhry": "ASC", "seconds": "ASC",
     "accuracy_head": "DESC", "accuracy_medium": "DESC", "accuracy_tail": "DESC",
     "accuracy_base": "DESC", "accuracy_new": "DESC", "harmonic": "DESC",
+    "a_auc": "DESC", "transfer": "DESC", "mtil_avg": "DESC", "mtil_last": "DESC",
 }  # fmt: skip
-_WHERE_DEFINED = ("accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic")
+_WHERE_DEFINED = (
+    "accuracy_head", "accuracy_medium", "accuracy_tail", "accuracy_base", "accuracy_new", "harmonic",
+    "a_auc", "transfer", "mtil_avg", "mtil_last",
+)  # fmt: skip
 _SCREEN = (
     "rank",
     "run",

@@ -62,6 +62,8 @@ class Source(ABC):
     ) -> Bool[np.ndarray, "image height width"] | None:
         """Where in the image the thing is that decides its class, for sources that know."""
 
+    domains: tuple[int, ...] = ()  # of every class: which of several data sets it comes from; empty = there is one
+
     @property
     def uniform_size(self) -> Size | None:
         """Height and width if all images of the source have the same, else None."""
@@ -98,14 +100,19 @@ def open_source(
 ) -> Source:
     """The source called `name`: `shields`, `digits`, `cifar100`, `folder:DIR`, `parquet:DIR` or `hf:NAME`.
 
-    `train_per_class` and `test_per_class` tell a rendered world how many images are wanted; other sources have what
-    they have, and it is the Stream that takes the first ones.
+    Several with ` + ` between them are one (`shields + digits`). `train_per_class` and `test_per_class` tell a rendered
+    world how many images are wanted; other sources have what they have, and it is the Stream that takes the first ones.
 
     Raises:
         UnknownNameError: no such kind, with the nearest one.
         InvalidRequestError: a kind that needs a place and got none, or the other way round.
         DataError, HubError: the place holds no usable data, or cannot be reached.
     """
+    if " + " in name:
+        from cillab.streams.union import Union  # noqa: PLC0415 - it is made of sources
+
+        more = {"train_per_class": train_per_class, "test_per_class": test_per_class}
+        return Union([open_source(n, seed=seed, image_size=image_size, cache=cache, **more) for n in name.split(" + ")])
     kind, colon, where = name.partition(":")
     registered = {entry.partition(":")[0]: entry for entry in sources}
     if kind not in registered:

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
-from cillab.protocol.dealing import check_deck, check_plans
+from cillab.protocol.dealing import check_deck, check_plans, settled
 from cillab.protocol.rarity import falling, thirds_of
 from cillab.protocol.scenario import Deck, Plan, Scenario, make_scenario
 from cillab.protocol.specs import StreamSpec, order_text
@@ -69,23 +69,23 @@ class Stream:
 
     @property
     def classes(self) -> tuple[tuple[int, ...], ...]:
-        """Class ids of every task, without decoding anything."""
-        return tuple(plan.classes for plan in self.plans)
+        """Class ids that every task brings, without decoding anything; a class that comes back is in its first task."""
+        return tuple(plan.brings for plan in self.plans)
 
     @property
     def order(self) -> tuple[int, ...]:
         """Class ids in the order in which they are learnt."""
-        return tuple(class_id for plan in self.plans for class_id in plan.classes)
+        return tuple(class_id for plan in self.plans for class_id in plan.brings)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of classes of every task."""
-        return tuple(len(plan.classes) for plan in self.plans)
+        """Number of classes that every task brings."""
+        return tuple(map(len, self.classes))
 
     @property
     def names_only(self) -> tuple[int, ...]:
         """Classes that come by name alone, without a training image."""
-        return tuple(c for plan in self.plans if not len(plan.train) for c in plan.classes)
+        return tuple(c for plan in self.plans if not len(plan.train) for c in plan.brings)
 
     @cached_property
     def train_images(self) -> dict[int, int]:
@@ -181,10 +181,18 @@ class Stream:
 
     def _slice(self, chosen: range) -> "Stream":
         plans = tuple(self.plans[index] for index in chosen)
+        if any(plan.back for plan in plans):  # what comes back may come first here: then it brings its test images
+            return replace(self, plans=self._anew(plans))._placed(self.place)
         if chosen.step != 1:  # not one piece of the test block any more
             return replace(self, plans=plans)._placed(self.place)
         train = tuple(self._train[index] for index in chosen)
         return replace(self, plans=plans, _train=train, _first=self._first + chosen.start)
+
+    def _anew(self, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+        """`plans` without those before them."""
+        labels, rows = self.source.labels("test"), np.concatenate([plan.test for plan in self.plans])
+        test = {c: rows[labels[rows] == c] for c in self.order}
+        return settled(((plan.classes, plan.train) for plan in plans), test)
 
     def _placed(self, place: Place) -> "Stream":
         train, test = _blocks(self.source, self.plans, place)
@@ -261,7 +269,9 @@ def _deck(source: Source, spec: StreamSpec, order: tuple[int, ...]) -> Deck:
         by_class = np.argsort(labels, kind="stable")
         bounds = np.searchsorted(labels[by_class], np.arange(len(source.class_names) + 1))
         rows[split] = {c: by_class[bounds[c] : bounds[c + 1]][: taken[split]] for c in order}
-    return Deck(source.name, source.class_names, order, rows["train"], rows["test"], spec.split, spec.seed)
+    return Deck(
+        source.name, source.class_names, order, rows["train"], rows["test"], spec.split, spec.seed, source.domains
+    )
 
 
 def _rows(plan: Plan, split: Split) -> Int64[np.ndarray, " image"]:

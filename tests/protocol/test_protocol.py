@@ -153,3 +153,11 @@ def test_a_digest_is_the_same_in_another_process() -> None:
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     here = make_stream(array_source(), "B0-Inc2", scenario="long-tail", imbalance=0.2, profile="shuffled")
     assert here.digest == there and np.all([len(plan.train) for plan in here.plans])
+
+
+def test_the_page_of_scenarios_names_each_with_its_parameters() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text()
+    for name in scenarios:
+        section = page.partition(f"### `{name}`")[2].partition("### ")[0]
+        for field, info in scenarios[name].model_fields.items():
+            assert f"`{field}` ({json.dumps(info.default).strip(chr(34))})" in section, (name, field)
