@@ -63,7 +63,7 @@ def test_constant_features_leave_the_fresh_head_out() -> None:
 
 def test_decisions_multiply_and_bins_hold_every_image() -> None:
     tests = [seen(1, (5, 2)), seen(2, (9, 7))]
-    arrays, scalars = measures.decisions(tests, SEEN, TASKS, newest=1)
+    arrays, scalars = measures.decisions(tests, SEEN, TASKS, index=1)
     logits, labels = np.concatenate([t[1] for t in tests]), np.concatenate([t[2] for t in tests])
     guess = np.array(SEEN)[logits.argmax(axis=1)]
     right_task = np.array([TASKS[int(a)] == TASKS[int(b)] for a, b in zip(guess, labels, strict=True)])
@@ -74,7 +74,7 @@ def test_decisions_multiply_and_bins_hold_every_image() -> None:
     assert np.nansum(arrays["calibration/old"][0] * arrays["calibration/old"][2]) == pytest.approx(
         float(confidence.sum())
     )
-    first, _ = measures.decisions(tests[:1], SEEN, TASKS, newest=0)
+    first, _ = measures.decisions(tests[:1], SEEN, TASKS, index=0)
     assert "calibration/old" not in first
 
 
