@@ -102,7 +102,7 @@ def decisions(tests: list[Seen], seen: tuple, tasks: Mapping[int, int], index: i
     old, new = calibration_by_age(softmax(logits, axis=1), labels, seen, tasks, newest=max(tasks.values()))
     arrays = {"accuracy/task_id": split.task_id_per_task, "accuracy/within_task": split.within_task_per_task}
     for name, row in arrays.items():  # a task that brought no class has no entry of its own
-        arrays[name] = np.concatenate([row, np.full(index + 1 - len(row), np.nan)])
+        arrays[name] = np.concatenate([row, np.full(max(0, index + 1 - len(row)), np.nan)])
     scalars = {"accuracy/task_id": split.task_id, "accuracy/within_task": split.within_task}
     for name, found in (("old", old), ("new", new)):
         if found.counts.sum():
