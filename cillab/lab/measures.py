@@ -99,7 +99,7 @@ def decisions(tests: list[Seen], seen: tuple, tasks: Mapping[int, int], index: i
     _, scores, labels = Seen.together(tests)
     logits = scores.astype(np.float64)
     split = task_decomposition(logits, labels, seen, tasks)
-    old, new = calibration_by_age(softmax(logits, axis=1), labels, seen, tasks, newest=max(tasks.values()))
+    old, new = calibration_by_age(softmax(logits, axis=1), labels, seen, tasks, newest=index)
     arrays = {"accuracy/task_id": split.task_id_per_task, "accuracy/within_task": split.within_task_per_task}
     for name, row in arrays.items():  # a task that brought no class has no entry of its own
         arrays[name] = np.concatenate([row, np.full(max(0, index + 1 - len(row)), np.nan)])
