@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 import cillab
-from cillab.core.errors import CancelledError, CillabError, nearest, one_line, unknown_name
+from cillab.core.errors import CancelledError, CillabError, InvalidRequestError, nearest, one_line, unknown_name
 from cillab.core.leaving import leaving_at_once
 from cillab.lab import offer
 from cillab.lab.early import refuse_early
@@ -173,6 +173,56 @@ def sweep(
             write_sweep_page(plan, table)
     if failed:
         raise CillabError(f"{failed} run(s) did not finish; the same command tries them again.")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(help="An entry such as simplecil/cifar100-inc5; none = list them.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Class orders, such as 1993,1994,1995; the published one if empty.")] = "",
+    data: Annotated[str | None, typer.Option(help="Take these data instead.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Take this backbone instead.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Local safetensors file of the backbone.")] = None,
+    transform: Annotated[str | None, typer.Option(help="Take this evaluation transform instead.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Take this input size instead.")] = None,
+    train_per_class: Annotated[int | None, typer.Option(help="Take the first N training images of each class.")] = None,
+    test_per_class: Annotated[int | None, typer.Option(help="Take the first N test images of each class.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/reproduce"),
+    page: Annotated[Path | None, typer.Option(help="Write the whole ledger with what was run to this file.")] = None,
+) -> None:
+    """Run a published protocol and say how near its numbers one comes; without a name, list what is published."""
+    given = {
+        "data": data, "backbone": backbone, "weights": weights, "transform": transform, "image_size": image_size,
+        "train_per_class": train_per_class, "test_per_class": test_per_class, "precision": precision, "device": device,
+    }  # fmt: skip
+    from cillab.lab import reproduce as lab  # noqa: PLC0415
+    from cillab.protocol.ledger import ledger  # noqa: PLC0415
+    from cillab.screen import step_line  # noqa: PLC0415
+
+    if page is not None:
+        page.write_text(lab.page(out), encoding="utf-8")
+        typer.echo(f"{page}")
+    elif name is None:
+        for entry in ledger().values():
+            numbers = "/".join("-" if value is None else f"{value:.2f}" for value in (entry.a_avg, entry.a_last))
+            typer.echo(
+                f"{entry.name:<36} A_avg/A_last {numbers:<12} {lab.found_of(entry, out).verdict:<14} {entry.source}"
+            )
+    else:
+        try:
+            orders = [int(seed) for seed in seeds.split(",") if seed.strip()]
+        except ValueError:
+            raise InvalidRequestError(f"--seeds {seeds!r}: write numbers with commas, as in 1993,1994,1995.") from None
+        instead = {key: value for key, value in given.items() if value is not None}
+        with _interruptible():
+            for event in lab.reproduce(name, orders, out, instead):
+                if isinstance(event, lab.Reproduction):
+                    typer.echo(lab.compared(event))
+                else:
+                    typer.echo(step_line(event, 0).replace("/0", ""))
 
 
 @app.command()

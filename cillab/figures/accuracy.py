@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.palette import ROLES, Theme, cursor, style, task_colour, task_mark
-from cillab.figures.panels import grid, line
+from cillab.figures.palette import ACCENT, MUTED, SECOND, THIRD, Theme, cursor, style, task_colour, task_mark
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, percent, plural
+from cillab.protocol.ledger import curve_of
 from cillab.runs import Run, parse_step
 
 _line = partial(line, where="%{x:.0f} classes seen", form="%{y:.1%}")
@@ -36,15 +36,36 @@ def read_curve(run: Run, name: str | None = None) -> Curve:
     return Curve(name or run.name, counts.astype(np.float64), *values)
 
 
-def draw_accuracy(curves: Sequence[Curve], classes: int, at: float | None = None, theme: Theme = "light") -> Picture:
+def read_published(name: str | Path) -> Curve:
+    """A curve of the ledger, or of a CSV file with the classes seen and the accuracy.
+
+    Raises:
+        UnknownNameError, InvalidRequestError: as `cillab.protocol.ledger.curve_of`.
+    """
+    classes, seen = curve_of(name)
+    label = Path(name).stem if str(name).lower().endswith(".csv") else str(name)
+    return Curve(f"published: {label}", classes, seen, np.full_like(seen, np.nan), np.full_like(seen, np.nan))
+
+
+def draw_accuracy(
+    curves: Sequence[Curve],
+    classes: int,
+    at: float | None = None,
+    theme: Theme = "light",
+    published: Sequence[Curve] = (),
+) -> Picture:
     """One curve: seen, old and new classes. Several: seen classes only, one line per run.
 
-    `classes` is the number of classes of the stream; `at` = number of classes seen at the cursor.
+    `classes` is the number of classes of the stream; `at` = number of classes seen at the cursor. Curves that were
+    `published` lie behind, grey and dashed.
     """
     curves = [curve for curve in curves if len(curve.seen)]
     if not curves:
         return empty("accuracy", "No task has been tested yet.", theme)
-    figure, _ = grid(1, 1)
+    figure = go.Figure()
+    for index, other in enumerate(published):
+        dash, mark = ("dash", "dot", "dashdot")[index % 3], ("diamond-open", "circle-open", "square-open")[index % 3]
+        _line(figure, other.classes, other.seen, name=other.name, colour=MUTED[theme], dash=dash, mark=mark, width=2.0)
     if len(curves) == 1:
         for values, name, role, dash, mark, width in (
             (curves[0].new, "new classes", "new", "dash", "triangle-up", 1.6),
@@ -74,8 +95,15 @@ def draw_accuracy(curves: Sequence[Curve], classes: int, at: float | None = None
     figure.update_yaxes(title_text="accuracy", range=[0, 1.02], tickformat=".0%", dtick=0.2)
     if at is not None:
         cursor(figure, at, theme)
-    notes = ("Test images, weighted by image; A_avg is the mean over tasks and includes the first.",)
-    return Picture(figure, _sentence(curves), notes)
+    notes = ["Test images, weighted by image; A_avg is the mean over tasks and includes the first."]
+    if published:
+        notes.append("Published curves have other weights, transforms and orders unless the runs say the same.")
+    return Picture(figure, " ".join([_sentence(curves), *map(_against, published)]), tuple(notes))
+
+
+def _against(other: Curve) -> str:
+    end, mean = percent(float(other.seen[-1])), percent(float(other.seen.mean()))
+    return f"{other.name.capitalize()} ends at {end} (A_avg {mean})."
 
 
 def _sentence(curves: Sequence[Curve]) -> str:
@@ -104,9 +132,18 @@ def _sentence(curves: Sequence[Curve]) -> str:
     quantities=("a_seen", "a_avg", "a_last"),
 )
 def accuracy(
-    run: Run | Sequence[Run] | Mapping[str, Run], step: str | int | None = None, *, theme: Theme = "light"
+    run: Run | Sequence[Run] | Mapping[str, Run],
+    step: str | int | None = None,
+    *,
+    theme: Theme = "light",
+    published: str | Path | Sequence[str | Path] = (),
 ) -> Picture:
-    """The accuracy curve of one run, or of several by name; the cursor stands at `step` of the first."""
+    """The accuracy curve of one run, or of several by name; the cursor stands at `step` of the first.
+
+    `published` lays curves of the ledger (`cillab reproduce` lists them) or of CSV files under it.
+    """
+    names = [published] if isinstance(published, str | Path) else published
+    others = [read_published(name) for name in names]
     named = run if isinstance(run, Mapping) else {r.name: r for r in ([run] if isinstance(run, Run) else run)}
     curves = [read_curve(one, name) for name, one in named.items()]
     first = next(iter(named.values()))
@@ -114,4 +151,5 @@ def accuracy(
     if step is not None:
         task = (parse_step(first.resolve(step)) or (0,))[0]
         at = float(np.cumsum(first.info.sizes)[task])
-    return draw_accuracy(curves, max(len(one.order) for one in named.values()), at, theme)
+    most = max([len(one.order) for one in named.values()] + [int(other.classes[-1]) for other in others])
+    return draw_accuracy(curves, most, at, theme, others)

@@ -1,0 +1,97 @@
+"""Seconds of each of 300 tasks: closed-form learners on a stream whose classes return twice.
+
+    python benchmarks/long_streams.py [--learners simplecil acil] [--plot docs/images/long_streams.png]
+
+Shields, one class a task, three rounds (`revisit`): after task 100 the number of classes stands still. In theory
+simplecil adds a task's features to sums, acil adds them to a Gram matrix and solves once, so learning costs the same in
+every task; the probe looks at all classes seen, so it costs what their number is. The features of an image are computed
+once. Reported are medians over spans of tasks and their ratios in one run; 1 means flat.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+from cillab.lab import Lab, RunSpec
+
+SPANS = (10, 100, 200, 300)  # tasks 10 to 99 bring classes, 100 to 299 return
+
+
+def seconds_of(learner: str, images: int, tests: int, folder: Path) -> dict[str, list[float]]:
+    """Seconds of learning and of the probe, by task."""
+    spec = RunSpec.of({
+        "learner": learner, "data": "shields", "split": "B0-Inc1", "scenario": {"name": "revisit", "rounds": 3},
+        "train_per_class": images, "test_per_class": tests, "train_probe_per_class": 1, "probe_points": 100,
+        "keep_checkpoints": "none", "precision": "fp32", "device": "cpu", "out": str(folder / learner),
+        "params": {"expansion": 512} if learner == "acil" else {},
+    })  # fmt: skip
+    found: dict[str, list[float]] = {"learn": [], "probe": []}
+    for step in Lab.from_spec(spec):
+        for name, own in found.items():
+            own.append(step.seconds[name])
+    return found
+
+
+def summary(seconds: dict[str, list[float]]) -> dict[str, object]:
+    """Medians in milliseconds over the spans, and each over the last."""
+    found: dict[str, object] = {}
+    for name, values in seconds.items():
+        spans = [1000 * statistics.median(values[a:b]) for a, b in pairwise(SPANS)]
+        found[name] = {
+            **{f"tasks {a}-{b - 1}, ms": round(v, 2) for (a, b), v in zip(pairwise(SPANS), spans, strict=True)},
+            "last third over second": round(spans[2] / spans[1], 2),
+            "last third over first": round(spans[2] / spans[0], 2),
+        }
+    return found
+
+
+def plot(measured: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """A running median of each curve, drawn by the package's figures in Chromium."""
+    from cillab.figures.palette import style, task_colour  # noqa: PLC0415
+
+    import plotly.graph_objects as go  # noqa: PLC0415
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    figure = go.Figure()
+    for index, (learner, seconds) in enumerate(measured.items()):
+        for name, dash in (("learn", "solid"), ("probe", "dot")):
+            smooth = [statistics.median(seconds[name][max(0, t - 4) : t + 5]) for t in range(len(seconds[name]))]
+            figure.add_scatter(
+                y=[1000 * s for s in smooth], name=f"{learner}: {name}", mode="lines",
+                line={"dash": dash, "width": 2, "color": task_colour(index, "light")},
+            )  # fmt: skip
+    style(figure, "light", name="long_streams", height=380)
+    figure.update_xaxes(title_text="task (from task 100 on classes return)")
+    figure.update_yaxes(title_text="milliseconds, running median of 9 tasks", type="log")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page_file = Path(folder) / "plot.html"
+        figure.write_html(page_file, include_plotlyjs=True)
+        browser = playwright.chromium.launch()
+        page = browser.new_page(viewport={"width": 900, "height": 420})
+        page.goto(page_file.as_uri())
+        page.wait_for_selector(".main-svg")
+        page.screenshot(path=str(path))
+        browser.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learners", nargs="+", default=["simplecil", "acil"])
+    parser.add_argument("--train-per-class", type=int, default=9)
+    parser.add_argument("--test-per-class", type=int, default=2)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    measured: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for learner in arguments.learners:
+            measured[learner] = seconds_of(learner, arguments.train_per_class, arguments.test_per_class, Path(folder))
+            print(json.dumps({"learner": learner, **summary(measured[learner])}), flush=True)
+    if arguments.plot:
+        plot(measured, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What others have published: protocol, numbers, curve and where they stand, as data. Numbers are percent there."""
+
+import csv
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import BaseModel, ConfigDict, Field
+
+from cillab.core.errors import InvalidRequestError, one_line, unknown_name
+from cillab.protocol.splits import parse_split
+
+FILE = Path(__file__).with_name("published.json")
+
+
+class Published(BaseModel):
+    """One published result: enough to run it again and to say how near one came."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    learner: str | None  # None: the method is not in this package
+    params: dict[str, Any]
+    data: str
+    classes: int
+    split: str
+    order: str
+    seed: int
+    backbone: str  # "" where the weights are not those of a hub
+    transform: str
+    a_avg: float | None  # percent
+    a_last: float | None
+    tolerance: float  # points within which a result counts as the same; seeds and hardware move it by so much
+    curve: list[float] = Field(default_factory=list)  # accuracy on the classes seen after each task, percent
+    source: str
+
+    @property
+    def seen(self) -> Float64[np.ndarray, " task"]:
+        """Number of classes seen after each task."""
+        return np.cumsum(parse_split(self.split, self.classes)).astype(np.float64)
+
+
+@cache
+def ledger() -> dict[str, Published]:
+    """Every entry by name."""
+    return {entry["name"]: Published(**entry) for entry in json.loads(FILE.read_text(encoding="utf-8"))}
+
+
+def entry_of(name: str) -> Published:
+    """The entry called `name`.
+
+    Raises:
+        UnknownNameError: no such entry, with the nearest one.
+    """
+    if name not in ledger():
+        raise unknown_name("published result", name, ledger())
+    return ledger()[name]
+
+
+def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:
+    """Classes seen and accuracy (a fraction) of a published curve: an entry's name, or a CSV file.
+
+    The file has a header and two columns, classes seen and accuracy; accuracies above 1.5 are percent.
+
+    Raises:
+        UnknownNameError: neither a file nor an entry. InvalidRequestError: an entry without a curve, or a file that is
+            no such table.
+    """
+    path = Path(name)
+    if path.suffix.lower() == ".csv":
+        return _table(path)
+    entry = entry_of(str(name))
+    if not entry.curve:
+        raise InvalidRequestError(f"{entry.name} has numbers and no curve: {entry.source}.")
+    return entry.seen, np.array(entry.curve) / 100
+
+
+def _table(path: Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [tuple(map(float, row[:2])) for row in list(csv.reader(file))[1:] if row]
+        classes, values = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(
+            f"{path}: a curve is a CSV file with a header and two columns, classes and accuracy ({one_line(error)})."
+        ) from error
+    values = values / 100 if values.max() > 1.5 else values
+    if not (np.isfinite(values).all() and (np.diff(classes) > 0).all() and (values >= 0).all() and (values <= 1).all()):
+        raise InvalidRequestError(f"{path}: classes must increase, and accuracies be fractions or percent.")
+    return classes, values

@@ -1,0 +1,102 @@
+"""The ledger: entries are requests of this package, verdicts are arithmetic, curves lie over runs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cillab import figures
+from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
+from cillab.core.params import build
+from cillab.lab.reproduce import Reproduction, compared, found_of, page, reproduce, spec_for
+from cillab.learners import learners
+from cillab.protocol.ledger import curve_of, entry_of, ledger
+
+ENTRIES = list(ledger().values())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_is_a_request_with_a_source(entry) -> None:
+    assert entry.source and (entry.a_avg is not None or entry.a_last is not None)
+    assert len(entry.curve) in (0, len(entry.seen)) and entry.seen[-1] == entry.classes
+    if entry.curve and entry.a_avg is not None:
+        assert np.mean(entry.curve) == pytest.approx(entry.a_avg, abs=0.051) and entry.curve[-1] == entry.a_last
+    if entry.learner is None:
+        with pytest.raises(IncompatibleError, match="not in this package"):
+            spec_for(entry, 1993, Path("runs"), {})
+    else:
+        build(learners[entry.learner].Params, entry.params, entry.name)
+        spec = spec_for(entry, 1993, Path("runs"), {} if entry.backbone else {"backbone": "bundled:vit"})
+        assert (spec.stream.data, spec.stream.split) == (entry.data, entry.split)
+
+
+def test_at_least_twelve_can_run_where_cifar100_is() -> None:
+    assert len([e for e in ENTRIES if e.data == "cifar100" and e.learner]) >= 12
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reproduction:
+    """An entry cut to the digits that ship with scikit-learn, run over two class orders."""
+    entry = entry_of("simplecil/cifar100-inc5").model_copy(
+        update={"data": "digits", "classes": 10, "split": "B0-Inc5", "backbone": "bundled:vit", "transform": "tag",
+                "curve": [90.0, 80.0], "a_avg": 85.0, "a_last": 80.0}
+    )  # fmt: skip
+    monkeypatch.setitem(ledger(), entry.name, entry)
+    instead = {"train_per_class": 6, "test_per_class": 4}
+    *steps, found = reproduce(entry.name, [1, 2], tmp_path, instead)
+    assert len(steps) == 4
+    assert [*reproduce(entry.name, [1, 2], tmp_path, instead)][:-1] == []  # finished runs are kept
+    return found
+
+
+def test_verdicts(small: Reproduction) -> None:
+    assert len(small.runs) == 2 and "train_per_class 6" in small.stand_in and "stand-in" in small.verdict
+    own = np.mean(small.ours("a_last"))
+    for run in small.runs:
+        run.protocol.__pydantic_extra__.update(train_per_class=None, test_per_class=None)
+    near = small.entry.model_copy(update={"a_last": round(own + 0.5, 2), "a_avg": None})
+    far = near.model_copy(update={"a_last": own + 2})
+    assert Reproduction(near, small.runs).verdict == "reproduced within 0.7"
+    assert Reproduction(far, small.runs).verdict == "differs by 2.0 points"
+    assert Reproduction(near, ()).verdict == "not run here"
+
+
+def test_what_is_printed_and_written(small: Reproduction, tmp_path: Path) -> None:
+    text = compared(small)
+    assert "published 80.00 +- 0.7" in text and len(re.findall(r"^  [12]  ", text, re.MULTILINE)) == 2
+    result = small.runs[0].result
+    assert f"{100 * result.accuracy_seen[1] - 80:+6.2f}" in text
+    written = page(tmp_path)
+    assert all(f"| {name} |" in written for name in ledger())
+    first = written.partition("## Not run here")[0]
+    assert "| simplecil/cifar100-inc5 |" in first and "stand-in" in first
+
+
+def test_a_published_curve_lies_over_a_run(small: Reproduction, tmp_path: Path) -> None:
+    picture = figures.accuracy(small.runs[0], published="ease/cifar100-inc5")
+    trace = next(t for t in picture.figure.data if t.name == "published: ease/cifar100-inc5")
+    np.testing.assert_allclose(trace.y, np.array(entry_of("ease/cifar100-inc5").curve) / 100, rtol=1e-6)
+    assert (
+        trace.x.tolist() == list(range(5, 101, 5))
+        and "Published: ease/cifar100-inc5 ends at 85.8 %" in picture.sentence
+    )
+    (tmp_path / "mine.csv").write_text("classes,accuracy\n5,90\n10,80.5\n")
+    both = figures.accuracy(small.runs, published=[tmp_path / "mine.csv", "simplecil/cifar100-inc5"])
+    mine = next(t for t in both.figure.data if t.name == "published: mine")
+    assert mine.y.tolist() == pytest.approx([0.9, 0.805])
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", "a,b\n1,x\n", "a,b\n5,50\n5,40\n", "a,b\n5,500\n", "a,b\n5\n"])
+def test_a_file_that_is_no_curve_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(InvalidRequestError, match=r"c\.csv"):
+        curve_of(tmp_path / "c.csv")
+
+
+def test_unknown_names_and_entries_without_a_curve() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'simplecil/cifar100-inc5'"):
+        curve_of("simplecil/cifar100-inc6")
+    with pytest.raises(InvalidRequestError, match="no curve"):
+        curve_of("slca/cifar100-inc10")
+    assert found_of(entry_of("slca/cifar100-inc10"), Path("nowhere")).verdict == "not run here"
