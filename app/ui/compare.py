@@ -11,6 +11,7 @@ from app.ui import charts, html, state, theme, ways
 from app.ui.store import Entry, Opened, entries, opened, runs_folder
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
 from cillab.protocol import protocol_key
+from cillab.protocol.ledger import ledger
 from cillab.runs.seeds import Group, compare, difference_sentence, over_seeds, shared, stated
 from cillab.runs.table import RANKED_BY, ranking, table
 
@@ -155,8 +156,13 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
     except InvalidRequestError as error:
         html.note(f"{one_line(error)} The curves stand together to be looked at, not to be ranked.")
     named = {key.removeprefix("demo-"): ready[key].run for key in chosen}
+    published = st.multiselect(
+        "Published curves", [entry.name for entry in ledger().values() if entry.curve], key="compare-published",
+        placeholder="None", max_selections=3,
+        help="Curves from the authors' logs, grey and dashed; mostly of other weights and transforms than a run here.",
+    )  # fmt: skip
     try:
-        picture = import_module("cillab.figures").accuracy(named, theme=theme.mode())
+        picture = import_module("cillab.figures").accuracy(named, theme=theme.mode(), published=published)
     except (CillabError, ValueError, KeyError) as error:
         html.empty("These curves cannot be drawn", one_line(error))
         return
