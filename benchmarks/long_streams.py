@@ -51,6 +51,7 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, object]:
 def plot(measured: dict[str, dict[str, list[float]]], path: Path) -> None:
     """A running median of each curve, drawn by the package's figures in Chromium."""
     from cillab.figures.palette import style, task_colour  # noqa: PLC0415
+    from tests.app.serving import CHROMIUM  # noqa: PLC0415
 
     import plotly.graph_objects as go  # noqa: PLC0415
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
@@ -69,7 +70,7 @@ def plot(measured: dict[str, dict[str, list[float]]], path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page_file = Path(folder) / "plot.html"
         figure.write_html(page_file, include_plotlyjs=True)
-        browser = playwright.chromium.launch()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
         page = browser.new_page(viewport={"width": 900, "height": 420})
         page.goto(page_file.as_uri())
         page.wait_for_selector(".main-svg")

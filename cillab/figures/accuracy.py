@@ -89,7 +89,9 @@ def draw_accuracy(
     )
     pad = 0.03 * classes
     ticks = curves[0].classes if len(curves[0].classes) <= 12 else None
-    figure.update_xaxes(title_text="classes seen", range=[-pad + min(c.classes[0] for c in curves), classes + pad])
+    figure.update_xaxes(
+        title_text="classes seen", range=[-pad + min(c.classes[0] for c in (*curves, *published)), classes + pad]
+    )
     if ticks is not None and len(curves) == 1:
         figure.update_xaxes(tickvals=ticks.astype(np.float32))
     figure.update_yaxes(title_text="accuracy", range=[0, 1.02], tickformat=".0%", dtick=0.2)
