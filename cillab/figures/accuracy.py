@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.figures.palette import ACCENT, MUTED, SECOND, THIRD, Theme, cursor, style, task_colour, task_mark
+from cillab.figures.palette import MUTED, ROLES, Theme, cursor, style, task_colour, task_mark
+from cillab.figures.panels import grid, line
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, percent, plural
@@ -62,10 +64,10 @@ def draw_accuracy(
     curves = [curve for curve in curves if len(curve.seen)]
     if not curves:
         return empty("accuracy", "No task has been tested yet.", theme)
-    figure = go.Figure()
+    figure, _ = grid(1, 1)
     for index, other in enumerate(published):
         dash, mark = ("dash", "dot", "dashdot")[index % 3], ("diamond-open", "circle-open", "square-open")[index % 3]
-        _line(figure, other.classes, other.seen, name=other.name, colour=MUTED[theme], dash=dash, mark=mark, width=2.0)
+        _line(figure, other.classes, other.seen, other.name, MUTED[theme], dash=dash, mark=mark, width=2.0)
     if len(curves) == 1:
         for values, name, role, dash, mark, width in (
             (curves[0].new, "new classes", "new", "dash", "triangle-up", 1.6),
