@@ -227,6 +227,7 @@ class Unsaved(Discriminant):
 class Roomy(Discriminant):
     def grow(self, arriving: tuple[int, ...]) -> None:
         super().grow(arriving + tuple(range(1000, 1094)))  # room for classes that may come
+        self.counts = self.counts.clamp(min=1)  # so that nothing is divided by 0
 
 
 # %%
