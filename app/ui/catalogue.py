@@ -14,9 +14,9 @@ import streamlit as st
 import cillab
 from cillab.core.errors import CillabError, one_line
 from cillab.core.places import cache_dir
+from cillab.lab.catalogue import FORMAT
 from cillab.runs.files import write_json
 
-_FORMAT = "1.0"  # of what `cillab list schema` prints
 _LIMIT_S = 120.0
 _SOURCES = ("learners", "parts", "streams", "backbones", "core", "lab")  # folders that decide what is offered
 
@@ -46,7 +46,7 @@ def _read(path: str, changed: int) -> dict[str, Any] | None:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("format_version") == _FORMAT else None
+    return found if isinstance(found, dict) and found.get("format_version") == FORMAT else None
 
 
 @st.cache_resource(max_entries=4, ttl=60, show_spinner="Asking the library what there is …")

@@ -10,7 +10,8 @@ from cillab.core.errors import IncompatibleError, one_line
 from cillab.lab.spec import RunSpec
 from cillab.protocol.scenario import Scenario, scenarios
 
-FORMAT = "1.0"
+FORMAT = "1.1"
+"""Changes with the shape of what `catalogue` returns: kept ones of another format are not used."""
 
 
 def catalogue() -> dict[str, Any]:

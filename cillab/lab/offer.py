@@ -15,9 +15,8 @@ from typing import Any
 import cillab
 from cillab.core.errors import CillabError
 from cillab.core.places import cache_dir
+from cillab.lab.catalogue import FORMAT
 from cillab.runs.files import write_json
-
-FORMAT = "1.0"
 
 
 @cache

@@ -38,7 +38,8 @@ def check_summed(attempt: Callable[..., Any]) -> Verdict:
 
     given = _start()
     right = torch.cat([part.flatten() for part in _by_loop(*given, _H, _ROWS)])
-    alone = torch.cat([part.flatten() for part in _by_loop(*(torch.zeros_like(part) for part in given), _H, _ROWS)])
+    counts, sums, gram = (torch.zeros_like(part) for part in given)
+    alone = torch.cat([part.flatten() for part in _by_loop(counts, sums, gram, _H, _ROWS)])
     twice = torch.cat([part.flatten() for part in _by_loop(*given, _H[:0], _ROWS[:0])])
     cases = [
         Case(

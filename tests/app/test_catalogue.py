@@ -14,14 +14,14 @@ def library(tmp_path, monkeypatch):
     """A library of some version that counts how often it was asked."""
 
     class Library:
-        version, asked, broken = "a", 0, False
+        version, asked, broken, form = "a", 0, False, module.FORMAT
 
         def ask(self, *words: str, limit_s: float) -> dict:
             assert words == ("list", "schema")
             self.asked += 1
             if self.broken:
                 raise CillabError("it does not import")
-            return {"format_version": "1.0", "version": self.version}
+            return {"format_version": self.form, "version": self.version}
 
     found = Library()
     monkeypatch.setenv("CILLAB_CACHE", str(tmp_path))
@@ -44,6 +44,14 @@ def test_after_a_change_the_last_answer_serves_until_the_new_one_is_there(librar
     assert module.catalogue()["version"] == "a"
     module._refresh(str(module._place("b"))).join(10)
     assert module.catalogue()["version"] == "b" and library.asked == 2
+
+
+def test_an_answer_of_another_form_never_serves(library) -> None:
+    """An older library's catalogue lacks what today's form is drawn from: the Train page died of it."""
+    library.form = "0.9"
+    module.catalogue()
+    library.form, library.version = module.FORMAT, "b"
+    assert module.catalogue()["version"] == "b"
 
 
 def test_a_broken_library_is_one_line(library) -> None:
