@@ -1,6 +1,7 @@
 """`hf:NAME`: an image data set of the Hugging Face hub, through `datasets.load_dataset`."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -8,27 +9,28 @@ import numpy as np
 
 from cillab.core.errors import DataError, HubError, one_line
 from cillab.core.registry import sources
+from cillab.streams.labels import Classes, classes_of
 from cillab.streams.pictures import Shelf
 from cillab.streams.sources import Options, Source, Split
-from cillab.streams.table import IMAGE_COLUMNS, LABEL_COLUMNS, build, cell_bytes, named_classes, pick
+from cillab.streams.table import HELD_OUT, IMAGE_COLUMNS, LABEL_COLUMNS, build, cell_bytes, held_out, pick
 
 
 @final
 class HubShelf(Shelf):
     """Rows of a loaded data set, memory-mapped by `datasets`; cells are not decoded."""
 
-    def __init__(self, split: Split, name: str, images: Any, labels: Sequence[Any], class_names: Sequence[str]) -> None:
-        self._split, self._name, self._images = split, name, images
-        ids = {text: class_id for class_id, text in enumerate(class_names)}
-        self.labels = np.array([ids.get(raw, -1) if isinstance(raw, str) else int(raw) for raw in labels], np.int64)
-        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(class_names)))
-        if len(wrong):
-            row = int(wrong[0])
-            raise DataError(f"{self.where(row)}: label {labels[row]!r} is none of the {len(class_names)} classes.")
+    def __init__(self, split: Split, name: str, images: Any, labels: Sequence[Any], homes: Sequence[Path]) -> None:
+        self._split, self._name, self._images, self._homes = split, name, images, tuple(homes)
+        self.raw_labels = labels
+        self.labels = np.zeros(len(labels), dtype=np.int64)  # set by `label`, once the class names are known
+
+    def label(self, classes: Classes) -> None:
+        """Turn stored labels (ids, or names) into class ids."""
+        self.labels = classes.number(self.raw_labels, self.where)
 
     def read(self, row: int) -> bytes:
         """The bytes of one cell, or of the file it points to."""
-        return cell_bytes(self._images[row].as_py(), self.where(row))
+        return cell_bytes(self._images[row].as_py(), self.where(row), self._homes)
 
     def where(self, row: int) -> str:
         """Name, split and row."""
@@ -43,6 +45,8 @@ class HubShelf(Shelf):
 def open_hub(where: str, options: Options) -> Source:
     """An image data set of the Hugging Face hub, or a local folder in the hub's own layout."""
     import datasets  # noqa: PLC0415  (seconds to import)
+    from datasets import config  # noqa: PLC0415
+    from huggingface_hub import constants  # noqa: PLC0415
 
     name = f"hf:{where}"
     local = Path(where).expanduser()
@@ -57,16 +61,27 @@ def open_hub(where: str, options: Options) -> Source:
         raise DataError(f"{name} has no split 'train'. Its splits: {', '.join(map(str, found))}.")
     features = found["train"].features
     columns = list(features)
-    image = pick([c for c in columns if isinstance(features[c], datasets.Image)], IMAGE_COLUMNS, "images", name)
+    typed = [column for column in columns if isinstance(features[column], datasets.Image)]
+    image = pick(typed or columns, IMAGE_COLUMNS, "images", name)
     label = pick(columns, LABEL_COLUMNS, "labels", name)
-    held = next((split for split in ("test", "validation") if split in found), None)
-    raw = {split: list(found[split][label]) for split in ("train", held) if split}
-    names = named_classes(getattr(features[label], "names", None), raw["train"], name)
-    shelves = {
-        split: HubShelf("train" if split == "train" else "test", name, found[split].data.column(image), labels, names)
-        for split, labels in raw.items()
-    }
-    return build(name, names, shelves["train"], shelves[held] if held else None, options.seed)
+    cache = (Path(constants.HF_HUB_CACHE), Path(config.HF_DATASETS_CACHE))
+    homes = (local, *cache) if local.is_dir() else cache
+
+    def shelf_of(split: str) -> HubShelf:
+        for column in (image, label):
+            pick(list(found[split].features), (column,), "images" if column == image else "labels", f"{name}, {split}")
+        side: Split = "train" if split == "train" else "test"
+        return HubShelf(side, name, found[split].data.column(image), list(found[split][label]), homes)
+
+    train = shelf_of("train")
+    held = held_out(
+        {split: partial(shelf_of, split) for split in HELD_OUT if split in found}, lambda test: test.raw_labels, name
+    )
+    classes = classes_of(getattr(features[label], "names", None), train.raw_labels, name)
+    for shelf in (train, held):
+        if shelf is not None:
+            shelf.label(classes)
+    return build(name, classes.names, train, held, options.seed)
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from cillab.core.errors import DataError, one_line
 from cillab.core.pixels import Preprocessing
@@ -113,6 +113,8 @@ def header_size(encoded: bytes, where: str) -> Size:
     try:
         with Image.open(BytesIO(encoded)) as image:
             width, height = image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # newer releases of PIL turn its size themselves
+                width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             lying = width != height and image.getexif().get(_ORIENTATION, 1) >= 5
     except Exception as error:
         raise _unreadable(where, error) from error
@@ -122,12 +124,19 @@ def header_size(encoded: bytes, where: str) -> Size:
 def decode(encoded: bytes, where: str) -> Image.Image:
     """An RGB image, turned upright as its EXIF data say. Transparent parts show white; `where` names it in errors.
 
+    Of several frames or pages it is the first. Grey values of 16 or 32 bits, and floating-point ones, are scaled to
+    8 bits (see `_eight_bits`).
+
     Raises:
-        DataError: not an image, damaged, or cut short.
+        DataError: not an image, damaged, cut short, or grey values on no known scale.
     """
     try:
         with Image.open(BytesIO(encoded)) as image:
+            if image.mode[0] in "IF":
+                image = _eight_bits(image)  # noqa: PLW2901
             return _as_rgb(ImageOps.exif_transpose(image))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     except Exception as error:  # PIL's plugins raise all sorts of things on damaged files
         raise _unreadable(where, error) from error
 
@@ -137,9 +146,28 @@ def _unreadable(where: str, error: Exception) -> DataError:
     return DataError(f"{where} cannot be read as an image ({reason or type(error).__name__}).")
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits (0..65535), or of a TIFF file in 32-bit numbers, which say nothing of their scale.
+
+    Those are floating-point values in 0..1, or any in 0..255 or 0..65535; the smallest scale that holds the largest
+    value is taken. PIL's own conversion would clip: floating-point values in 0..1 would all be black.
+    """
+    values = np.asarray(image).astype(np.float64)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    scales = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+    if image.mode.startswith("I;16") or image.format != "TIFF":
+        scales = scales[-1:] if image.mode != "F" else scales
+    scale = next((scale for scale in scales if high <= scale), None)
+    if scale is None or not low >= 0:  # also what is not a number
+        understood = ", ".join(f"0..{scale}" for scale in scales)
+        raise DataError(f"grey values from {low:g} to {high:g} are on no known scale ({understood}).")
+    grey = Image.fromarray((values * (255 / scale)).round().astype(np.uint8))
+    if (orientation := image.getexif().get(_ORIENTATION, 1)) != 1:
+        grey.getexif()[_ORIENTATION] = orientation
+    return grey
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey: PIL's own conversion would clip at 255
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")  # what lies under a transparent pixel is arbitrary, so it must not be shown
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -3,36 +3,43 @@
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from jaxtyping import Int64
 
-from cillab.core.errors import DataError, one_line
+from cillab.core.errors import DataError, one_line, shown
 from cillab.core.registry import sources
+from cillab.streams.labels import Classes, classes_of, is_hidden
 from cillab.streams.pictures import EncodedSource, Shelf
 from cillab.streams.sources import Options, Source, Split, hold_out
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "fine_label", "labels")
+IMAGE_COLUMNS = ("image", "img", "picture", "photo", "image_path", "file_name", "filename", "path", "file")
+LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "class_name", "category", "target")
+HELD_OUT = ("test", "validation", "val", "valid")  # in this order; the first whose labels are known
 
 _KEPT_BYTES = 2**30  # encoded: CIFAR-100 is a tenth of that
+
+T = TypeVar("T")
 
 
 @final
 class ParquetShelf(Shelf):
     """Rows of parquet files. Row groups are read when asked for, images only, and kept while they fit `_KEPT_BYTES`."""
 
-    def __init__(self, split: Split, files: Sequence[Path], column: str, label_column: str) -> None:
+    def __init__(self, split: Split, files: Sequence[Path], column: str, label_column: str, home: Path) -> None:
         from pyarrow import parquet  # noqa: PLC0415  (a heavy import that most sources do without)
 
-        self._split, self._column = split, column
+        self._split, self._column, self._home = split, column, home
         self._groups: dict[int, Any] = {}  # least recently used first
         self._pieces, self._starts, labels = list[tuple[Any, Path, int, int]](), [0], list[Any]()
         for path in files:
             file = parquet.ParquetFile(path)
+            for wanted in (column, label_column):
+                pick(file.schema_arrow.names, (wanted,), "images" if wanted == column else "labels", str(path))
             labels += file.read(columns=[label_column]).column(0).to_pylist()
             first = self._starts[-1]
             for group in range(file.num_row_groups):
@@ -41,20 +48,15 @@ class ParquetShelf(Shelf):
         self.raw_labels = labels
         self.labels = np.zeros(len(labels), dtype=np.int64)  # set by `label`, once the class names are known
 
-    def label(self, class_names: Sequence[str]) -> None:
+    def label(self, classes: Classes) -> None:
         """Turn stored labels (ids, or names) into class ids."""
-        ids = {name: class_id for class_id, name in enumerate(class_names)}
-        for row, raw in enumerate(self.raw_labels):
-            class_id = ids.get(raw, -1) if isinstance(raw, str) else (-1 if raw is None else int(raw))
-            if not 0 <= class_id < len(class_names):
-                raise DataError(f"{self.where(row)}: label {raw!r} is none of the {len(class_names)} classes.")
-            self.labels[row] = class_id
+        self.labels = classes.number(self.raw_labels, self.where)
 
     def read(self, row: int) -> bytes:
         """The bytes of one cell."""
         piece = bisect_right(self._starts, row) - 1
         self._groups[piece] = self._groups.pop(piece, None) or self._load(piece)  # now the last one to go
-        return cell_bytes(self._groups[piece][row - self._starts[piece]].as_py(), self.where(row))
+        return cell_bytes(self._groups[piece][row - self._starts[piece]].as_py(), self.where(row), (self._home,))
 
     def _load(self, piece: int) -> Any:
         file, path, group, _ = self._pieces[piece]
@@ -97,22 +99,40 @@ class Rows(Shelf):
         return self._shelf.id(self._rows[row])
 
 
-def cell_bytes(cell: Any, where: str) -> bytes:
-    """Encoded bytes of a cell: `{bytes, path}` as Hugging Face stores images, or plain bytes.
+def cell_bytes(cell: Any, where: str, homes: Sequence[Path]) -> bytes:
+    """Encoded bytes of a cell: `{bytes, path}` as Hugging Face stores images, plain bytes (also as a list), or a path.
+
+    A path is relative to the first of `homes`, and must end below one of them: a table that somebody sent must not
+    be able to show another file of this machine.
 
     Raises:
-        DataError: an empty cell, or a path to a file that is not there.
+        DataError: an empty cell, or a path to something that is not there, no file, or elsewhere.
     """
     if isinstance(cell, Mapping):
-        if cell.get("bytes") is None and cell.get("path"):
-            try:
-                return Path(cell["path"]).read_bytes()
-            except OSError as error:
-                raise DataError(f"{where} points to a file that cannot be read ({one_line(error)}).") from error
-        cell = cell.get("bytes")
+        inner = cell.get("bytes")
+        cell = inner if inner is not None else cell.get("path")
+    if isinstance(cell, str) and cell:
+        return _file_bytes(cell, where, homes)
+    if isinstance(cell, list):
+        try:
+            cell = bytes(cell)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{where} holds a list that is not the bytes of an image file ({error}).") from error
     if not isinstance(cell, bytes) or not cell:
         raise DataError(f"{where} holds no image.")
     return cell
+
+
+def _file_bytes(given: str, where: str, homes: Sequence[Path]) -> bytes:
+    try:
+        path = (homes[0] / given).resolve()
+        if not any(path.is_relative_to(home.resolve()) for home in homes):
+            raise DataError(f"{where} points to {shown(given)}, which is not below {shown(str(homes[0]))}.")
+        if path.exists() and not path.is_file():  # a device has no end, a pipe waits for ever
+            raise DataError(f"{where} points to {shown(given)}, which is no ordinary file.")
+        return path.read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{where} points to a file that cannot be read ({one_line(error)}).") from error
 
 
 def pick(columns: Sequence[str], wanted: Sequence[str], what: str, owner: str) -> str:
@@ -125,20 +145,6 @@ def pick(columns: Sequence[str], wanted: Sequence[str], what: str, owner: str) -
         if name in columns:
             return name
     raise DataError(f"{owner} has no column of {what} ({' or '.join(wanted)}). Its columns: {', '.join(columns)}.")
-
-
-def named_classes(declared: Sequence[str] | None, raw_labels: Sequence[Any], owner: str) -> tuple[str, ...]:
-    """Class names as the schema declares them; else the label texts in alphabetical order, or the ids as text."""
-    if declared:
-        return tuple(declared)
-    known = {label for label in raw_labels if label is not None}
-    if not known:
-        raise DataError(f"{owner} has no labelled image.")
-    if all(isinstance(label, str) for label in known):
-        return tuple(sorted(known))
-    if all(isinstance(label, int) for label in known):
-        return tuple(str(class_id) for class_id in range(max(known) + 1))
-    raise DataError(f"{owner}: labels must be class ids or class names, not {type(next(iter(known))).__name__}.")
 
 
 def build(name: str, class_names: tuple[str, ...], train: Shelf, test: Shelf | None, seed: int) -> Source:
@@ -160,39 +166,96 @@ def open_parquet(where: str, options: Options) -> Source:
     root, name = Path(where).expanduser(), f"parquet:{where}"
     if not root.is_dir():
         raise DataError(f"{name}: there is no folder {str(root)!r}.")
-    train, test = _shards(root, ("train",)), _shards(root, ("test", "validation", "val"))
+    train = _shards(root, "train")
     if not train:
         raise DataError(f"{name}: no train.parquet (or train-*.parquet) in {str(root)!r}.")
     try:
         schema = parquet.read_schema(train[0])
         image = pick(schema.names, IMAGE_COLUMNS, "images", name)
         label = pick(schema.names, LABEL_COLUMNS, "labels", name)
-        shelf = ParquetShelf("train", train, image, label)
-        held = ParquetShelf("test", test, image, label) if test else None
+        shelf = ParquetShelf("train", train, image, label, train[0].parent)
+        held = held_out(
+            {
+                split: partial(ParquetShelf, "test", files, image, label, files[0].parent)
+                for split in HELD_OUT
+                if (files := _shards(root, split))
+            },
+            lambda test: test.raw_labels,
+            name,
+        )
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{name} cannot be read ({one_line(error)}).") from error
-    names = named_classes(_declared(schema, label), shelf.raw_labels, name)
+    classes = classes_of(_declared(schema, label), shelf.raw_labels, name)
     for each in (shelf, held):
         if each is not None:
-            each.label(names)
-    return build(name, names, shelf, held, options.seed)
+            each.label(classes)
+    return build(name, classes.names, shelf, held, options.seed)
 
 
-def _shards(root: Path, splits: tuple[str, ...]) -> list[Path]:
-    """`SPLIT.parquet`, or `SPLIT-00000-of-00002.parquet` and so on, here or in `data/` as on the hub."""
+def held_out(splits: Mapping[str, Callable[[], T]], labels: Callable[[T], Sequence[Any]], owner: str) -> T | None:
+    """The first split to test on whose labels are known; None if there is no split to test on.
+
+    Raises:
+        DataError: there are some, and none has labels.
+    """
+    why = list[str]()
+    for split, open_split in splits.items():
+        try:
+            found = open_split()
+        except DataError as error:
+            why.append(one_line(error).rstrip("."))
+            continue
+        if not is_hidden(labels(found)):
+            return found
+        why.append(f"the labels of its split {split!r} are hidden (-1 or empty)")
+    if not why:
+        return None
+    raise DataError(
+        f"{owner} has nothing to test on: {'; '.join(why)}. Add a labelled split 'validation', "
+        "or take the unlabelled one away: a fifth of the training images is held out then."
+    )
+
+
+def _shards(root: Path, split: str) -> list[Path]:
+    """`SPLIT.parquet`, or `SPLIT-00000-of-00002.parquet` and so on, here or in `data/` as on the hub.
+
+    Raises:
+        DataError: a shard is missing, or files are there that would count the same images twice.
+    """
+    named = re.compile(rf"{split}(?:-(\d+)-of-(\d+).*)?\.parquet", re.IGNORECASE)
     for folder in (root, root / "data"):
-        for split in splits:
-            named = re.compile(rf"{split}(-\d+-of-\d+.*)?\.parquet")
-            found = sorted(path for path in folder.glob("*.parquet") if named.fullmatch(path.name))
-            if found:
-                return found
+        found = {
+            path: match for path in sorted(folder.glob("*")) if (match := named.fullmatch(path.name)) and path.is_file()
+        }
+        if found:
+            _complete(found)
+            return list(found)
     return []
+
+
+def _complete(shards: Mapping[Path, re.Match[str]]) -> None:
+    (first, match), files = next(iter(shards.items())), list(shards)
+    divided = [(int(match[1]), int(match[2])) for match in shards.values() if match[1]]
+    places, totals = [place for place, _ in divided], {total for _, total in divided}
+    if len(files) > 1 and (len(divided) < len(files) or len(totals) > 1 or len(set(places)) < len(places)):
+        raise DataError(f"{first} and {files[1].name} are two copies or two divisions of one split: keep one.")
+    if not divided:
+        return
+    total = totals.pop()
+    missing = [place for place in range(min(total, len(places) + 1)) if place not in places]
+    if missing or len(places) != total:
+        lost = f"{missing[0]:0{len(match[1])}}-of-{match[2]}" if missing else f"of {match[2]}"
+        split = first.name.partition("-")[0]
+        raise DataError(
+            f"{first.parent}: {split}-{lost}.parquet is missing ({len(places)} of {total} shards are there)."
+        )
 
 
 def _declared(schema: Any, label: str) -> Sequence[str] | None:
     """Class names in the schema's Hugging Face metadata, if there are any."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return features[label].get("names")
-    except (KeyError, ValueError, AttributeError):
+        names = features[label].get("names")
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError):  # metadata of some other tool
         return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

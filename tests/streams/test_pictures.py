@@ -1,5 +1,7 @@
 """Decoding: every mode and orientation against PIL's own conversions, canvases against torchvision."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,70 @@ def test_a_transparent_palette_entry_is_white() -> None:
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     ramp = Image.fromarray(np.array([[0, 257 * 100, 65535]], dtype=np.uint16))
     assert np.asarray(decode(encoded(ramp), "x"))[0, :, 0].tolist() == [0, 100, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "grey"),
+    [
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),  # the scale of scikit-image and of tifffile's users
+        (np.array([[0, 100, 255]], np.float32), [0, 100, 255]),
+        (np.array([[0, 25700, 65535]], np.float32), [0, 100, 255]),
+        (np.array([[0, 100, 255]], np.int32), [0, 100, 255]),
+        (np.array([[0, 25700, 65535]], np.int32), [0, 100, 255]),
+        (np.array([[0, 25700, 65535]], np.uint16), [0, 100, 255]),
+        (np.array([[0, 100, 255]], np.uint16), [0, 0, 1]),  # 16 bits say their scale
+    ],
+)
+def test_grey_of_more_than_eight_bits_in_a_tiff(values: np.ndarray, grey: list[int]) -> None:
+    assert np.asarray(decode(encoded(Image.fromarray(values), "TIFF"), "x"))[0].tolist() == [[v] * 3 for v in grey]
+
+
+def test_big_endian_sixteen_bits() -> None:
+    little = encoded(Image.fromarray(np.array([[0, 25700, 65535]], np.uint16)), "TIFF")
+    assert little[:2] == b"II"
+    big = tiff(b"MM", np.array([[0, 25700, 65535]], ">u2"))
+    assert np.asarray(decode(big, "x"))[0, :, 0].tolist() == [0, 100, 255]
+
+
+def tiff(order: bytes, values: np.ndarray) -> bytes:
+    """One uncompressed strip of 16-bit grey, written by hand: PIL writes no big-endian file."""
+    mark, (height, width) = ">" if order == b"MM" else "<", values.shape
+    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    tags.append((279, values.nbytes))
+    body = values.tobytes()
+    entries = b"".join(struct.pack(f"{mark}HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    start = struct.pack(f"{mark}HI", 42, 8 + len(body))
+    return order + start + body + struct.pack(f"{mark}H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("values", [[[-1.0, 1.0]], [[0.0, 1e6]], [[0.0, float("nan")]]])
+def test_grey_values_on_no_known_scale_are_refused(values: list[list[float]]) -> None:
+    with pytest.raises(DataError, match=r"scan.tif: grey values from .* no known scale \(0..1, 0..255, 0..65535\)"):
+        decode(encoded(Image.fromarray(np.array(values, np.float32)), "TIFF"), "scan.tif")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("TIFF", np.float32([[0, 1]])), ("TIFF", np.uint16([[0, 65535]])), ("PNG", np.uint16([[0, 65535]]))],
+)
+def test_scaled_grey_is_turned_upright_too(kind: str, values: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.fromarray(values), kind, exif=exif)
+    assert np.asarray(decode(data, "x"))[:, :, 0].tolist() == [[0], [255]]
+    assert header_size(data, "x") == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_of_several_frames_the_first_is_taken(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "white")]
+    shown = np.asarray(decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:]), "x")).astype(int)
+    assert np.abs(shown - [255, 0, 0]).max() <= 2
+
+
+def test_cmyk_jpeg_is_not_inverted() -> None:
+    white = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
+    assert np.asarray(decode(encoded(white, "JPEG"), "x")).min() >= 250
 
 
 def test_exif_orientation_turns_the_picture_and_its_header_size() -> None:

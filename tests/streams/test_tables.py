@@ -1,0 +1,207 @@
+"""Parquet files as people have them: every odd label, column and path is either read rightly or one clear line."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from cillab.core.errors import DataError
+from cillab.streams.sources import Source, open_source
+from cillab.streams.stream import make_stream
+
+from .worlds import encoded, picture, table
+
+CELLS = [encoded(picture(seed)) for seed in range(6)]
+ALL = np.arange
+
+
+def write(path: Path, images: list[Any], labels: pa.Array | list[Any] | None, image="image", label="label") -> Path:
+    """A parquet file without any metadata."""
+    columns = {image: pa.array(images)} | ({} if labels is None else {label: pa.array(labels)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def opened(root: Path) -> Source:
+    return open_source(f"parquet:{root}")
+
+
+def both(root: Path, labels: Any, images: list[Any] = CELLS, **columns: str) -> Source:
+    """The same file to train and to test on, read."""
+    for split in ("train", "test"):
+        write(root / f"{split}.parquet", images, labels, **columns)
+    return opened(root)
+
+
+# --- labels --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "ids"),
+    [
+        ([True, False, True, False, True, False], ("false", "true"), [1, 0, 1, 0, 1, 0]),
+        ([3, 7, 3, 12, 7, 3], ("3", "7", "12"), [0, 1, 0, 2, 1, 0]),
+        ([10**9, 0, 0, 10**18, 0, 0], ("0", "1000000000", "1000000000000000000"), [1, 0, 0, 2, 0, 0]),
+        ([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], ("0", "1"), [1, 0, 1, 0, 1, 0]),  # what pandas makes of ids
+        (["b", "a", "b", "a", "b", "a"], ("a", "b"), [1, 0, 1, 0, 1, 0]),
+        (pa.array(list("bababa")).dictionary_encode(), ("a", "b"), [1, 0, 1, 0, 1, 0]),
+    ],
+)
+def test_labels_that_are_understood(tmp_path: Path, labels: Any, names: tuple[str, ...], ids: list[int]) -> None:
+    source = both(tmp_path, labels)
+    assert source.class_names == names
+    assert source.labels("train").tolist() == source.labels("test").tolist() == ids
+    stream = make_stream(source, "B0-Inc1")
+    assert [len(task) for task in stream] == np.bincount(ids)[list(stream.order)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([0.5, 0.0, 1.0, 1.0, 0.0, 1.0], "whole numbers from 0 on, or class names, not 0.5"),
+        ([float("inf"), 0.0, 1.0, 1.0, 0.0, 1.0], "not inf"),
+        ([-1, 0, 1, 0, 1, 0], "whole numbers from 0 on, or class names, not -1"),
+        ([0, None, 1, 0, None, 1], r"train.parquet, row 1: the label is empty \(2 such rows of 6\)"),
+        ([0.0, float("nan"), 1.0, 0.0, 0.0, 1.0], r"train.parquet, row 1: the label is empty\."),
+        ([[0], [1], [0], [1], [0], [1]], r"not a nested list such as \[0\]"),
+        ([{"id": 0}] * 6, "not a nested dict such as"),
+        ([b"a", b"b"] * 3, "not bytes such as b'a'"),
+        (pa.nulls(6), "labels of its split 'test' are hidden"),
+    ],
+)
+def test_labels_that_name_no_class_are_one_line(tmp_path: Path, labels: Any, says: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        both(tmp_path, labels)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [0.5, 2, -1])
+def test_labels_outside_the_declared_names_are_refused(tmp_path: Path, label: float) -> None:
+    table(tmp_path / "train.parquet", [*CELLS], [0, 1] * 3, ["ant", "bee"])
+    content = parquet.read_table(tmp_path / "train.parquet")
+    changed = content.set_column(1, "label", pa.array([0, 1, 0, 1, 0, label]))
+    parquet.write_table(changed.replace_schema_metadata(content.schema.metadata), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=f"row 5: label {label} is none of the 2 classes"):
+        opened(tmp_path)
+
+
+def test_names_that_look_alike_stay_classes_and_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert both(tmp_path, ["cat", "cat ", "Cat", "dog", "cat", "dog"]).class_names == ("Cat", "cat", "cat ", "dog")
+    assert "look alike are classes of their own: 'Cat', 'cat', 'cat '." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "metadata", [b"[]", b"[" * 100_000, b"\xff", b'{"info": {"features": {"label": {"names": 3}}}}']
+)
+def test_odd_metadata_is_passed_over(tmp_path: Path, metadata: bytes) -> None:
+    content = pa.table({"image": CELLS, "label": [0, 1] * 3}).replace_schema_metadata({"huggingface": metadata})
+    parquet.write_table(content, tmp_path / "train.parquet")
+    assert opened(tmp_path).class_names == ("0", "1")
+
+
+# --- columns and cells ---------------------------------------------------------------------------------------------
+
+
+def test_a_label_column_called_class(tmp_path: Path) -> None:
+    assert both(tmp_path, ["a", "b"] * 3, label="class").class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("shape", ["bytes", "list", "path", "path in a record"])
+def test_every_form_of_an_image_cell_has_the_same_pixels_and_digest(tmp_path: Path, shape: str) -> None:
+    (tmp_path / "pics").mkdir()
+    for row, cell in enumerate(CELLS):
+        (tmp_path / "pics" / f"{row}.png").write_bytes(cell)
+    forms: dict[str, Callable[[int], Any]] = {
+        "bytes": lambda row: CELLS[row],
+        "list": lambda row: list(CELLS[row]),
+        "path": lambda row: f"pics/{row}.png",
+        "path in a record": lambda row: {"bytes": None, "path": str(tmp_path / "pics" / f"{row}.png")},
+    }
+    source = both(tmp_path, [0, 1] * 3, [forms[shape](row) for row in range(6)])
+    pixels = source.images("train", ALL(6)).transpose(0, 2, 3, 1)
+    assert all(np.array_equal(pixels[row], picture(row)) for row in range(6))
+    table(tmp_path / "usual" / "train.parquet", [*CELLS], [0, 1] * 3, None)
+    table(tmp_path / "usual" / "test.parquet", [*CELLS], [0, 1] * 3, None)
+    assert source.digest("train", ALL(6)) == opened(tmp_path / "usual").digest("train", ALL(6))
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("/dev/zero", "is not below"),
+        ("../secret.png", "is not below"),
+        ("link.png", "is not below"),
+        ("pipe.png", "no ordinary file"),
+        ("data", "no ordinary file"),
+        ("nowhere.png", "cannot be read"),
+        ("a\0b.png", "cannot be read"),
+        ("", "holds no image"),
+        ([300, 1], "not the bytes of an image file"),
+        ([[1, 2], [3, 4]], "not the bytes of an image file"),
+        ([1, 2, 3], "cannot be read as an image"),
+        (5, "holds no image"),
+    ],
+)
+def test_a_cell_that_is_no_image_of_this_data_set_is_named(tmp_path: Path, cell: Any, says: str) -> None:
+    root = tmp_path / "mine"
+    (root / "data").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(CELLS[0])
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    os.mkfifo(root / "pipe.png")
+    source = both(root, [0, 1] * 3, [cell] * 6)
+    with pytest.raises(DataError, match=rf"train.parquet, row 0.*{says}"):
+        source.images("train", ALL(6))
+
+
+# --- splits and shards ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names", [["train-00000-of-00002"], ["train-00001-of-00002"], ["train-00000-of-00003", "train-00002-of-00003"]]
+)
+def test_a_missing_shard_is_named(tmp_path: Path, names: list[str]) -> None:
+    missing = {1: "train-0000{}-of-00002.parquet", 2: "train-00001-of-00003.parquet"}[len(names)]
+    for name in names:
+        write(tmp_path / "data" / f"{name}.parquet", CELLS, [0, 1] * 3)
+    with pytest.raises(DataError, match=f"{missing.format(1 - int('00001' in names[0]))} is missing"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("second", ["train", "train-00000-of-00002", "train-00000-of-00001-abc"])
+def test_two_divisions_of_one_split_are_refused(tmp_path: Path, second: str) -> None:
+    for name in ("train-00000-of-00001", second):
+        write(tmp_path / f"{name}.parquet", CELLS, [0, 1] * 3)
+    with pytest.raises(DataError, match="two copies or two divisions"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("hidden", [None, [-1] * 6, [None] * 5 + [-1]])
+def test_validation_is_used_where_test_labels_are_hidden(tmp_path: Path, hidden: list[int | None] | None) -> None:
+    write(tmp_path / "train.parquet", CELLS, [0, 1] * 3)
+    write(tmp_path / "test.parquet", CELLS, hidden)
+    with pytest.raises(DataError, match=r"nothing to test on: .*Add a labelled split 'validation'") as caught:
+        opened(tmp_path)
+    assert "\n" not in str(caught.value)
+    write(tmp_path / "validation.parquet", CELLS[:2], [1, 0])
+    assert opened(tmp_path).labels("test").tolist() == [1, 0]
+
+
+def test_a_table_without_any_label(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", CELLS, pa.nulls(6))
+    with pytest.raises(DataError, match="no labelled image"):
+        opened(tmp_path)
+
+
+def test_a_second_shard_with_other_columns_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "train-00000-of-00002.parquet", CELLS, [0, 1] * 3)
+    write(tmp_path / "train-00001-of-00002.parquet", CELLS, [0, 1] * 3, label="species")
+    with pytest.raises(DataError, match=r"train-00001-of-00002.parquet has no column of labels \(label\)"):
+        opened(tmp_path)
