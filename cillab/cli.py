@@ -13,7 +13,15 @@ import typer
 from rich.console import Console
 
 import cillab
-from cillab.core.errors import CancelledError, CillabError, InvalidRequestError, nearest, one_line, unknown_name
+from cillab.core.errors import (
+    CancelledError,
+    CillabError,
+    InvalidRequestError,
+    nearest,
+    one_line,
+    printable,
+    unknown_name,
+)
 from cillab.core.leaving import leaving_at_once
 from cillab.lab import offer
 from cillab.lab.early import refuse_early
@@ -360,6 +368,8 @@ def _follow(lab: Any, log: Path | None) -> None:
     if log is not None:
         lab.begin()
         log.replace(lab.path / log.name.removeprefix(f".{lab.path.name}."))
+    for note in lab.stream.source.notes[:1]:  # the others were warnings
+        _console().print(printable(note), highlight=False, soft_wrap=True, markup=False)
     follow(lab, _console())
     for line in result_lines(lab):
         _console().print(line, highlight=False, soft_wrap=True, markup=False)

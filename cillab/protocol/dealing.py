@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cillab.core.errors import DataError
+from cillab.core.errors import DataError, shown
 from cillab.protocol.scenario import Deck, Plan, Rows
 
 NO_ROWS = np.empty(0, dtype=np.int64)
@@ -59,7 +59,10 @@ def check_deck(deck: Deck) -> None:
     """
     for class_id in deck.order:
         if len(deck.train[class_id]) == 0:
-            raise DataError(f"{deck.source}: class {deck.names[class_id]!r} has no training image.")
+            raise DataError(
+                f"{deck.source}: class {shown(deck.names[class_id])} has no training image: "
+                "add some, remove the class, or leave it out with --order."
+            )
 
 
 def check_plans(deck: Deck, plans: Sequence[Plan]) -> None:

@@ -1,5 +1,8 @@
 """`folder:DIR`: one's own images, a folder per class."""
 
+import logging
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import final
 
@@ -8,13 +11,22 @@ from jaxtyping import Int64
 
 from cillab.core.errors import DataError, one_line
 from cillab.core.registry import sources
-from cillab.streams.pictures import EncodedSource, Shelf
-from cillab.streams.sources import Options, Source, Split, hold_out
-
-_SUFFIXES = frozenset(
-    f".{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "avif")
+from cillab.streams.layout import (
+    Layout,
+    PassedOver,
+    brief,
+    check_known,
+    class_names_in,
+    images_in,
+    layout_of,
+    legible,
 )
-_TEST_NAMES = ("test", "val", "valid", "validation")
+from cillab.streams.pictures import EncodedSource, Shelf
+from cillab.streams.sources import SPLITS, Options, Source, Split, hold_out
+
+log = logging.getLogger(__name__)
+
+_NAMED = 5  # classes or images that a note names before it counts the rest
 
 
 @final
@@ -23,71 +35,106 @@ class FileShelf(Shelf):
 
     def __init__(self, root: Path, paths: list[Path], labels: Int64[np.ndarray, " image"]) -> None:
         self.labels = labels
-        self._root, self._paths = root, paths
+        self.paths = paths
+        self._root = root
 
     def read(self, row: int) -> bytes:
         """The bytes of a file."""
         try:
-            return self._paths[row].read_bytes()
+            return self.paths[row].read_bytes()
         except OSError as error:
             raise DataError(f"{self.where(row)} cannot be read ({one_line(error)}).") from error
 
     def where(self, row: int) -> str:
         """The path as it was given."""
-        return str(self._paths[row])
+        return legible(str(self.paths[row]))
 
     def id(self, row: int) -> str:
         """The path inside the data set."""
-        return self._paths[row].relative_to(self._root).as_posix()
+        return legible(self.paths[row].relative_to(self._root).as_posix())
 
 
 @sources.register("folder:DIR")
 def open_folder(where: str, options: Options) -> Source:
     """Your own images: DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/* (then 80/20, seeded)."""
     root = Path(where).expanduser()
+    if any("\ud800" <= c <= "\udfff" for c in where):  # no run.json can hold it
+        raise DataError(f"folder:{legible(where)}: the path is not UTF-8. Rename the folder, or link to it.")
     if not root.is_dir():
         raise DataError(f"folder:{where}: there is no folder {str(root)!r}.")
-    test = next((root / name for name in _TEST_NAMES if (root / name).is_dir()), None)
-    if not (root / "train").is_dir() or test is None:
-        return _one_piece(root, where, options)
-    names = _classes_in(root / "train", where)
-    if unknown := sorted(set(_classes_in(test, where)) - set(names)):
-        raise DataError(f"folder:{where}: class {unknown[0]!r} is in {test.name}/ but not in train/.")
-    folders: dict[Split, Path] = {"train": root / "train", "test": test}
-    splits: dict[Split, Shelf] = {
-        split: FileShelf(root, *_files_in(folder, names)) for split, folder in folders.items()
-    }
-    return EncodedSource(f"folder:{where}", names, splits)
+    try:
+        return _opened(root, where, options)
+    except OSError as error:
+        raise DataError(f"folder:{where} cannot be read ({one_line(error)}).") from error
 
 
-def _one_piece(root: Path, where: str, options: Options) -> Source:
-    names = _classes_in(root, where)
-    if "train" in names:  # a forgotten test folder must not turn into a class called "train"
-        raise DataError(f"folder:{where} has train/ but none of {', '.join(f'{name}/' for name in _TEST_NAMES)}.")
-    paths, labels = _files_in(root, names)
-    splits: dict[Split, Shelf] = {
-        split: FileShelf(root, [paths[row] for row in rows], labels[rows])
-        for split, rows in hold_out(labels, names, options.seed).items()
-    }
-    return EncodedSource(f"folder:{where}", names, splits)
+def _opened(root: Path, where: str, options: Options) -> Source:
+    passed = PassedOver()
+    layout = layout_of(root, where, passed)
+    folders = class_names_in(layout.train, where)
+    shelves: dict[Split, FileShelf] = {}
+    if layout.test is not None:
+        check_known(folders, class_names_in(layout.test, where), layout, where)
+        for split, place in zip(SPLITS, (layout.train, layout.test), strict=True):
+            shelves[split] = FileShelf(layout.root, *_files_in(place, folders, passed))
+    else:
+        paths, labels = _files_in(layout.root, folders, passed)
+        for split, rows in hold_out(labels, tuple(map(legible, folders)), options.seed).items():
+            shelves[split] = FileShelf(layout.root, [paths[row] for row in rows], labels[rows])
+    splits: dict[Split, Shelf] = {**shelves}
+    source = EncodedSource(f"folder:{where}", tuple(map(legible, folders)), splits)
+    source.notes = (_understood(layout, folders, shelves), *_troubles(folders, shelves, passed))
+    for note in source.notes[1:]:
+        log.warning("folder:%s: %s", where, note)
+    return source
 
 
-def _classes_in(folder: Path, where: str) -> tuple[str, ...]:
-    """Names of sub-folders in alphabetical order: class ids are positions in it, as in torchvision's ImageFolder."""
-    names = tuple(sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")))
-    if not names:
-        raise DataError(f"folder:{where}: {str(folder)!r} holds no class folders. Wanted: {folder.name}/CLASS/IMAGE.")
-    return names
-
-
-def _files_in(folder: Path, names: tuple[str, ...]) -> tuple[list[Path], Int64[np.ndarray, " image"]]:
+def _files_in(folder: Path, names: Sequence[str], passed: PassedOver) -> tuple[list[Path], Int64[np.ndarray, " image"]]:
     paths, labels = list[Path](), list[int]()
     for class_id, name in enumerate(names):
-        found = sorted(
-            path
-            for path in (folder / name).rglob("*")
-            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
+        found = images_in(folder / name, passed) if (folder / name).is_dir() else []
         paths += found
         labels += [class_id] * len(found)
     return paths, np.array(labels, dtype=np.int64)
+
+
+def _understood(layout: Layout, folders: Sequence[str], shelves: Mapping[Split, FileShelf]) -> str:
+    """One sentence: `3 classes, 240 training images, 60 test images: every fifth image, drawn by the seed.`."""
+    train, test = (len(shelves[split].labels) for split in SPLITS)
+    source = "a fifth of each class, drawn by the seed" if layout.test is None else f"from {legible(layout.test.name)}/"
+    classes = "1 class" if len(folders) == 1 else f"{len(folders)} classes"
+    return f"{classes}, {train} training images, {test} test images ({source})."
+
+
+def _troubles(folders: Sequence[str], shelves: Mapping[Split, FileShelf], passed: PassedOver) -> list[str]:
+    said = list[str]()
+    counts = np.bincount(shelves["train"].labels, minlength=len(folders))
+    if empty := [brief(name) for name, count in zip(folders, counts, strict=True) if not count]:
+        said.append(
+            f"no training image in class {_listing(empty)}: add images, remove the folder, or leave it out by --order."
+        )
+    if passed.counts:
+        said.append(f"passed over: {passed}.")
+    if leaked := _leaked(shelves["train"], shelves["test"]):
+        said.append(
+            f"{len(leaked)} of {len(shelves['test'].labels)} test images are byte for byte a training image: "
+            f"{_listing([brief(name) for name in leaked])}."
+        )
+    return said
+
+
+def _leaked(train: FileShelf, test: FileShelf) -> list[str]:
+    """Test images that are byte for byte a training image; only files of one length are read."""
+    lengths = {path: path.stat().st_size for path in (*train.paths, *test.paths)}
+    shared = {lengths[path] for path in train.paths} & {lengths[path] for path in test.paths}
+    known = {sha256(train.read(row)).digest() for row, path in enumerate(train.paths) if lengths[path] in shared}
+    return [
+        test.id(row)
+        for row, path in enumerate(test.paths)
+        if lengths[path] in shared and sha256(test.read(row)).digest() in known
+    ]
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

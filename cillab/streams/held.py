@@ -16,7 +16,7 @@ class HeldOut(Source):
 
     def __init__(self, source: Source, seed: int) -> None:
         self.name = f"held-out:{source.name}"
-        self.class_names, self.families = source.class_names, source.families
+        self.class_names, self.families, self.notes = source.class_names, source.families, source.notes
         self._source = source
         self._labels = source.labels("train")
         self._rows = hold_out(self._labels, self.class_names, seed)

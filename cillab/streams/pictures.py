@@ -19,6 +19,7 @@ from cillab.streams.sources import Size, Source, Split
 
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
 _SLENDER = 8  # of a picture longer than 8 x its width only the middle is resized: the rest is cropped anyway
+_LISTED = 100  # broken images that one message names before it counts the rest
 _CHUNK = 256  # encoded images in memory at once while decoding
 
 
@@ -62,7 +63,10 @@ class EncodedSource(Source):
         """The size that all these images share, from their headers; stops at the first that differs."""
         shelf, common = self._splits[split], None
         for row in np.sort(index).tolist():  # in the order of the disk
-            size = header_size(shelf.read(row), shelf.where(row))
+            try:
+                size = header_size(shelf.read(row), shelf.where(row))
+            except DataError as error:
+                raise self._with_others(error) from error
             if size != (common or size):
                 return None
             common = size
@@ -75,8 +79,11 @@ class EncodedSource(Source):
         shelf, rows, drawn = self._splits[split], index.tolist(), list[np.ndarray]()
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes and resizes outside the interpreter lock
             for start in range(0, len(rows), _CHUNK):
-                encoded = [(shelf.read(row), shelf.where(row)) for row in rows[start : start + _CHUNK]]
-                drawn += pool.map(partial(_pixels, canvas=canvas), encoded)
+                try:
+                    encoded = [(shelf.read(row), shelf.where(row)) for row in rows[start : start + _CHUNK]]
+                    drawn += pool.map(partial(_pixels, canvas=canvas), encoded)
+                except DataError as error:
+                    raise self._with_others(error) from error
         shapes = {image.shape for image in drawn}
         if len(shapes) > 1:
             sizes = sorted(f"{width} x {height}" for height, width, _ in shapes)
@@ -85,6 +92,20 @@ class EncodedSource(Source):
             side = 0 if canvas is None else canvas.resize
             return np.zeros((0, 3, side, side), dtype=np.uint8)
         return np.stack(drawn).transpose(0, 3, 1, 2)
+
+    def _with_others(self, first: DataError) -> DataError:
+        """`first`, or one error that names every unreadable image: nobody mends a data set one run at a time."""
+        found = list[str]()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for shelf in self._splits.values():
+                for start in range(0, len(shelf.labels), _CHUNK):
+                    rows = range(start, min(start + _CHUNK, len(shelf.labels)))
+                    complaints = pool.map(_complaint, [_read(shelf, row) for row in rows])
+                    found += [said for said in complaints if said is not None]
+        if len(found) < 2:
+            return first
+        more = f" And {len(found) - _LISTED} more." if len(found) > _LISTED else ""
+        return DataError(f"{len(found)} images of {self.name} are broken: {' '.join(found[:_LISTED])}{more}")
 
     def digest(self, split: Split, index: Int64[np.ndarray, " image"]) -> str:
         """SHA-256 over the SHA-256 of every encoded image: no image can lend bytes to its neighbour."""
@@ -106,6 +127,24 @@ class EncodedSource(Source):
 def _pixels(encoded: tuple[bytes, str], canvas: Preprocessing | None) -> np.ndarray:
     image = decode(*encoded)
     return np.asarray(image if canvas is None else to_canvas(image, canvas))
+
+
+def _read(shelf: Shelf, row: int) -> tuple[bytes, str] | str:
+    """An image and its place, or what is wrong with it."""
+    try:
+        return shelf.read(row), shelf.where(row)
+    except DataError as error:
+        return str(error)
+
+
+def _complaint(encoded: tuple[bytes, str] | str) -> str | None:
+    if isinstance(encoded, str):
+        return encoded
+    try:
+        decode(*encoded)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def header_size(encoded: bytes, where: str) -> Size:

@@ -62,6 +62,7 @@ class Source(ABC):
     ) -> Bool[np.ndarray, "image height width"] | None:
         """Where in the image the thing is that decides its class, for sources that know."""
 
+    notes: tuple[str, ...] = ()  # what was understood of data that lie on disk, in one sentence; then what is odd there
     domains: tuple[int, ...] = ()  # of every class: which of several data sets it comes from; empty = there is one
 
     @property

@@ -28,6 +28,7 @@ class Union(Source):
         self.class_names = tuple(f"{n} ({owner})" if often.count(n) > 1 else n for n, owner in named)
         self.domains = tuple(k for k, part in enumerate(parts) for _ in part.class_names)
         self.families = self.domains
+        self.notes = tuple(f"{part.name}: {note}" for part in parts for note in part.notes)
         firsts = np.cumsum([0, *(len(part.class_names) for part in parts)]).tolist()
         self._labels = {
             split: np.concatenate([part.labels(split) + firsts[k] for k, part in enumerate(parts)]) for split in SPLITS

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def folder(root: Path, counts: dict[str, int], width: int = 12, height: int = 10
 
 
 def hash_of(text: str, number: int) -> int:
-    return sum(text.encode()) * 1000 + number
+    return sum(os.fsencode(text)) * 1000 + number
 
 
 def table(
