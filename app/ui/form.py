@@ -61,14 +61,14 @@ def _what(known: Mapping[str, Any]) -> tuple[str, str, str]:
     with first:
         learner = st.selectbox(
             "Method", learners, index=learners.index("simplecil") if "simplecil" in learners else 0, key="spec-learner",
-            format_func=lambda name: f"{name} · {known['learners'][name].get('family', '')}", **state.bound(),
+            **state.bound(),
         )  # fmt: skip
         method = known["learners"][learner]
         needs = [words for need, words in _NEEDS.items() if need in method["needs"]]
         stores = "stores training images" if method.get("exemplars") else ""
-        _what_it_is(method["summary"], method["paper"], f"needs {' and '.join(needs)}" if needs else "", stores)
-        if method.get("when"):
-            st.caption(html.markdown(method["when"]))
+        family = str(method.get("family", "")).capitalize()
+        wants = f"needs {' and '.join(needs)}" if needs else ""
+        _what_it_is(family, method["summary"], method.get("when", ""), method["paper"], wants, stores)
     with second:
         own = {f"folder:{path}": name for name, path in folders.registered().items()}
         offered = [name for name in known["data"] if ":" not in name]
