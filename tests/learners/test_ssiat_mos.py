@@ -1,4 +1,4 @@
-"""SSIAT and MOS: means that move with the features, adapters in sequence, a task id that corrects itself."""
+"""SSIAT, RSIAT and MOS: means that move with the features, adapters in sequence, a task id that corrects itself."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from cillab.kit import cross_entropy, fit
 from cillab.learners.checks import learn
 from cillab.learners.mos import Circle
-from cillab.learners.ssiat import moved
+from cillab.learners.ssiat import ResidualMap, moved, roominess
 from tests.learners import tiny
 
 
@@ -110,3 +110,58 @@ def test_the_circle_is_the_equations(loops, ensemble) -> None:
         torch.testing.assert_close(score, expected + (3 * near).softmax(dim=0) if ensemble else expected)
     torch.testing.assert_close(head(features.flip(0)).flip(0), found)
     assert head.rows().weight.shape == (6, 4 * dim)
+
+
+def test_rsiat_without_its_losses_is_ssiat() -> None:
+    same = {"scale": 20.0, "margin": 0.0, "align.epochs": 2}
+    plain, none = tiny.bench("ssiat", **same), tiny.bench("rsiat", room=0.0, tie=0.0, orthogonal=0.0, **same)
+    one, other = plain.taught(3), none.taught(3)
+    for a, b in zip(one.worn.parameters(), other.worn.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(one.memory.means, other.memory.means)
+    torch.testing.assert_close(one.classifier.weight, other.classifier.weight)
+
+
+def test_roominess_by_a_loop_over_pairs() -> None:
+    _, h, _ = drift()
+    labels = torch.arange(20) % 3
+    own, others = [], []
+    for i in range(20):
+        for j in range(20):
+            cosine = F.cosine_similarity(h[i], h[j], dim=0)
+            if i != j and labels[i] == labels[j]:
+                own.append(1 - cosine)
+            elif i != j:
+                others.append((cosine - 0.3).clamp(min=0))
+    expected = torch.stack(own).mean() + 0.5 * torch.stack(others).mean()
+    torch.testing.assert_close(roominess(h, labels, 0.5, 0.3), expected)
+    torch.testing.assert_close(roominess(7 * h, labels, 0.5, 0.3), expected)
+    alone = roominess(h[:3], torch.arange(3), 0.0, 0.3)
+    assert float(alone) == 0.0
+
+
+def test_a_tie_that_counts_alone_keeps_the_features() -> None:
+    """P starts at the identity, so the tie starts as distillation of features: they move less the heavier it is."""
+
+    def drifted(tie: float) -> float:
+        bench = tiny.bench("rsiat", tie=tie, orthogonal=0.0, map_lr=1e-9, **{"fit.lr": 0.05, "fit.epochs": 10})
+        learner = bench.taught(1)
+        images = bench.test[0][0]
+        with torch.no_grad():
+            before = learner.features(images)
+            learn(learner, bench.tasks[1])
+            return float((learner.features(images) - before).norm())
+
+    assert drifted(100.0) < 0.5 * drifted(0.0)
+
+
+def test_the_map_of_rsiat_starts_as_the_identity_and_is_made_of_its_layers() -> None:
+    _, x, _ = drift()
+    plan = ResidualMap(5, 4, 3, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert torch.equal(plan(x), x)
+    for p in plan.parameters():
+        p.data.normal_(generator=torch.Generator().manual_seed(1))
+    z = x @ plan.weights[0].T + plan.biases[0]
+    for layer in (1, 2, 3):
+        z = F.gelu(z) @ plan.weights[layer].T + plan.biases[layer]
+    torch.testing.assert_close(plan(x), x + z)
