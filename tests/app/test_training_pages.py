@@ -14,6 +14,7 @@ import pytest
 
 from cillab.runs import Run
 from tests.app.conftest import KINDS, ROOT
+from tests.runs.edit import unsealed
 from tests.runs.synthetic import write_synthetic_run
 
 pytest.importorskip("streamlit")
@@ -279,7 +280,6 @@ os.environ["CILLAB_DATA"] = {str(tmp_path)!r}
 from app.ui import catalogue
 catalogue.catalogue = lambda: json.load(open({str(tmp_path / "known.json")!r}))
 from streamlit.testing.v1 import AppTest
-from tests.runs.edit import unsealed
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60)
 for page, part in (("train", ""), ("bring_your_own", "data"), ("bring_your_own", "run"), ("report", "")):
     test.query_params["own"] = part or "images"
