@@ -26,6 +26,7 @@ from cillab.streams.sources import SPLITS, Options, Source, Split, hold_out
 
 log = logging.getLogger(__name__)
 
+_EMPTY = "no training image in class"
 _NAMED = 5  # classes or images that a note names before it counts the rest
 
 
@@ -83,9 +84,12 @@ def _opened(root: Path, where: str, options: Options) -> Source:
             shelves[split] = FileShelf(layout.root, [paths[row] for row in rows], labels[rows])
     splits: dict[Split, Shelf] = {**shelves}
     source = EncodedSource(f"folder:{where}", tuple(map(legible, folders)), splits)
-    source.notes = (_understood(layout, folders, shelves), *_troubles(folders, shelves, passed))
+    leaked = _leaked(shelves["train"], shelves["test"])
+    source.leaked = len(leaked)
+    source.notes = (_understood(layout, folders, shelves), *_troubles(folders, shelves, passed, leaked))
     for note in source.notes[1:]:
-        log.warning("folder:%s: %s", where, note)
+        if not note.startswith(_EMPTY):  # a stream that wants such a class is refused, in these words
+            log.warning("folder:%s: %s", where, note)
     return source
 
 
@@ -106,16 +110,16 @@ def _understood(layout: Layout, folders: Sequence[str], shelves: Mapping[Split, 
     return f"{classes}, {train} training images, {test} test images ({source})."
 
 
-def _troubles(folders: Sequence[str], shelves: Mapping[Split, FileShelf], passed: PassedOver) -> list[str]:
+def _troubles(
+    folders: Sequence[str], shelves: Mapping[Split, FileShelf], passed: PassedOver, leaked: Sequence[str]
+) -> list[str]:
     said = list[str]()
     counts = np.bincount(shelves["train"].labels, minlength=len(folders))
     if empty := [brief(name) for name, count in zip(folders, counts, strict=True) if not count]:
-        said.append(
-            f"no training image in class {_listing(empty)}: add images, remove the folder, or leave it out by --order."
-        )
+        said.append(f"{_EMPTY} {_listing(empty)}: add images, remove the folder, or leave it out by --order.")
     if passed.counts:
         said.append(f"passed over: {passed}.")
-    if leaked := _leaked(shelves["train"], shelves["test"]):
+    if leaked:
         said.append(
             f"{len(leaked)} of {len(shelves['test'].labels)} test images are byte for byte a training image: "
             f"{_listing([brief(name) for name in leaked])}."

@@ -63,6 +63,7 @@ class Source(ABC):
         """Where in the image the thing is that decides its class, for sources that know."""
 
     notes: tuple[str, ...] = ()  # what was understood of data that lie on disk, in one sentence; then what is odd there
+    leaked: int | None = None  # test images that are byte for byte a training image; None = not counted
     domains: tuple[int, ...] = ()  # of every class: which of several data sets it comes from; empty = there is one
 
     @property

@@ -29,6 +29,8 @@ class Union(Source):
         self.domains = tuple(k for k, part in enumerate(parts) for _ in part.class_names)
         self.families = self.domains
         self.notes = tuple(f"{part.name}: {note}" for part in parts for note in part.notes)
+        counts = [part.leaked for part in parts]
+        self.leaked = None if None in counts else sum(count or 0 for count in counts)
         firsts = np.cumsum([0, *(len(part.class_names) for part in parts)]).tolist()
         self._labels = {
             split: np.concatenate([part.labels(split) + firsts[k] for k, part in enumerate(parts)]) for split in SPLITS

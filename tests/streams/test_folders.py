@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cillab import cli
 from cillab.core.errors import DataError
 from cillab.streams.layout import legible
 from cillab.streams.sources import SPLITS, Source, open_source
@@ -233,7 +235,9 @@ def test_test_images_that_are_training_images_are_counted(tmp_path: Path) -> Non
     for number in range(3):
         shutil.copy(tmp_path / "train" / "cat" / f"00{number}.png", tmp_path / "test" / "dog" / f"{number}.png")
     picture(77).save(tmp_path / "test" / "cat" / "new.png")
-    (note,) = open_source(f"folder:{tmp_path}").notes[1:]
+    source = open_source(f"folder:{tmp_path}")
+    (note,) = source.notes[1:]
+    assert source.leaked == 3
     assert note == (
         "3 of 4 test images are byte for byte a training image: 'test/dog/0.png', 'test/dog/1.png', 'test/dog/2.png'."
     )
@@ -277,3 +281,39 @@ def test_a_place_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path / os.fsdecode(b"caf\xe9"), CLASSES)
     with pytest.raises(DataError, match=r"caf\\xe9: the path is not UTF-8"):
         open_source(f"folder:{root}")
+
+
+def test_a_folder_as_it_comes_runs_and_says_what_was_understood(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    classes = {"ant": 4, os.fsdecode(b"caf\xe9"): 4, "\N{CAT FACE}": 4, "x" * 200: 4}
+    root = folder(tmp_path / "zip" / "mine" / "Train", classes).parent
+    folder(root / "Test", dict.fromkeys(classes, 1))
+    words = [
+        "cillab",
+        "run",
+        "--data",
+        f"folder:{tmp_path}/zip",
+        "--split",
+        "B0-Inc2",
+        "--backbone",
+        "bundled:vit",
+        "--learner",
+        "simplecil",
+        "--device",
+        "cpu",
+    ]
+    out = tmp_path / "run"
+    monkeypatch.setattr(sys, "argv", [*words, "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    said = "".join(capsys.readouterr())
+    assert "4 classes, 16 training images, 4 test images (from Test/)." in said
+    assert "4 of 4 test images are byte for byte a training image" in caplog.text
+    info = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert info["protocol"]["leaked"] == 4
+    assert r"caf\xe9" in info["class_names"].values()
