@@ -1,8 +1,9 @@
 """Encoded images: decoded by PIL only when asked for, whatever their mode, size and orientation."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
@@ -17,9 +18,12 @@ from cillab.core.errors import DataError, one_line
 from cillab.core.pixels import Preprocessing
 from cillab.streams.sources import Size, Source, Split
 
+log = logging.getLogger(__name__)
+
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
 _SLENDER = 8  # of a picture longer than 8 x its width only the middle is resized: the rest is cropped anyway
 _LISTED = 100  # broken images that one message names before it counts the rest
+_FRAMED = ("GIF", "WEBP", "TIFF", "PNG")  # not MPO: the second picture of a telephone's photo is a thumbnail
 _CHUNK = 256  # encoded images in memory at once while decoding
 
 
@@ -50,6 +54,7 @@ class EncodedSource(Source):
     def __init__(self, name: str, class_names: tuple[str, ...], splits: Mapping[Split, Shelf]) -> None:
         self.name, self.class_names = name, class_names
         self._splits = dict(splits)
+        self._said = False  # that an image holds more than the one picture that is used
 
     def labels(self, split: Split) -> Int64[np.ndarray, " image"]:
         """The class of every image of `split`."""
@@ -81,9 +86,11 @@ class EncodedSource(Source):
             for start in range(0, len(rows), _CHUNK):
                 try:
                     encoded = [(shelf.read(row), shelf.where(row)) for row in rows[start : start + _CHUNK]]
-                    drawn += pool.map(partial(_pixels, canvas=canvas), encoded)
+                    chunk = list(pool.map(partial(_pixels, canvas=canvas), encoded))
                 except DataError as error:
                     raise self._with_others(error) from error
+                drawn += [pixels for pixels, _ in chunk]
+                self._say_frames([where for (_, where), (_, more) in zip(encoded, chunk, strict=True) if more])
         shapes = {image.shape for image in drawn}
         if len(shapes) > 1:
             sizes = sorted(f"{width} x {height}" for height, width, _ in shapes)
@@ -107,6 +114,11 @@ class EncodedSource(Source):
         more = f" And {len(found) - _LISTED} more." if len(found) > _LISTED else ""
         return DataError(f"{len(found)} images of {self.name} are broken: {' '.join(found[:_LISTED])}{more}")
 
+    def _say_frames(self, places: Sequence[str]) -> None:
+        if places and not self._said:
+            self._said = True
+            log.warning("%s holds several frames or pages. Of such images the first is used.", places[0])
+
     def digest(self, split: Split, index: Int64[np.ndarray, " image"]) -> str:
         """SHA-256 over the SHA-256 of every encoded image: no image can lend bytes to its neighbour."""
         shelf, state = self._splits[split], sha256()
@@ -124,9 +136,10 @@ class EncodedSource(Source):
         return None
 
 
-def _pixels(encoded: tuple[bytes, str], canvas: Preprocessing | None) -> np.ndarray:
-    image = decode(*encoded)
-    return np.asarray(image if canvas is None else to_canvas(image, canvas))
+def _pixels(encoded: tuple[bytes, str], canvas: Preprocessing | None) -> tuple[np.ndarray, bool]:
+    """Pixels of an image, and whether it holds more pictures than this one."""
+    image, more = _decoded(*encoded)
+    return np.asarray(image if canvas is None else to_canvas(image, canvas)), more
 
 
 def _read(shelf: Shelf, row: int) -> tuple[bytes, str] | str:
@@ -169,15 +182,25 @@ def decode(encoded: bytes, where: str) -> Image.Image:
     Raises:
         DataError: not an image, damaged, cut short, or grey values on no known scale.
     """
+    return _decoded(encoded, where)[0]
+
+
+def _decoded(encoded: bytes, where: str) -> tuple[Image.Image, bool]:
     try:
         with Image.open(BytesIO(encoded)) as image:
-            if image.mode[0] in "IF":
-                image = _eight_bits(image)  # noqa: PLW2901
-            return _as_rgb(ImageOps.exif_transpose(image))
+            grey = _eight_bits(image) if image.mode[0] in "IF" else image
+            return _as_rgb(ImageOps.exif_transpose(grey)), _has_more(image)  # in this order: looking on moves on
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     except Exception as error:  # PIL's plugins raise all sorts of things on damaged files
         raise _unreadable(where, error) from error
+
+
+def _has_more(image: Image.Image) -> bool:
+    try:
+        return image.format in _FRAMED and getattr(image, "is_animated", False)
+    except Exception:  # damage behind the first picture, which is all that is used
+        return True
 
 
 def _unreadable(where: str, error: Exception) -> DataError:

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import json
+import logging
 import tarfile
 from pathlib import Path
 
@@ -224,6 +226,21 @@ def test_images_of_every_size_and_mode_share_a_canvas(tmp_path: Path) -> None:
         source.images("train", index)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_frames_behind_the_first_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    root = folder(tmp_path / "mine", {"a": 4, "b": 4})
+    for row in range(3):
+        moving = encoded(picture(row), kind, save_all=True, append_images=[picture(9), picture(8)])
+        (root / "a" / f"00{row}.png").write_bytes(moving)
+    source = open_source(f"folder:{root}")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            source.images("train", ALL(6))
+    assert [record.getMessage().partition("png ")[2] for record in caplog.records] == [
+        "holds several frames or pages. Of such images the first is used."
+    ]
+
+
 # --- parquet -------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +330,34 @@ def test_hf_reads_an_image_folder(tmp_path: Path) -> None:
     assert hub.class_names == ours.class_names
     assert hub.labels("train").tolist() == ours.labels("train").tolist()
     assert hub.digest("train", ALL(5)) == ours.digest("train", ALL(5))
+
+
+@pytest.mark.usefixtures("offline")
+def test_hf_uses_validation_where_test_labels_are_hidden(tmp_path: Path, pictures: list[bytes]) -> None:
+    for split, labels in (("train", [0, 1] * 3), ("test", [-1, -1]), ("validation", [1, 0])):
+        names = ["ant", "bee"]
+        table(tmp_path / "mine" / f"{split}-00000-of-00001.parquet", [*pictures[: len(labels)]], [*labels], names)
+    assert open_source(f"hf:{tmp_path / 'mine'}").labels("test").tolist() == [1, 0]
+    (tmp_path / "mine" / "validation-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match="nothing to test on: the labels of its split 'test' are hidden"):
+        open_source(f"hf:{tmp_path / 'mine'}")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_path_in_a_table_of_hf_ends_below_its_folder(tmp_path: Path, pictures: list[bytes]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (tmp_path / "secret.png").write_bytes(pictures[0])
+    cells = [{"bytes": None, "path": str(tmp_path / "secret.png")}] * 4
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    (tmp_path / "mine").mkdir()
+    content = pa.table({"image": pa.array(cells, kind), "label": pa.array([0, 1, 0, 1])})
+    features = {"image": {"_type": "Image"}, "label": {"names": ["ant", "bee"], "_type": "ClassLabel"}}
+    content = content.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(content, tmp_path / "mine" / "train.parquet")
+    with pytest.raises(DataError, match="is not below"):
+        open_source(f"hf:{tmp_path / 'mine'}").images("train", ALL(2))
 
 
 @pytest.mark.usefixtures("offline")
