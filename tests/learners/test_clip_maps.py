@@ -1,4 +1,4 @@
-"""RAPF, LingoCL and MG-CLIP against their equations."""
+"""RAPF, LingoCL, MG-CLIP and ZSCL against their equations."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cillab.learners.rapf import fused
+from cillab.learners.zscl import agreement
 from tests.learners import tiny_clip
 
 IMAGES = tiny_clip.images()
@@ -85,3 +86,44 @@ def test_rapf_holds_names_apart_that_are_near() -> None:
         return float((own - cosines[:, 2:]).detach().mean())
 
     assert margin(held) > 0 > margin(free)
+
+
+def test_zscl_without_a_step_is_zero_shot_clip() -> None:
+    learner = tiny_clip.taught("zscl", 2, **{"fit.epochs": 0})
+    torch.testing.assert_close(logits(learner), logits(tiny_clip.taught("zeroshot-clip", 2)), rtol=0, atol=1e-3)
+
+
+def test_agreement_by_a_loop_is_least_where_both_say_the_same() -> None:
+    draws = torch.Generator().manual_seed(0)
+    v, teacher, texts = (F.normalize(torch.randn(n, 6, generator=draws), dim=1) for n in (5, 5, 7))
+    z, theirs = 10 * v @ texts.T / 2, 10 * teacher @ texts.T / 2
+    rows = [-(theirs[i].softmax(0) * z[i].log_softmax(0)).sum() for i in range(5)]
+    columns = [-(theirs[:, j].softmax(0) * z[:, j].log_softmax(0)).sum() for j in range(7)]
+    expected = 4 * (torch.stack(rows).mean() + torch.stack(columns).mean())
+    torch.testing.assert_close(agreement(v, teacher, texts, 10.0, 2.0), expected)
+    moving = teacher.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(agreement(moving, teacher, texts, 10.0, 2.0), moving)
+    assert float(gradient.abs().max()) < 1e-5 < expected - float(agreement(teacher, teacher, texts, 10.0, 2.0))
+
+
+def test_zscl_keeps_the_mean_of_its_weights() -> None:
+    """One step, taken into the mean: half of the way that the last weights went."""
+
+    def way(every: int) -> Tensor:
+        learner = tiny_clip.taught("zscl", 1, every=every, **{"fit.lr": 0.001, "fit.batch_size": 64, "fit.epochs": 1})
+        originals = dict(learner.backbone.module.named_parameters())
+        return torch.cat([(p - originals[n]).detach().flatten() for n, p in learner.worn.named_parameters()])
+
+    torch.testing.assert_close(way(1), way(0) / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_zscl_is_tied_to_zero_shot_clip_on_names_of_no_task() -> None:
+    def left(tie: float) -> float:
+        learner = tiny_clip.taught(
+            "zscl", 1, tie=tie, spring=0.0, every=0, **{"fit.lr": 0.003, "fit.epochs": 8, "fit.batch_size": 24}
+        )
+        with torch.no_grad():
+            now, before = learner.features(IMAGES), F.normalize(learner.backbone(IMAGES), dim=-1)
+        return float((now - before).norm())
+
+    assert left(50.0) < 0.8 * left(0.0)
