@@ -79,8 +79,7 @@ def a_seen(matrix: Matrix, sizes: Numbers) -> Float[np.ndarray, " task"]:
     n = np.asarray(sizes, dtype=np.float64)
     if n.shape != (len(r),) or not np.all(n > 0):
         raise ValueError(f"sizes must be {len(r)} positive numbers, one per task, got {n.tolist()}.")
-    lower = np.tril(np.nan_to_num(r))
-    return (lower @ n) / np.cumsum(n)
+    return _mean_below(r, n)
 
 
 def a_seen_task_mean(matrix: Matrix) -> Float[np.ndarray, " task"]:
@@ -92,7 +91,7 @@ def a_seen_task_mean(matrix: Matrix) -> Float[np.ndarray, " task"]:
     in size (B50, VTAB). Range [0, 1], higher is better.
     """
     r = _matrix(matrix)
-    return np.tril(np.nan_to_num(r)).sum(axis=1) / np.arange(1, len(r) + 1)
+    return _mean_below(r, np.ones(len(r)))
 
 
 def a_last(matrix: Matrix, sizes: Numbers) -> float:
@@ -288,6 +287,14 @@ def summary(matrix: Matrix, sizes: Numbers) -> Summary:
         learning_accuracy=learning_accuracy(matrix),
         performance_drop=performance_drop(matrix, sizes),
     )
+
+
+def _mean_below(r: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " task"]:
+    """Weighted means of the rows of the lower triangle, over the tasks that have a test set; NaN where none has."""
+    shown = np.tril(~np.isnan(r))
+    total = shown @ weights
+    sums = np.where(shown, np.nan_to_num(r), 0.0) @ weights
+    return np.divide(sums, total, out=np.full(len(r), np.nan), where=total > 0)
 
 
 def _matrix(matrix: Matrix) -> Float[np.ndarray, "task task"]:

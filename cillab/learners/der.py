@@ -104,9 +104,8 @@ class DER(Method[DERParams]):
             logits, value = self.classifier(self.embed(self.on_pixels(pixels))), torch.zeros((), device=pixels.device)
             if len(store) and p.alpha:
                 chosen, again = replayed()
-                target = store.logits[chosen]
-                known = target.isfinite()
-                value = value + p.alpha * (again - target)[known].square().mean()
+                known = torch.arange(again.shape[1], device=again.device) < store.widths[chosen, None]
+                value = value + p.alpha * (again - store.logits[chosen])[known].square().mean()
             if len(store) and p.beta:
                 chosen, again = replayed()
                 value = value + p.beta * F.cross_entropy(again, columns_of(store.labels[chosen], self.seen))

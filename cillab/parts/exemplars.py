@@ -76,24 +76,26 @@ class Reservoir(Images):
         item n = 0, 1, ...:   n < B: into place n;   else j uniform on 0..n, into place j if j < B
 
     After n items each is stored with probability B / n (Vitter, ACM TOMS 11(1) 1985). Logits are as wide as the head
-    was then: columns of later classes are inf. Call `open` before the first `show` of a task: from there on places are
-    written in place, and what was there before stays whole.
+    was then, which `widths` says: columns of later classes are 0 and mean nothing. Call `open` before the first `show`
+    of a task: from there on places are written in place, and what was there before stays whole.
     """
 
     plain: ClassVar[tuple[str, ...]] = ("shown",)
-    learning_only: ClassVar[frozenset[str]] = frozenset({"images", "labels", "logits"})
+    learning_only: ClassVar[frozenset[str]] = frozenset({"images", "labels", "logits", "widths"})
     logits: Tensor
+    widths: Tensor
 
     def __init__(self, capacity: int, device: torch.device | None = None) -> None:
         super().__init__(device)
         self.capacity, self.shown = capacity, 0
         self.register_buffer("logits", empty(0, 0, device=device))
+        self.register_buffer("widths", empty(0, device=device, dtype=torch.int64))
 
     def open(self, columns: int) -> None:
         """Copy what is stored, with logits of `columns` columns, so that writing leaves no trace on an undone task."""
         missing = columns - self.logits.shape[1]
-        self.logits = F.pad(self.logits, (0, missing), value=torch.inf)
-        self.images, self.labels = self.images.clone(), self.labels.clone()
+        self.logits = F.pad(self.logits, (0, missing))
+        self.images, self.labels, self.widths = self.images.clone(), self.labels.clone(), self.widths.clone()
 
     def show(
         self,
@@ -109,10 +111,12 @@ class Reservoir(Images):
             self.images = images[:fresh].clone() if not len(self) else torch.cat([self.images, images[:fresh]])
             self.labels = torch.cat([self.labels, labels[:fresh]])
             self.logits = torch.cat([self.logits, logits[:fresh]])
+            self.widths = torch.cat([self.widths, self.widths.new_full((fresh,), logits.shape[1])])
         for i in range(fresh, len(labels)):
             j = int(torch.randint(self.shown + i + 1, (), generator=draws))
             if j < self.capacity:
                 self.images[j], self.labels[j], self.logits[j] = images[i], labels[i], logits[i]
+                self.widths[j] = logits.shape[1]
         self.shown += len(labels)
 
     def draw(self, count: int, draws: torch.Generator) -> Int64[Tensor, " image"]:

@@ -227,7 +227,7 @@ def test_the_package_names_its_modules_and_refuses_others() -> None:
     ("call", "message"),
     [
         (lambda: acc.a_seen([[0.5], [0.5, 80.0]], [1, 1]), r"fractions in \[0, 1\], got R\[1, 1\] = 80"),
-        (lambda: acc.a_seen([[0.5], [0.5, None]], [1, 1]), r"lacks R\[1, 1\]"),
+        (lambda: acc.a_seen([[0.5], [None, 0.5]], [1, 1]), r"lacks R\[1, 0\]"),
         (lambda: acc.a_seen([[0.5], [0.5]], [1, 1]), "row i with at least i . 1 entries"),
         (lambda: acc.a_seen([], []), "one row per task"),
         (lambda: acc.a_seen(R, [1, 2]), "sizes must be 3 positive numbers"),
@@ -245,3 +245,11 @@ def test_the_package_names_its_modules_and_refuses_others() -> None:
 def test_errors_say_what_was_given(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_task_without_test_images_counts_nowhere() -> None:
+    """Neither as 0 % nor as a task: its column is blank."""
+    blank = [[0.5], [0.5, None], [0.4, None, 0.8]]
+    np.testing.assert_allclose(acc.a_seen(blank, [1, 1, 3]), [0.5, 0.5, 0.7])
+    np.testing.assert_allclose(acc.a_seen_task_mean(blank), [0.5, 0.5, 0.6])
+    assert np.isnan(acc.a_seen_task_mean([[None], [None, 0.5]])[0])

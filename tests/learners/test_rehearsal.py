@@ -151,10 +151,10 @@ def test_stored_logits_are_those_of_the_moment_and_later_columns_have_none() -> 
     learner = taught("der", 2)
     old = torch.isin(learner.images.labels, torch.tensor(learner.seen[:2]))
     assert old.any() and (~old).any()
-    stored = learner.images.logits
-    assert stored.shape[1] == 4 and stored[~old].isfinite().all()
-    first_session = ~stored[:, 2:].isfinite().all(dim=1)
-    assert bool((old[first_session]).all()) and stored[:, :2].isfinite().all()
+    stored, widths = learner.images.logits, learner.images.widths
+    assert stored.shape[1] == 4 and bool((widths[~old] == 4).all())
+    first_session = widths == 2
+    assert bool(first_session.any()) and bool(old[first_session].all()) and not stored[first_session, 2:].any()
 
 
 def test_evaluation_leaves_the_reservoir_alone() -> None:
