@@ -46,11 +46,12 @@ class GODParams(HyperParams):
     margin: NonNegativeFloat = 0.4
     """m of the angular loss, radians."""
     average: float = 0.1
-    """Share of the newest change in the running average that answers, once an epoch; 1 answers with the newest."""
+    """Share of the newest change in the running average that answers, once an epoch; 1 answers with the newest. The
+    average lags behind a head that learnt on the newest: few epochs want a larger share."""
     fit: Fit = Fit(epochs=10, batch_size=48, lr=0.01)
     """Low-rank change and the head of the task."""
 
-    quick = {"rank": 2, "expansion": 64, "later_blocks": 1, "fit.epochs": 8, "fit.lr": 0.03}
+    quick = {"rank": 2, "expansion": 64, "later_blocks": 1, "average": 1.0, "fit.epochs": 10, "fit.lr": 0.03}
 
 
 @final

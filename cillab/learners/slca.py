@@ -41,7 +41,7 @@ class SLCAParams(HyperParams):
     covariance: Covariance = "full"
     """What is remembered of a class's spread; at 1,000 classes of 768 features full covariances take 2.4 GB."""
 
-    quick = {"each": 16}
+    quick = {"each": 16, "fit.epochs": 6, "align.epochs": 4}
 
 
 @method(

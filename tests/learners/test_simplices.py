@@ -108,18 +108,18 @@ def test_god_answers_with_the_newest_change_where_the_average_is_all_new() -> No
     learner = taught("god", 2, average=1.0)
     for kept, new in zip(learner.worn.parameters(), learner.newest.parameters(), strict=True):
         torch.testing.assert_close(kept, new)
-    slow = taught("god", 2)
+    slow = taught("god", 2, average=0.1)
     assert any(not torch.allclose(k, n) for k, n in zip(slow.worn.parameters(), slow.newest.parameters(), strict=True))
 
 
 def test_after_the_first_task_only_the_last_blocks_of_god_learn() -> None:
-    one, two = taught("god", 1), taught("god", 2)
+    one, two = taught("god", 1), taught("god", 2, average=0.1)
     first = [torch.equal(a, b) for a, b in zip(one.newest.up, two.newest.up, strict=True)]
     assert first == [True, False]  # two blocks, later_blocks = 1
 
 
 def test_relabelling_inside_a_task_permutes_only_its_own_logits() -> None:
-    learner = taught("god", 2)
+    learner = taught("god", 2, average=0.1)
     before = logits(learner, IMAGES)
     classifier = learner.classifier
     classifier.anchors = classifier.anchors[[0, 1, 3, 2]]
