@@ -16,6 +16,8 @@ from cillab.backbones.affine import Affine
 from cillab.backbones.lora import LoRA
 from cillab.backbones.overlay import Overlay, norms
 from cillab.backbones.prefixed import PrefixSlot
+from cillab.backbones.prompts import TextPrompt, TextTower
+from cillab.backbones.slot import TokenSlot
 from cillab.backbones.slots import AdapterSlot, PromptSlot, Slot, Slots
 from cillab.core import rng
 from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progress, State, Task
@@ -36,7 +38,8 @@ from cillab.parts.method import Method, fit, gathered, method, viewed
 from cillab.parts.module import Classifier, ModulePart, Roster, empty
 from cillab.parts.pools import ComponentPool, PromptPool
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
-from cillab.parts.stages import align, first_session
+from cillab.parts.set_attention import SetAttention
+from cillab.parts.stages import align, first_session, keep_exemplars
 from cillab.parts.subspaces import Directions, FrequentDirections, leading_left
 from cillab.parts.text_head import TextHead
 from cillab.parts.wardrobe import Wardrobe
@@ -100,6 +103,7 @@ __all__ = [
     "Reservoir",
     "Ridge",
     "Roster",
+    "SetAttention",
     "Slot",
     "Slots",
     "State",
@@ -107,6 +111,9 @@ __all__ = [
     "Task",
     "Tensor",
     "TextHead",
+    "TextPrompt",
+    "TextTower",
+    "TokenSlot",
     "UInt8",
     "Wardrobe",
     "adapters",
@@ -128,6 +135,7 @@ __all__ = [
     "frozen_copy",
     "gathered",
     "herded",
+    "keep_exemplars",
     "leading_left",
     "low_rank",
     "make_prompt",

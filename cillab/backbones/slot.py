@@ -30,10 +30,11 @@ class TokenSlot(Slot):
     With `alone` = n > 0, what the slot's tokens became is what the model reads: behind the last block each of them
     stands in for an image of n equal tokens, so that the backbone returns a feature per image and token, image by
     image, and everything behind the blocks (norm, pooling, projection) is the model's own. n is the number of the
-    image's prefix tokens and one more.
+    image's prefix tokens and one more. With `keeps`, what earlier blocks' tokens became stays beside these.
     """
 
     alone: int = 0
+    keeps: bool = False
 
     @abstractmethod
     def __len__(self) -> int:

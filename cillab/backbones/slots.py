@@ -7,8 +7,9 @@ A place is `kind:name` with the dotted name of a module inside the backbone; the
                               norm): the parallel adapter. Independent of the block's layer scale and drop path
     beside:blocks.3.attn.qkv  the module's output + slot(its input): a branch parallel to any layer
     before:blocks.3           the block reads its input with the slot's tokens appended at the end. They flow on through
-                              the following blocks until the next `before:` place puts others in their stead, and are
-                              gone behind the last block: the class token stays where it is, and so does what is pooled
+                              the following blocks until the next `before:` place puts others in their stead (or, where
+                              its slot `keeps`, beside them), and are gone behind the last block: the class token
+                              stays where it is, and so does what is pooled
     kv:blocks.3               keys and values in front of those of the block's attention: `cillab.backbones.prefixed`
 
 What else is worn on a ViT is one of these or a line more in `_hook`. A scale and a shift for every channel (SSF, FiLM)
@@ -286,7 +287,7 @@ def _hook(root: nn.Module, place: Place, slot: Slot) -> Iterator[RemovableHandle
 
 
 def _hook_prompts(root: nn.Module, prompts: Mapping[str, TokenSlot]) -> Iterator[RemovableHandle]:
-    """Append before the first block that has a prompt, exchange before the others, take away behind the last block."""
+    """Append before the first block with a prompt, exchange or keep before the others, take away behind the last."""
     if not prompts:
         return
     container = next(iter(prompts)).rpartition(".")[0]
@@ -304,8 +305,9 @@ def _hook_prompts(root: nn.Module, prompts: Mapping[str, TokenSlot]) -> Iterator
 
     for name in blocks:
         if name in prompts:
-            yield root.get_submodule(name).register_forward_pre_hook(entering(prompts[name], worn))
-            worn = len(prompts[name])
+            replaced = 0 if prompts[name].keeps else worn
+            yield root.get_submodule(name).register_forward_pre_hook(entering(prompts[name], replaced))
+            worn += len(prompts[name]) - replaced
 
     alone = prompts[max(prompts, key=blocks.index)].alone
 

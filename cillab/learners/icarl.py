@@ -24,7 +24,7 @@ from cillab.kit import (
     final,
     fit,
     gathered,
-    herded,
+    keep_exemplars,
     method,
     torch,
 )  # fmt: skip
@@ -98,9 +98,7 @@ class ICaRL(Method[ICaRLParams]):
         """(1), then (2), then (3)."""
         yield from self._train(task)
         share = self.params.each or max(1, self.params.memory // len(self.seen))
-        for c in task.classes:
-            yield from self._choose(task, c, share)
-        self.images.cut(share)
+        yield from keep_exemplars(self, self.images, task, share)
         unit = Prototypes(self.backbone.feature_dim, self.backbone.device)
         h, labels = yield from gathered(self, self.images.task(task.index, task.class_names), stage="means")
         unit.add(F.normalize(h, dim=-1), labels)
@@ -126,17 +124,6 @@ class ICaRL(Method[ICaRLParams]):
 
         groups = [{"params": self.linear.parameters()}, {"params": self.worn.parameters(), "lr": p.backbone_lr}]
         yield from fit(self, self.images.beside(task), groups, loss, p.fit, stage="rehearse", on_pixels=True)
-
-    def _choose(self, task: Task, label: int, count: int) -> Iterator[Progress]:
-        """Equation (2); a class that returns is chosen anew from what is stored and what came."""
-        stored = self.images.without(label)
-        new = torch.cat([x[y == label] for x, y in task.batches(256)])
-        images = torch.cat([stored, new]) if len(stored) else new
-        pool = Exemplars(self.backbone.device)
-        pool.add(images, torch.full((len(images),), label, device=images.device))
-        h, _ = yield from gathered(self, pool.task(task.index, task.class_names), stage="herding")
-        chosen = herded(F.normalize(h, dim=-1), count)
-        self.images.add(pool.images[chosen], pool.labels[chosen])
 
     def internals(self):
         """Number of stored images of each class."""

@@ -1,19 +1,21 @@
-"""Stages that many methods have: the first session adapts the backbone; after a task, the head is aligned."""
+"""Stages that many methods have: a first session, the alignment of a head, the choice of images to keep."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cillab.core.contract import Delta, Progress, Task
+from cillab.parts.exemplars import Exemplars, herded
 from cillab.parts.fitting import Fit, descend
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.heads import Cosine, Linear, columns_of
 from cillab.parts.losses import cross_entropy
-from cillab.parts.method import Method, fit
+from cillab.parts.method import Method, fit, gathered
 
 _POOL = 1 << 25  # numbers of drawn features that are held at once: 128 MB
 
@@ -79,3 +81,22 @@ def align(
     steps = sum(math.ceil(size * len(classes) / how.batch_size) for size in sizes)
     total = how.epochs * each * len(classes)
     yield from descend(batches, steps, trained, loss, how, stage=stage, total=total)
+
+
+def keep_exemplars(learner: Method[Any], stored: Exemplars, task: Task, each: int) -> Iterator[Progress]:
+    """Herd `each` images of every class of `task` on unit features, and cut the lists of all classes to that length.
+
+    A class that returns is chosen anew, from what is stored of it and what came. Source: iCaRL, Rebuffi et al., CVPR
+    2017, arXiv:1611.07725, algorithm 4.
+    """
+    device = learner.backbone.device
+    for label in task.classes:
+        old = stored.without(label)
+        new = torch.cat([x[y == label] for x, y in task.batches(256)])
+        images = torch.cat([old, new]) if len(old) else new
+        pool = Exemplars(device)
+        pool.add(images, torch.full((len(images),), label, device=images.device))
+        h, _ = yield from gathered(learner, pool.task(task.index, task.class_names), stage="herding")
+        chosen = herded(F.normalize(h, dim=-1), each)
+        stored.add(pool.images[chosen], pool.labels[chosen])
+    stored.cut(each)

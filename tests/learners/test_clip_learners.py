@@ -13,7 +13,7 @@ from tests.backbones.models import clip, clip_model, copies_of, same
 from tests.learners import tiny, tiny_clip
 
 NAMES = ("zeroshot-clip", "coop", "dmc", "dmc-ot")
-ALL = (*NAMES, "lingocl", "mg-clip", "rapf", "zscl")
+ALL = (*NAMES, "cpe-clip", "lingocl", "mg-clip", "proof", "rapf", "zscl")
 TRAINED = ("coop", "dmc", "dmc-ot")
 # A CLIP of random weights knows no names, so nothing can be right before training: `learns` needs the bundled one.
 CHECKS = [check for check in checks.CHECKS if check is not checks.learns]

@@ -1,0 +1,83 @@
+"""PROOF against its equations."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cillab.learners.checks import learn
+from cillab.learners.proof import contrast
+from tests.learners import tiny, tiny_clip
+
+IMAGES = tiny_clip.images()
+UNTRAINED = {"fit.epochs": 0}
+
+
+@pytest.fixture(scope="module")
+def taught():
+    return tiny_clip.taught("proof", 2, memory=24)
+
+
+def features(learner) -> Tensor:
+    with torch.no_grad():
+        return learner.features(IMAGES)
+
+
+def test_untrained_its_parts_are_zero_shot_clip_and_class_means() -> None:
+    """Projections are the identity; a layer norm takes the mean over dimensions away, and leaves the angle."""
+    learner, zero = tiny_clip.taught("proof", 2, **UNTRAINED), tiny_clip.taught("zeroshot-clip", 2)
+    with torch.no_grad():
+        v, scale = features(learner), learner.text.scale
+        plain, names, means = learner.terms(v)
+        torch.testing.assert_close(plain, zero.logits(IMAGES), rtol=0, atol=1e-3)
+        centred = [F.normalize(t - t.mean(dim=1, keepdim=True), dim=1) for t in (v, learner.text.prototypes)]
+        torch.testing.assert_close(names, scale * centred[0] @ centred[1].T, rtol=0, atol=0.02 * scale)
+        mu = F.normalize(learner.means.means(like=v), dim=1)
+        mu = F.normalize(mu - mu.mean(dim=1, keepdim=True), dim=1)
+        torch.testing.assert_close(means, scale * centred[0] @ mu.T, rtol=0, atol=0.02 * scale)
+        torch.testing.assert_close(learner.logits(IMAGES), plain + names + means)
+
+
+def test_images_and_names_are_seen_through_sums_of_projections_of_which_only_the_newest_learns(taught) -> None:
+    before = {name: part.former + part.newest for name, part in _projections(taught)}
+    contexts = torch.cat([taught.contexts.former, taught.contexts.newest]).detach()
+    again = tiny_clip.taught("proof", 2)
+    learn(again, tiny.TinyTask(2, (4, 5)))
+    for name, part in _projections(again):
+        torch.testing.assert_close(part.former, before[name].detach())
+        assert float(part.newest.abs().max()) > 0
+    torch.testing.assert_close(again.contexts.former, contexts)
+    assert again.contexts().shape == (9, 24)
+    h = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
+    one, two = taught.of_images.former, taught.of_images.newest
+    summed = F.linear(h, one[:, :-1], one[:, -1]) + F.linear(h, two[:, :-1], two[:, -1])
+    torch.testing.assert_close(taught.of_images(h), F.normalize(summed, dim=1), rtol=0, atol=1e-5)
+
+
+def _projections(learner):
+    return (("images", learner.of_images), ("names", learner.of_names))
+
+
+def test_drawn_projections_leave_the_space_of_clip() -> None:
+    drawn = tiny_clip.taught("proof", 2, start="random", **UNTRAINED)
+    kept = tiny_clip.taught("proof", 2, **UNTRAINED)
+    assert abs(float(F.cosine_similarity(features(drawn), features(kept)).mean())) < 0.5
+
+
+def test_images_are_stored_and_shared_among_classes(taught) -> None:
+    assert taught.capabilities.exemplars
+    assert taught.internals()["stored"].tolist() == [6] * 4  # memory = 24 over four classes
+    assert torch.equal(taught.stored.labels.unique(), torch.arange(4))
+
+
+def test_contrast_with_one_image_a_name_is_clips_loss_and_counts_no_image_of_the_same_class_as_another() -> None:
+    z = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    clips = (F.cross_entropy(z, torch.arange(4)) + F.cross_entropy(z.T, torch.arange(4))) / 2
+    torch.testing.assert_close(contrast(z, torch.arange(4)), clips)
+    columns = torch.tensor([0, 0, 2, 2])
+    other = -torch.stack([z[:, c].log_softmax(0)[columns == c].mean() for c in (0, 2)]).mean()
+    torch.testing.assert_close(contrast(z, columns), (F.cross_entropy(z, columns) + other) / 2)
+    perfect = torch.full((4, 3), -50.0)
+    perfect[:2, 0] = perfect[2:, 2] = 50.0
+    other = torch.tensor(2.0).log()  # two images share a name: half of it each is the best there is
+    torch.testing.assert_close(contrast(perfect, columns), other / 2)
