@@ -192,8 +192,8 @@ SECTIONS: tuple[Section, ...] = (
         "x = points in feature space, y = the same points in the picture, k = neighbours.",
         "Of fewer than a few hundred points the neighbourhoods are large parts, and both numbers look good.",
         (
-            Quantity("explain.projection.quality", "Trustworthiness and neighbour overlap", "T, overlap", "higher"),
-            Quantity("explain.projection.displacement_of_unmoved", "Displacement of unmoved points", "displacement",
+            Quantity("plane.trust.quality", "Trustworthiness and neighbour overlap", "T, overlap", "higher"),
+            Quantity("plane.trust.displacement_of_unmoved", "Displacement of unmoved points", "displacement",
                      "lower"),
         ),
     ),

@@ -13,7 +13,8 @@ from pathlib import Path
 from cillab import cockpit
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
 from cillab.figures.palette import HUES, task_colour
-from cillab.player import CSS, flatten, name, pack, source
+from cillab.plane import lay
+from cillab.player import CSS, name, pack, source
 from cillab.report import write_report
 from cillab.runs import Run, find_runs
 from cillab.runs.index import comparable_key, stated_as
@@ -73,12 +74,13 @@ def _said(run: Run) -> str:
 def _cockpit(run: Run) -> str:
     """The player with its panels, the data in the page; where the features have no plane, a line that says so."""
     named = name(run)
-    plane = flatten(run, named.snapshots)
     title = f"{run.protocol.learner or 'run'} on {run.protocol.data}"
     head = f"<header><h1>{escape(title)}</h1><span>{escape(_said(run))}</span><a href='index.html'>All runs</a>"
     head += f"<a href='{_file(run)}-report.html'>Every figure</a></header>"
-    if plane is None:
-        return _page(title, head + "<p>The features change their width in this run: no fixed map fits all steps.</p>")
+    try:
+        plane = lay(run, named.snapshots)
+    except CillabError as error:
+        return _page(title, f"{head}<p>No fixed map fits all steps: {escape(one_line(error))}</p>")
     hues = {mode: [task_colour(at, mode) for at in range(HUES)] for mode in ("light", "dark")}
     facts, blob = pack([named], [plane], run.path.name, hues, cockpit.panels)
     data = {**facts, "step": len(named.snapshots) - 1, "blob": base64.b64encode(blob).decode()}

@@ -10,7 +10,7 @@ from cillab.learners import learners
 HOME = Path(__file__).parents[1]
 SHARED = (
     "app", "cillab/cli.py", "cillab/cockpit", "cillab/core", "cillab/explain", "cillab/figures", "cillab/geometry",
-    "cillab/lab", "cillab/parts", "cillab/player", "cillab/protocol", "cillab/report.py", "cillab/runs",
+    "cillab/lab", "cillab/parts", "cillab/plane", "cillab/player", "cillab/protocol", "cillab/report.py", "cillab/runs",
     "cillab/screen.py", "cillab/study.py",
 )  # fmt: skip
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.ui import captions, html, live_strip, picker, state, tour, ways
-from app.ui.plane import PLANES
 from app.ui.player import player
 from app.ui.store import Opened, fragment
 from cillab.cockpit import panels
 from cillab.figures.pages import PAGES
 from cillab.figures.registry import named
+from cillab.plane import PLANES
 from cillab.protocol import protocol_key
 from cillab.runs.index import stated_as
 

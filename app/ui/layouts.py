@@ -7,11 +7,11 @@ import numpy as np
 import streamlit as st
 
 from app.ui import html, safety, state
-from app.ui.plane import PLANES, Flat, flat
+from app.ui.plane import laid
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
 from cillab.core.places import cache_dir
-from cillab.explain import joint
+from cillab.plane import PLANES, Plane, joint
 
 MAPS = {**PLANES, "simplex": "Plane through three class means", "umap": "Joint UMAP of all tasks"}
 _WORDS = {
@@ -43,7 +43,7 @@ def focus(run: Opened) -> list[int]:
     )  # fmt: skip
 
 
-def find(run: Opened, kind: str, focused: list[int]) -> tuple[str, Flat] | None:
+def find(run: Opened, kind: str, focused: list[int]) -> tuple[str, Plane] | None:
     """The map and a name for all that it depends on; None after saying why there is none."""
     if kind == "umap":
         return _umap(run)
@@ -51,7 +51,7 @@ def find(run: Opened, kind: str, focused: list[int]) -> tuple[str, Flat] | None:
     corners = tuple([c for c in focused if c in seen][:3]) if kind == "simplex" else ()
     if kind == "simplex" and len(corners) < 3:
         corners = tuple(dict.fromkeys([*corners, *seen]))[:3]
-    found = flat(run, kind, corners) if kind != "simplex" or len(corners) == 3 else None
+    found = laid(run, kind, corners) if kind != "simplex" or len(corners) == 3 else None
     if found is None:
         html.empty(
             "No plane for these features",
@@ -70,7 +70,7 @@ def _home(run: Opened) -> Path | None:
     return cache_dir() / "layouts" / run.key if run.entry.kind == "demo" else None
 
 
-def _umap(run: Opened) -> tuple[str, Flat] | None:
+def _umap(run: Opened) -> tuple[str, Plane] | None:
     try:
         layout = joint.read(run.run, home=_home(run))
         said = joint.state(run.run, home=_home(run)) if layout is None else None
@@ -84,7 +84,7 @@ def _umap(run: Opened) -> tuple[str, Flat] | None:
             "share of the nearest in feature space that are nearest on the map. The shift of images that hardly moved "
             "should be small; where it is not, motion on the map is not motion of features.",
         )
-        return f"umap:{joint.key_of(run.run)}", Flat(layout.whole, None, None, float("nan"))
+        return f"umap:{joint.key_of(run.run)}", layout.plane
     if said is not None and said.running:
         _progress(run)
         return None

@@ -11,14 +11,15 @@ import streamlit as st
 
 from app.ui import state
 from app.ui.component import component
-from app.ui.plane import Flat, flat
+from app.ui.plane import laid
 from app.ui.store import Opened
 from app.ui.theme import TASK_COLOURS
+from cillab.plane import Plane
 from cillab.player import Named, encode, pack
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _data(token: str, _views: Sequence[Opened], _planes: Sequence[Flat], _beside: Any) -> dict[str, Any]:
+def _data(token: str, _views: Sequence[Opened], _planes: Sequence[Plane], _beside: Any) -> dict[str, Any]:
     named = [Named(v.run, v.snapshots, v.title, [v.label(i) for i in range(len(v.steps))]) for v in _views]
     facts, blob = pack(named, _planes, token, TASK_COLOURS, _beside)
     # A table of one cell: at every step Streamlit parses, sorts and hashes JSON, and only hashes tables.
@@ -53,7 +54,7 @@ def player(
     step: int,
     *,
     key: str = "player",
-    planes: Sequence[Flat] | None = None,
+    planes: Sequence[Plane] | None = None,
     selecting: Selecting | None = None,
     panels: Mapping[str, Any] | None = None,
     asked: Callable[[str | None], None] | None = None,
@@ -67,7 +68,7 @@ def player(
     `asked` is told the figure whose page a visitor wants.
     """
     others = [*views[1:], None] if len(views) == 1 else [views[1], views[0]]
-    found = planes or [flat(view, kind, beside=other) for view, other in zip(views, others, strict=True)]
+    found = planes or [laid(view, kind, beside=other) for view, other in zip(views, others, strict=True)]
     ready = [plane for plane in found if plane is not None]
     if len(ready) < len(views):
         return False
@@ -97,7 +98,7 @@ def player(
     if selecting is not None:
         told = (st.session_state.get(key) or {}).get("selected") or {}
         more = {"select": True, "overlay": selecting.overlay(int(told.get("revision", 0)))}
-        more["show"] = {"means": ready[0].etf is not None}  # among points to select, means are in the way
+        more["show"] = {"means": ready[0].vertices is not None}  # among points to select, means are in the way
     if panels is not None:
         told = [{**run, "sentences": said} for run, said in zip(data["runs"], panels["sentences"], strict=True)]
         more |= {
@@ -121,7 +122,7 @@ def player(
     return True
 
 
-def _fallback(views: Sequence[Opened], planes: Sequence[Flat], step: int) -> None:
+def _fallback(views: Sequence[Opened], planes: Sequence[Plane], step: int) -> None:
     """A slider and a static picture, for a Streamlit without components v2."""
     import plotly.graph_objects as go  # noqa: PLC0415 (only here: pages that do not need it must not load it)
 

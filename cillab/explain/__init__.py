@@ -1,4 +1,1 @@
-"""What a learner looks at (`gradcam`, `attention`, `overlap`) and how its features lie in the plane (`projection`).
-
-Nothing is imported here: `projection` needs NumPy alone, the others need torch.
-"""
+"""What a learner looks at (`gradcam`, `attention`, at places of `layers`), and whether it is the object (`overlap`)."""

@@ -27,7 +27,6 @@ from cillab.figures.on_object import on_object
 from cillab.figures.over_steps import angle_blocks, generalised, spectrum
 from cillab.figures.pages import PAGES, Page, Part
 from cillab.figures.picture import Picture
-from cillab.figures.projecting import Projection, dequantise, project, quantise
 from cillab.figures.projection import projection
 from cillab.figures.registry import Figure, Group, Nothing, figure, figures_of, groups, named, shown
 from cillab.figures.retention import retention
@@ -47,7 +46,6 @@ __all__ = [
     "Page",
     "Part",
     "Picture",
-    "Projection",
     "accuracy",
     "accuracy_matrix",
     "adapters",
@@ -61,7 +59,6 @@ __all__ = [
     "collapse",
     "confusion",
     "cosine",
-    "dequantise",
     "drift",
     "epochs",
     "figure",
@@ -78,12 +75,10 @@ __all__ = [
     "named",
     "on_object",
     "penalty",
-    "project",
     "projection",
     "prompt_choice",
     "prompt_keys",
     "prototypes",
-    "quantise",
     "retention",
     "shown",
     "sides",

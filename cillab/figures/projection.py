@@ -11,16 +11,16 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from cillab.core.errors import InvalidRequestError
 from cillab.figures.palette import GRID, TEXT, UNSEEN, Theme, style, task_colour, task_mark
 from cillab.figures.picture import Picture
-from cillab.figures.projecting import Projection, project
 from cillab.figures.registry import figure
 from cillab.figures.words import after, percent, plural
+from cillab.plane import Plane, box, lay
 from cillab.runs import Run
 
 _FOCUS_UP_TO = 8  # hues that can be told apart
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
+class Scene:
     """One step of a run in two axes that are the same at every step."""
 
     step: str
@@ -39,12 +39,12 @@ class Plane:
     explained: float
 
 
-def read_plane(run: Run, step: str | int | None = None, projected: Projection | None = None) -> Plane:
-    """One step in the axes of `projected` (fitted here if not given: pass it when many steps are drawn)."""
-    projected = projected or project(run)
+def read_plane(run: Run, step: str | int | None = None, plane: Plane | None = None) -> Scene:
+    """One step in `plane` (principal axes, laid here if not given: pass it when many steps are drawn)."""
     chosen = run.resolve(step)
-    if chosen not in projected.steps:  # the run went on since the projection was fitted
-        projected = project(run)
+    if plane is None or chosen not in plane.steps:  # the run went on since it was laid
+        plane = lay(run, kind="variance")
+    at = plane.steps.index(chosen)
     shot, probe = run.snapshot(chosen), run.probe
     seen_ids = np.asarray(shot["seen"], np.int64)
     predictions = np.asarray(shot["predictions"], np.int64)
@@ -54,13 +54,12 @@ def read_plane(run: Run, step: str | int | None = None, projected: Projection | 
         f"<b>{name(label)}</b><br>predicted {name(guess)}<br>{image}"
         for label, guess, image in zip(probe.labels, predictions, probe.ids, strict=True)
     )
-    means = np.asarray(shot["means/now"], np.float64)
-    head = None
-    if "head/weight" in shot and shot["head/weight"].shape == means.shape:
-        head = projected.apply(_directions(np.asarray(shot["head/weight"], np.float64), means))
-    return Plane(
+    column = {class_id: index for index, class_id in enumerate(run.order)}
+    rows = [column[class_id] for class_id in seen_ids.tolist()]
+    means, head = (None if table is None else table[at, rows] for table in (plane.means, plane.head))
+    return Scene(
         chosen,
-        projected.points[projected.steps.index(chosen)][:, :2],
+        plane.points[at],
         probe.labels,
         probe.tasks.astype(np.int64),
         known,
@@ -68,24 +67,16 @@ def read_plane(run: Run, step: str | int | None = None, projected: Projection | 
         hover,
         seen_ids,
         np.asarray(shot["task_of_class"], np.int64),
-        projected.apply(means)[:, :2],
-        head[:, :2] if head is not None else None,
+        np.full((len(rows), 2), np.nan, np.float32) if means is None else means,
+        head if head is not None and np.isfinite(head).all() else None,
         {c: name(c) for c in run.order},
-        projected.ranges[:2],
-        float(projected.explained[:2].sum()),
+        box(plane.points),
+        plane.share,
     )
 
 
-def _directions(weight: np.ndarray, means: np.ndarray) -> Float64[np.ndarray, "cls feature"]:
-    """Rows of a head have their own scale and centre: show their direction, as long as a class mean is on average."""
-    centre = means.mean(axis=0)
-    rows = weight - weight.mean(axis=0)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return centre + rows / np.where(length > 0, length, 1) * np.linalg.norm(means - centre, axis=1).mean()
-
-
 def draw_projection(
-    data: Plane, *, focus: Sequence[int] = (), show_head: bool = False, theme: Theme = "light"
+    data: Scene, *, focus: Sequence[int] = (), show_head: bool = False, theme: Theme = "light"
 ) -> Picture:
     """Points by task, or with `focus` by class (at most 8 class ids) and the rest grey; large diamonds: class means.
 
@@ -132,7 +123,7 @@ def draw_projection(
     return Picture(figure, _sentence(data), notes)
 
 
-def _sentence(data: Plane) -> str:
+def _sentence(data: Scene) -> str:
     known = int(data.seen.sum())
     right = int((data.predictions == data.labels)[data.seen].sum())
     share = f" ({percent(right / known)})" if known else ""
@@ -149,7 +140,7 @@ class _Look(NamedTuple):
     opacity: float
 
 
-def _points(figure: go.Figure, data: Plane, chosen: np.ndarray, look: _Look) -> None:
+def _points(figure: go.Figure, data: Scene, chosen: np.ndarray, look: _Look) -> None:
     index = np.flatnonzero(chosen)
     if not len(index):
         return
@@ -196,7 +187,7 @@ def projection(
     focus: Sequence[int] = (),
     show_head: bool = False,
     theme: Theme = "light",
-    projected: Projection | None = None,
+    plane: Plane | None = None,
 ) -> Picture:
     """The probe of a run at `step` (default: the last) in a plane that is the same at every step."""
-    return draw_projection(read_plane(run, step, projected), focus=focus, show_head=show_head, theme=theme)
+    return draw_projection(read_plane(run, step, plane), focus=focus, show_head=show_head, theme=theme)

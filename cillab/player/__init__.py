@@ -5,20 +5,15 @@ imported.
 """
 
 from cillab.player.bundle import source
-from cillab.player.flat import PLANES, Flat, flatten, nearest_simplex
 from cillab.player.packing import CSS, Blob, Named, encode, margins, name, pack, pack_run, positions
 
 __all__ = [
     "CSS",
-    "PLANES",
     "Blob",
-    "Flat",
     "Named",
     "encode",
-    "flatten",
     "margins",
     "name",
-    "nearest_simplex",
     "pack",
     "pack_run",
     "positions",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cillab.player.flat import Flat
+from cillab.plane import Plane, quantise, square
 from cillab.runs import Run, Snapshot, parse_step
 
 CSS = Path(__file__).with_name("player.css")
@@ -88,7 +88,7 @@ def margins(run: Run, snapshots: Sequence[Snapshot]) -> tuple[np.ndarray, float]
 
 def pack(
     named: Sequence[Named],
-    planes: Sequence[Flat],
+    planes: Sequence[Plane],
     token: str,
     colours: Mapping[Any, Sequence[str]],
     panels: Callable[[Run, Blob], dict[str, Any]] | None = None,
@@ -103,8 +103,8 @@ def pack(
     facts = {
         "token": token,
         "runs": [
-            {**pack_run(one, flat, blob), "panels": None if panels is None else panels(one.run, blob)}
-            for one, flat in zip(named, planes, strict=True)
+            {**pack_run(one, plane, blob), "panels": None if panels is None else panels(one.run, blob)}
+            for one, plane in zip(named, planes, strict=True)
         ],
         "tasks": _tasks(longest.run),
         "colours": {mode: list(hues) for mode, hues in colours.items()},
@@ -112,9 +112,14 @@ def pack(
     return facts, bytes(blob.data)
 
 
-def pack_run(named: Named, flat: Flat, blob: Blob) -> dict[str, Any]:
+def pack_run(named: Named, plane: Plane, blob: Blob) -> dict[str, Any]:
     """One run of `pack`, its arrays put into `blob`."""
-    run, snapshots = named.run, named.snapshots
+    run, snapshots, ranges = named.run, named.snapshots, square(plane.points)
+    points = quantise(plane.points, ranges)
+
+    def drawn(rows: np.ndarray | None) -> list[int] | None:
+        return None if rows is None else blob.put(quantise(rows, ranges), np.int16)
+
     probe, place = run.probe, positions(run)
     position = np.vectorize(lambda c: place.get(int(c), _NONE), otypes=[np.uint16])
     margin, scale = margins(run, snapshots)
@@ -132,17 +137,17 @@ def pack_run(named: Named, flat: Flat, blob: Blob) -> dict[str, Any]:
         "names": [run.info.name_of(class_id) for class_id in run.order],
         "cls": blob.put(position(probe.labels), np.uint16),
         "task": blob.put(probe.tasks, np.uint16),
-        "frame": _frame(flat.points),
-        "unit": flat.unit,
-        "shared": flat.shared,
-        "xy": blob.put(flat.points, np.int16),
+        "frame": _frame(points),
+        "unit": float(ranges[0, 1]) / 32767 / plane.length,
+        "shared": plane.shared,
+        "xy": blob.put(points, np.int16),
         "predicted": blob.put(np.stack([position(s["predictions"]) for s in snapshots]), np.uint16),
         "margin": blob.put(np.nan_to_num(margin / scale), np.int16),
         "marginScale": scale,
-        "means": blob.put(flat.means, np.int16),
+        "means": drawn(plane.means),
         "meanTask": blob.put(np.array([run.info.task_of_class[c] for c in run.order]), np.uint16),
-        "head": blob.put(flat.head, np.int16),
-        "etf": blob.put(flat.etf, np.int16),
+        "head": drawn(plane.head),
+        "etf": drawn(plane.vertices),
         "accuracy": None if all(a is None for a in accuracy) else accuracy,
         "sprites": _sprites(run, blob),
     }

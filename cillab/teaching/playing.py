@@ -7,7 +7,8 @@ import traitlets
 
 from cillab.core.errors import InvalidRequestError, unknown_name
 from cillab.figures.palette import task_colour
-from cillab.player import CSS, PLANES, flatten, name, pack, source
+from cillab.plane import PLANES, lay
+from cillab.player import CSS, name, pack, source
 from cillab.runs import Run
 
 # The style sheet stands on Streamlit's colours inside a closed root; a notebook has its own names and no root.
@@ -36,11 +37,12 @@ class Player(anywidget.AnyWidget):
 def player(*runs: Run, step: int | None = None, plane: str = "classes", **show: bool) -> Player:
     """Play one run, or two side by side: probe points, class means and head rows in one plane that never changes.
 
-    `step` is a position among the snapshots, the last by default; `plane` one of `cillab.player.PLANES`; `show` says
+    `step` is a position among the snapshots, the last by default; `plane` one of `cillab.plane.PLANES`; `show` says
     what is drawn at first: `means`, `head`, `trails`, `images`.
 
     Raises:
-        InvalidRequestError: not one or two runs, or features that do not fit into one plane.
+        InvalidRequestError: not one or two runs, or features that no plane can be fitted to.
+        RunError: no step yet, or features that change their width.
         UnknownNameError: no such plane.
     """
     if len(runs) not in (1, 2):
@@ -48,12 +50,9 @@ def player(*runs: Run, step: int | None = None, plane: str = "classes", **show: 
     if plane not in PLANES:
         raise unknown_name("plane", plane, PLANES)
     named = [name(run) for run in runs]
-    planes = [flatten(one.run, one.snapshots, plane) if one.snapshots else None for one in named]
-    ready = [flat for flat in planes if flat is not None]
-    if len(ready) < len(planes):
-        raise InvalidRequestError("The features of this run have no common plane: no step yet, or their width changes.")
+    planes = [lay(one.run, one.snapshots, plane) for one in named]
     last = max(len(one.snapshots) for one in named) - 1
     token = "|".join([plane, *(f"{run.name} {run.steps[-1]}" for run in runs)])
-    facts, blob = pack(named, ready, token, _HUES)
+    facts, blob = pack(named, planes, token, _HUES)
     data = {**facts, "blob": base64.b64encode(blob).decode(), "show": show}
     return Player(data=data, step=last if step is None else step)

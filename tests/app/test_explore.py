@@ -6,10 +6,8 @@ import pytest
 pytest.importorskip("streamlit")
 
 from app.ui import explore, gallery, near, selection
-from app.ui.plane import flat, nearest_simplex
 from app.ui.player import Selecting
 from app.ui.store import Entry, Opened
-from cillab.geometry.etf import nearest_etf, simplex_etf
 from cillab.runs import Run
 from tests.runs.synthetic import write_synthetic_run
 
@@ -90,39 +88,6 @@ def test_neighbours_agree_with_a_plain_loop(view) -> None:
     middle = np.median([d for d, _ in plain])
     np.testing.assert_allclose(distance, [d / middle for d, _ in plain[:5]], rtol=1e-5)
     assert near.learnt_at(view, 9) == view.run.probe.tasks[9]
-
-
-def test_the_nearest_simplex_is_the_one_of_the_library() -> None:
-    rng = np.random.default_rng(0)
-    means = rng.normal(size=(5, 9)) + 2
-    ours = nearest_simplex(means)
-    assert ours is not None
-    centred = means - means.mean(axis=0)
-    theirs = nearest_etf(means) * np.linalg.norm(centred, axis=1).mean()
-    np.testing.assert_allclose(ours - means.mean(axis=0), theirs, atol=1e-9)
-    etf = simplex_etf(4, 6, rng) * 3 + 1
-    again = nearest_simplex(etf)
-    assert again is not None
-    np.testing.assert_allclose(again, etf, atol=1e-6)  # its own nearest one
-    assert nearest_simplex(rng.normal(size=(5, 3))) is None  # none fits
-    assert nearest_simplex(np.ones((3, 4))) is None
-
-
-def test_the_plane_through_three_means_is_exact(view) -> None:
-    corners = tuple(view.snapshots[-1]["seen"].tolist()[4:7])
-    plane = flat(view, "simplex", corners)
-    assert plane is not None
-    assert plane.means is not None
-    assert plane.etf is not None
-    rows = [view.position[c] for c in corners]
-    flat_means = plane.means[-1, rows].astype(float)
-    means = np.asarray(view.snapshots[-1]["means/now"], float)[4:7]
-    for a, b, c in ((0, 1, 2), (1, 2, 0)):
-        shown = np.linalg.norm(flat_means[a] - flat_means[b]) / np.linalg.norm(flat_means[b] - flat_means[c])
-        true = np.linalg.norm(means[a] - means[b]) / np.linalg.norm(means[b] - means[c])
-        assert shown == pytest.approx(true, rel=1e-3)
-    others = [i for i in range(len(view.run.order)) if i not in rows]
-    assert (plane.etf[:, others] == -32768).all()
 
 
 def test_what_the_player_is_told_changes_its_token_only_when_something_changed() -> None:

@@ -27,7 +27,7 @@ def told(code: str, **more: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("door", ["cillab", "cillab.cli", "cillab.lab.jobs", "cillab.explain.joint", "cillab.kit"])
+@pytest.mark.parametrize("door", ["cillab", "cillab.cli", "cillab.lab.jobs", "cillab.plane.joint", "cillab.kit"])
 def test_every_door_of_the_package_makes_openmp_passive(door: str) -> None:
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in told(f"import {door}, torch")
 

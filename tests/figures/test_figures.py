@@ -178,22 +178,6 @@ def test_confusion_rows_add_up(run):
     assert by_task.customdata[1, 0] == counts[3:6, 0:3].sum()
 
 
-def test_projection_is_one_linear_map_for_all_steps(run):
-    made = figures.project(run)
-    np.testing.assert_allclose(made.axes.T @ made.axes, np.eye(2), atol=1e-12)
-    for row, step in enumerate(run.steps):
-        np.testing.assert_allclose(made.apply(run.snapshot(step)["features"]), made.points[row], atol=1e-5)
-    pooled = np.concatenate([run.snapshot(step)["features"].astype(float) for step in run.steps])
-    singular = np.linalg.svd(pooled - pooled.mean(axis=0), compute_uv=False) ** 2
-    np.testing.assert_allclose(made.explained, (singular / singular.sum())[:2], rtol=1e-6)
-    assert np.isnan(made.means[0, 3:]).all()
-    assert np.isfinite(made.means[-1]).all()
-    with pytest.raises(InvalidRequestError, match="dims = 9"):
-        figures.project(run, dims=9)
-    with pytest.raises(UnknownNameError, match="projection 'tsne'"):
-        figures.project(run, "tsne")
-
-
 def test_points_carry_their_place_in_the_probe(run):
     probe, shot = run.probe, run.snapshot("t01")
     picture = figures.projection(run, "t01", show_head=True)
@@ -206,16 +190,6 @@ def test_points_carry_their_place_in_the_probe(run):
     np.testing.assert_array_equal(probe.labels[traces[run.info.name_of(focus[1])].customdata], focus[1])
     with pytest.raises(InvalidRequestError, match="focus holds 9 classes"):
         figures.projection(run, focus=list(run.order[:9]))
-
-
-def test_quantised_points_come_back():
-    points = np.random.default_rng(1).normal(size=(3, 50, 2)).astype(np.float32)
-    points[0, 0] = np.nan
-    extent = np.array([[-5.0, 5.0], [-4.0, 6.0]])
-    whole = figures.quantise(points, extent)
-    assert whole.dtype == np.int16
-    assert whole[0, 0].tolist() == [-32768, -32768]
-    np.testing.assert_allclose(figures.dequantise(whole, extent), points, atol=10 / 65534 + 1e-6)
 
 
 def test_colour_and_mark_together_tell_seventy_tasks_apart():

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("anywidget")
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.player import CSS, flatten, name, source
+from cillab.plane import lay, quantise, square
+from cillab.player import CSS, name, source
 from cillab.runs import Run
 from cillab.teaching import player
 from tests.runs.synthetic import write_synthetic_run
@@ -33,9 +34,10 @@ def test_the_state_holds_every_probe_point_at_every_step(run) -> None:
     decoded = partial(read, state["data"]["blob"])
     steps = len(run.steps)
     assert state["step"] == steps - 1
-    flat = flatten(run, name(run).snapshots)
-    assert flat is not None
-    np.testing.assert_array_equal(decoded(packed["xy"], np.int16).reshape(steps, 90, 2), flat.points)
+    points = lay(run, name(run).snapshots).points
+    np.testing.assert_array_equal(
+        decoded(packed["xy"], np.int16).reshape(steps, 90, 2), quantise(points, square(points))
+    )
     answers = decoded(packed["predicted"], np.uint16).reshape(steps, 90)
     order = np.array(run.order)
     for at, step in enumerate(run.steps):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cillab.core.errors import RunError
-from cillab.explain import joint
-from cillab.explain.projection import pca, quality
+from cillab.plane import joint, pca, quality
 from cillab.runs import Run, RunInfo, RunWriter
+from cillab.runs.writer import store_derived
 from tests.runs.synthetic import write_synthetic_run
 
 
@@ -50,6 +50,23 @@ def test_layout_is_stored_quantised_with_its_quality(run: Run) -> None:
     assert [share for _, share in heard] == sorted(share for _, share in heard)
     assert heard[-1] == ("done", 1.0)
     assert "nearest neighbours are kept" in read.sentence
+
+
+def test_a_layout_of_an_older_version_is_read(run: Run) -> None:
+    """-32767 is the low end of `ranges`, 32767 the high end: as files in run folders have it since the first."""
+    numbers = {
+        "whole": np.array([[[-32767, 32767], [0, 0]]] * 3, np.int16),
+        "ranges": np.array([[-2.0, 6.0], [10.0, 12.0]]),
+        "trustworthiness": np.full(3, 0.9),
+        "neighbour_overlap": np.full(3, 0.4),
+        "displacement": np.array([np.nan, 0.1, 0.3]),
+    }
+    store_derived(run.path, "projections", joint.key_of(run), numbers)
+    found = joint.read(run)
+    assert found is not None
+    np.testing.assert_allclose(found.points[0], [[-2, 12], [2, 11]])
+    np.testing.assert_allclose(found.plane.points[0], [[-2, 0.5], [2, -0.5]])
+    assert "trustworthiness 0.90, 40 % of the 10 nearest" in found.sentence
 
 
 @pytest.mark.usefixtures("flat")

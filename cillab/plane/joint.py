@@ -1,4 +1,4 @@
-"""Joint UMAP of a run as a job of its own: `python -m cillab.explain.joint RUN`. Its folder is all that connects them.
+"""Joint UMAP of a run as a job of its own: `python -m cillab.plane.joint RUN`. Its folder is all that connects them.
 
 Writes `projections/<key>.safetensors` (int16 coordinates of every probe point at every step, and how far to trust
 them) and, while it works, `projections/<key>.json` with the stage and the share done. The key names everything that the
@@ -20,14 +20,16 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int16
 
 from cillab.core.errors import CillabError, RunError, one_line
-from cillab.explain.projection import displacement_of_unmoved, joint_umap, quality
+from cillab.plane.box import box, dequantise, quantise
+from cillab.plane.laying import Plane, probe_features
+from cillab.plane.together import joint_umap
+from cillab.plane.trust import displacement_of_unmoved, quality
 from cillab.runs import Run
 from cillab.runs.arrays import Arrays
 from cillab.runs.files import damaged, read_json, write_json
 from cillab.runs.run import is_alive
 from cillab.runs.writer import store_derived
 
-_INT16 = 32767
 _METHOD = "images once"  # changes whenever the same settings give another layout
 _NEIGHBOURS = 10  # for the quality, apart from those of the layout
 
@@ -55,8 +57,12 @@ class Layout:
     @property
     def points(self) -> Float32[np.ndarray, "step point 2"]:
         """Coordinates, to 1/65534 of the range."""
-        low, high = self.ranges[:, 0], self.ranges[:, 1]
-        return ((self.whole / _INT16 + 1) / 2 * (high - low) + low).astype(np.float32)
+        return dequantise(self.whole, self.ranges)
+
+    @property
+    def plane(self) -> Plane:
+        """The same, as the player takes it: seen from the middle."""
+        return Plane(self.steps, self.points - self.points.mean(axis=(0, 1)))
 
     @property
     def sentence(self) -> str:
@@ -128,7 +134,7 @@ def start(run: Run, settings: Settings | None = None, home: Path | None = None) 
     write_json(path, asdict(State("starting", 0.0)))
     options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(given).items()]
     options += [f"--home={home}"] if home else []
-    command = [sys.executable, "-m", "cillab.explain.joint", str(run.path), *options]
+    command = [sys.executable, "-m", "cillab.plane.joint", str(run.path), *options]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
 
@@ -143,12 +149,10 @@ def compute(
 
     Raises:
         RunError: no step yet, or steps of different feature widths.
-        InvalidRequestError: umap-learn is not installed.
+        InvalidRequestError: umap-learn is not installed, or a feature is not finite.
     """
     steps, given = run.steps, settings or Settings()
-    features = [np.asarray(run.snapshot(step)["features"], np.float32) for step in steps]
-    if not steps or len({x.shape for x in features}) > 1:
-        raise RunError(f"{run.path} needs steps of one feature width, got {sorted({x.shape for x in features})}.")
+    features = probe_features(run, [run.snapshot(step) for step in steps])
     layouts = joint_umap(
         features,
         neighbours=given.neighbours,
@@ -165,11 +169,8 @@ def compute(
 
 
 def _measured(steps: Sequence[str], features: list[np.ndarray], layouts: list[np.ndarray]) -> Layout:
-    points = np.stack(layouts).astype(np.float64)
-    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
-    margin = 0.05 * np.maximum(high - low, 1e-6)
-    ranges = np.stack([low - margin, high + margin], axis=1)
-    unit = 2 * (points - ranges[:, 0]) / (ranges[:, 1] - ranges[:, 0]) - 1
+    points = np.stack(layouts)
+    ranges = box(points)
     near = min(_NEIGHBOURS, (len(features[0]) - 1) // 2)
     found = [quality(x, y, near) for x, y in zip(features, layouts, strict=True)]
     shifts = [np.nan]
@@ -178,7 +179,7 @@ def _measured(steps: Sequence[str], features: list[np.ndarray], layouts: list[np
         shifts.append(displacement_of_unmoved(features[was], features[now], layouts[was], layouts[now]))
     return Layout(
         tuple(steps),
-        np.round(unit * _INT16).astype(np.int16),
+        quantise(points, ranges),
         ranges,
         np.array([q.trustworthiness for q in found]),
         np.array([q.neighbour_overlap for q in found]),

@@ -10,15 +10,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.manifold import trustworthiness
 
 from cillab.core.errors import InvalidRequestError
-from cillab.explain.projection import (
-    displacement_of_unmoved,
-    joint_neighbours,
-    joint_umap,
-    lda,
-    pca,
-    plane,
-    quality,
-)
+from cillab.plane import displacement_of_unmoved, joint_umap, lda, pca, quality, through
+from cillab.plane.together import joint_neighbours
 
 
 def cloud(seed: int = 0, count: int = 200, dim: int = 12) -> np.ndarray:
@@ -44,7 +37,7 @@ def test_pca_is_fixed_when_points_are_shuffled_and_never_stretches() -> None:
 
 def test_vertices_of_an_etf_keep_their_angles_in_their_plane() -> None:
     etf = np.linalg.qr(np.random.default_rng(1).normal(size=(9, 4)))[0].T * 2  # 4 orthogonal rows in 9 dimensions
-    shown = plane(etf[:3], cloud(dim=9))(etf[:3])
+    shown = through(etf[:3], cloud(dim=9))(etf[:3])
     unit = shown / np.linalg.norm(shown, axis=1, keepdims=True)
     np.testing.assert_allclose((unit @ unit.T)[np.triu_indices(3, 1)], -0.5, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(shown[0] - shown[1]), 2 * np.sqrt(2), rtol=1e-5)
@@ -115,15 +108,15 @@ def test_errors_say_what_was_given() -> None:
     with pytest.raises(InvalidRequestError, match="1 points have values not finite"):
         pca(np.array([[0.0, 1.0], [np.nan, 1.0]]))
     with pytest.raises(InvalidRequestError, match="at least 3 vertices, got 2"):
-        plane(cloud()[:2], cloud())
+        through(cloud()[:2], cloud())
     with pytest.raises(InvalidRequestError, match="span fewer than 2 dimensions"):
-        plane(np.array([[0.0, 0, 0], [1, 1, 1], [2, 2, 2]]), cloud(dim=3))
+        through(np.array([[0.0, 0, 0], [1, 1, 1], [2, 2, 2]]), cloud(dim=3))
     with pytest.raises(InvalidRequestError, match="neighbours = 100: valid are 1 to 99 for 200"):
         quality(cloud(), cloud(), 100)
 
 
 def test_projecting_loads_no_torch() -> None:
-    code = "import sys, cillab.explain.projection; sys.exit('torch' in sys.modules)"
+    code = "import sys, cillab.plane.joint; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
