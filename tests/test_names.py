@@ -21,6 +21,7 @@ ALLOWED = {
     ("app/ui/overview.py", "min"): "minutes",
     ("app/ui/heads.py", "lda"): "a kind of head, not the learner",
     ("cillab/geometry/heads.py", "lda"): "a kind of head, not the learner",
+    ("cillab/plane/__init__.py", "lda"): "a plane, not the learner",
 }
 
 
