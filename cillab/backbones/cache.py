@@ -48,27 +48,59 @@ class FeatureKey:
         return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-_KNOWN_IMAGES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # digests of parts of tensors that are still there
+_KNOWN_IMAGES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # of tensors that are still there: `_Rows`
+
+
+@dataclass
+class _Rows:
+    """Digests of the images of one tensor by their row, as long as nothing is written to it."""
+
+    version: int
+    known: dict[int, bytes] = field(default_factory=dict)
 
 
 def image_digests(images: UInt8[Tensor, "image 3 height width"]) -> list[bytes]:
     """Half of SHA-256 of every image's shape and bytes, so that a 2x8 image differs from a 4x4 one.
 
     Of the strong hashes this is the fastest where the CPU has instructions for it (any of the last years). Digests of
-    a slice of a tensor are kept as long as the tensor lives and is not written to: a probe asks for the same images
-    after every task.
+    the rows of a tensor are kept as long as it lives and is not written to, whatever slices they are asked for in: a
+    probe asks for the same images after every task.
     """
-    whole = images if images._base is None else images._base
-    if images.is_inference():  # such tensors do not count what is written to them
+    if (place := _place(images)) is None:
         return _hashed(images)
-    known: dict[tuple, list[bytes]] = _KNOWN_IMAGES.get(whole) or {}
-    _KNOWN_IMAGES[whole] = known
-    place = (images.data_ptr(), images.shape, images.stride(), images._version)
-    if place not in known:
-        if any(other[3] != images._version for other in known):
-            known.clear()
-        known[place] = _hashed(images)
-    return known[place]
+    rows, first = place
+    missing = [at for at in range(len(images)) if first + at not in rows.known]
+    if missing:
+        some = images if len(missing) == len(images) else images[missing]
+        rows.known.update(zip((first + at for at in missing), _hashed(some), strict=True))
+    return [rows.known[first + at] for at in range(len(images))]
+
+
+def taken(
+    images: UInt8[Tensor, "image 3 height width"], index: Int64[Tensor, " chosen"]
+) -> UInt8[Tensor, "chosen 3 height width"]:
+    """`images[index]`: a copy that knows the digests of what it is a copy of, and the other way round."""
+    copy, chosen = images[index], index.tolist()
+    there, here = _place(images), _place(copy)
+    if there is not None and here is not None:
+        (rows, first), (own, _) = there, here
+        own.known.update((at, rows.known[first + row]) for at, row in enumerate(chosen) if first + row in rows.known)
+        rows.known.update(zip((first + row for row in chosen), image_digests(copy), strict=True))
+    return copy
+
+
+def _place(images: UInt8[Tensor, "image 3 height width"]) -> tuple[_Rows, int] | None:
+    """What is known of the tensor whose rows these images are, and the first of them; None if they are none."""
+    whole = images if images._base is None else images._base
+    if images.is_inference() or not images.numel() or images.shape[1:] != whole.shape[1:]:
+        return None  # tensors of inference mode do not count what is written to them
+    if images.stride() != whole.stride():
+        return None
+    rows = _KNOWN_IMAGES.get(whole)
+    if rows is None or rows.version != images._version:
+        rows = _KNOWN_IMAGES[whole] = _Rows(images._version)
+    first, inside = divmod(int(images.storage_offset() - whole.storage_offset()), int(whole.stride(0)))
+    return None if inside else (rows, first)
 
 
 def _hashed(images: UInt8[Tensor, "image 3 height width"]) -> list[bytes]:

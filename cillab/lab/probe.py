@@ -8,12 +8,13 @@ could not measure it, and nothing here flows back to the learner.
 
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cillab.backbones.cache import taken
 from cillab.core import rng
 from cillab.core.arrays import array
 from cillab.core.contract import Learner, Progress
@@ -222,7 +223,7 @@ class Examiner:
             if j not in self._train:
                 whole = self.stream.train(j)
                 index = _first_of_each(whole.labels, self.train_per_class, set(self.stream.classes[j]))
-                self._train[j] = (whole.images[index], whole.labels[index])
+                self._train[j] = (taken(whole.images, index), whole.labels[index])
         return [self._train[j] for j in range(task_index + 1)]
 
 
@@ -284,7 +285,8 @@ def _stratified(stream: Stream, points: int) -> ImageSet:
         mine = np.flatnonzero(labels == class_id)
         draw = rng.numpy_stream(stream.seed, "probe", int(class_id))  # a class's points depend on no other class
         chosen += sorted(draw.permutation(mine)[:each].tolist())
-    return everything.take(chosen)
+    found = everything.take(chosen)
+    return replace(found, images=taken(everything.images, torch.tensor(chosen, device=everything.images.device)))
 
 
 def _first_of_each(labels: Tensor, count: int, classes: set[int]) -> Tensor:

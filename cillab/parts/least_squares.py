@@ -21,7 +21,7 @@ POWERS = tuple(10.0**k for k in range(-8, 9))  # the penalties that RanPAC choos
 
 Reads = Callable[[Float[Tensor, "image feature"]], Float[Tensor, "image expansion"]]
 
-_MATRICES = 2  # of D^2 in float64, at the least: the sums and their factor
+_MATRICES = 3  # of D^2 in float64: the sums, those before the newest task, and a factor
 
 
 @final
@@ -159,7 +159,8 @@ class Ridge(Sums):
     over all images ever added, so the result is the joint solution whatever the order, the batches and the tasks: the
     recursive form of ACIL (Zhuang et al., NeurIPS 2022, arXiv:2205.14922) without its inverse per batch. Adding the
     same images p times equals one joint ridge with gamma / p. Keeps D^2 + D K numbers for learning and D K for
-    classifying; while a task is learnt, up to four matrices of D^2.
+    classifying. While a task is learnt there are three matrices of D^2: the sums before it, which undoing needs, those
+    with it, and a factor.
     """
 
     plain = ("classes", "gamma")
@@ -178,7 +179,7 @@ class Ridge(Sums):
         """
         self._settle()
         self.gamma = self.gamma if gamma is None else gamma
-        self.weight = solved(lifted(self.gram, self.gamma), self.cross).to(self.weight.dtype)
+        self.weight = solved(self.gram, self.cross, lift=self.gamma).to(self.weight.dtype)
 
     def best_gamma(
         self,
@@ -276,7 +277,7 @@ class LDA(Sums):
         """S of equation (1), float64."""
         self._settle()
         means = self.cross / self.counts.clamp(min=1)
-        return (self.gram - means @ self.cross.T) / self.counts.sum()
+        return torch.addmm(self.gram, means, self.cross.T, alpha=-1).div_(self.counts.sum())
 
     def solve(self) -> None:
         """W and b of equation (3).
@@ -286,9 +287,8 @@ class LDA(Sums):
         """
         s = self.covariance()
         a = oas(s, int(self.counts.sum())) if self.shrinkage is None else self.shrinkage
-        sigma = lifted((1 - a) * s, a * s.diagonal().mean() + self.ridge)
         means = self.cross / self.counts.clamp(min=1)
-        weight = solved(sigma, means)
+        weight = solved(s, means, scale=1 - a, lift=float(a * s.diagonal().mean() + self.ridge))
         bias = -(means * weight).sum(dim=0) / 2
         if self.prior:
             bias = bias + (self.counts.clamp(min=1) / self.counts.sum()).log()
@@ -314,22 +314,25 @@ def oas(s: Float[Tensor, "feature feature"], images: int) -> float:
     return 1.0 if most <= 0 else min((mean_square + square_mean) / most, 1.0)
 
 
-def lifted(matrix: Float[Tensor, "feature feature"], by: float | Tensor) -> Float[Tensor, "feature feature"]:
-    """A copy with `by` added to the diagonal."""
-    copy = matrix.clone()
-    copy.diagonal().add_(by)
-    return copy
-
-
 def solved(
-    matrix: Float[Tensor, "feature feature"], right: Float[Tensor, "feature cls"]
+    matrix: Float[Tensor, "feature feature"],
+    right: Float[Tensor, "feature cls"],
+    *,
+    scale: float = 1.0,
+    lift: float = 0.0,
 ) -> Float[Tensor, "feature cls"]:
-    """matrix^-1 right for a symmetric positive definite matrix, by its Cholesky factor.
+    """(scale * matrix + lift * I)^-1 right, for a symmetric positive definite system, by its Cholesky factor.
+
+    The factor is the one matrix of that size that is made beside `matrix`: `torch.cholesky_solve` would copy it.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no factor.
     """
-    factor, failed = torch.linalg.cholesky_ex(matrix)
+    system = matrix * scale
+    system.diagonal().add_(lift)
+    lower, failed = system.mT, torch.zeros((), dtype=torch.int32, device=matrix.device)
+    torch.linalg.cholesky_ex(lower, out=(lower, failed))  # in the order of LAPACK: written in place
     if int(failed):
         raise DataError("The system has no Cholesky factor: features are not finite, or its ridge is too small.")
-    return torch.cholesky_solve(right, factor)
+    half = torch.linalg.solve_triangular(lower, right, upper=False)
+    return torch.linalg.solve_triangular(lower.mT, half, upper=True)
