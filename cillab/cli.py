@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
@@ -164,7 +164,11 @@ def estimate(
 @app.command()
 def sweep(
     spec: Annotated[str, typer.Argument(help="YAML with `grid` or `rows`, or preset:NAME (`cillab list presets`).")],
-    engine: Annotated[str, typer.Option(help="local: one process after the other. ray: any Ray cluster.")] = "local",
+    engine: Annotated[str, typer.Option(help="local: processes on this machine. ray: any Ray cluster.")] = "local",
+    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side on this machine.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each run [default: the cores, divided among the jobs].")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="Write means and intervals over seeds to this file.")] = None,
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
@@ -172,13 +176,14 @@ def sweep(
     from cillab.lab.sweep_page import write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
-    for outcome in sweep_runs(plan.specs, engine):
-        failed += outcome.state != "finished"
-        _console().print(
-            f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True, markup=False
-        )
-        if table is not None and outcome.state == "finished":
-            write_sweep_page(plan, table)
+    with _interruptible("the same command goes on"), closing(sweep_runs(plan.specs, engine, jobs, threads)) as outcomes:
+        for outcome in outcomes:
+            failed += outcome.state != "finished"
+            _console().print(
+                f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True, markup=False
+            )
+            if table is not None and outcome.state == "finished":
+                write_sweep_page(plan, table)
     if failed:
         raise CillabError(f"{failed} run(s) did not finish; the same command tries them again.")
 
@@ -376,7 +381,7 @@ def _follow(lab: Any, log: Path | None) -> None:
 
 
 @contextmanager
-def _interruptible():
+def _interruptible(how: str = "`cillab resume DIR` goes on"):
     """SIGTERM as Ctrl-C, so that a job that is told to stop says so in its folder; the exit code tells them apart."""
     asked = signal.SIGINT
 
@@ -389,7 +394,7 @@ def _interruptible():
     try:
         yield
     except KeyboardInterrupt:
-        error = CancelledError("Interrupted. Everything finished is on disk; `cillab resume DIR` goes on.")
+        error = CancelledError(f"Interrupted. Everything finished is on disk; {how}.")
         error.signal = int(asked)
         raise error from None
     finally:

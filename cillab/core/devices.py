@@ -1,6 +1,7 @@
 """Names of devices, and whether this machine can have them: asked of the driver, without torch."""
 
 import ctypes
+import os
 import platform
 import re
 from contextlib import suppress
@@ -11,6 +12,7 @@ from cillab.core.errors import InvalidRequestError, shown
 
 _VALID = "auto, cpu, cuda, cuda:0, mps"
 _NAME = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 
 
@@ -47,3 +49,16 @@ def cuda_devices() -> int | None:
                 return count.value
             return 0
     return 0
+
+
+def one_of_many(number: int) -> dict[str, str]:
+    """Environment that shows process `number` (from 0) one of several CUDA devices, in turn; empty for a single one.
+
+    A subset that the user has made visible is kept to.
+    """
+    count = cuda_devices() or 0
+    if count < 2:
+        return {}
+    visible = [name for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()][:count]
+    names = visible or [str(index) for index in range(count)]
+    return {_VISIBLE: names[number % len(names)].strip()}

@@ -42,6 +42,16 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
             _late.add(name)
 
 
+def share(jobs: int) -> dict[str, str]:
+    """What one of `jobs` processes side by side adds to its environment, so that together they take the cores once.
+
+    Nothing where the user has set a number of threads: that number is of one process.
+    """
+    if _COUNT in os.environ and _COUNT not in _ours:
+        return {}
+    return {_COUNT: str(max(1, usable_cores() // jobs))}
+
+
 def machine_cores() -> int:
     """Cores that the system lets this process run on, whatever its quota of time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

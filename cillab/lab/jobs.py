@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Job:
     path: Path
     pid: int
     host: str = field(default_factory=socket.gethostname)  # of the process; signals reach only this machine
+    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False, compare=False)  # where it was started
 
     @classmethod
     def at(cls, path: str | Path) -> "Job":
@@ -48,9 +50,16 @@ class Job:
         """Is its process there?"""
         if not self._here:  # its process cannot be seen: the heartbeat tells
             return Run(self.path).liveness() in ("queued", "running", "paused")
+        if self.process is not None:
+            return self.process.poll() is None
         with suppress(ChildProcessError, OSError):  # reaps our own child, so that it does not look alive for ever
             os.waitpid(self.pid, os.WNOHANG)
         return is_alive(self.pid)
+
+    @property
+    def code(self) -> int | None:
+        """Exit code, negative for a signal; None while it lives, and for whoever did not start it."""
+        return self.process.poll() if self.process is not None else None
 
     @property
     def run(self) -> Run | None:
@@ -128,18 +137,20 @@ class Job:
                 os.killpg(self.pid, number)
 
 
-def start(spec: RunSpec) -> Job:
+def start(spec: RunSpec, environment: Mapping[str, str] | None = None) -> Job:
     """Start the run in a new session. Returns at once; torch takes seconds to load before the run folder appears.
+
+    `environment` is added to that of this process.
 
     Raises:
         RunError: the folder exists and is not empty.
     """
     path = spec.folder()
     must_be_free(path)
-    return _launch(path, [*spec.arguments(), "--log", str(log_beside(path))], log_beside(path))
+    return _launch(path, [*spec.arguments(), "--log", str(log_beside(path))], log_beside(path), environment)
 
 
-def start_resume(path: str | Path) -> Job:
+def start_resume(path: str | Path, environment: Mapping[str, str] | None = None) -> Job:
     """Go on, in a new process, with a run that was cancelled or interrupted.
 
     Raises:
@@ -148,7 +159,7 @@ def start_resume(path: str | Path) -> Job:
     run = Run(path)
     if run.liveness() in ("running", "paused"):
         raise RunError(f"{run.path} is being written by process {run.status.pid} on {run.status.host}.")
-    return _launch(run.path, ["resume", str(run.path)], run.path / LOG)
+    return _launch(run.path, ["resume", str(run.path)], run.path / LOG, environment)
 
 
 def log_beside(path: Path) -> Path:
@@ -156,7 +167,7 @@ def log_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{LOG}")
 
 
-def _launch(path: Path, arguments: list[str], log: Path) -> Job:
+def _launch(path: Path, arguments: list[str], log: Path, environment: Mapping[str, str] | None) -> Job:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -165,5 +176,6 @@ def _launch(path: Path, arguments: list[str], log: Path) -> Job:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # its own group, and no terminal that could take it along
+            env={**os.environ, **(environment or {})},
         )
-    return Job(path, process.pid)
+    return Job(path, process.pid, process=process)

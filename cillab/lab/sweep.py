@@ -1,21 +1,29 @@
-"""Sweeps: a grid of runs, each in a process of its own, one after the other here or anywhere on a Ray cluster."""
+"""Sweeps: a grid of runs, each in a process of its own, some side by side here or anywhere on a Ray cluster."""
 
-import subprocess
-import sys
+import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cillab.core.errors import CillabError, InvalidRequestError, one_line, unknown_name
+from cillab.core.devices import one_of_many
+from cillab.core.errors import CillabError, InvalidRequestError, one_line, printable, unknown_name
 from cillab.core.params import build
+from cillab.core.threads import share
+from cillab.lab.jobs import Job, start, start_resume
 from cillab.lab.spec import NOT_IN_DIGEST, RunSpec, read_yaml
 from cillab.runs import Run
+from cillab.runs.claim import is_claimed
 
 ENGINES = ("local", "ray")
 PRESETS = Path(__file__).parents[1] / "presets"
+REFUSED = 2  # exit code of a request that cannot be carried out: trying again changes nothing
+_POLL_S = 0.1
+_LOOK_S = 2.0  # between two looks at a run that another process writes
 
 
 @dataclass(frozen=True)
@@ -112,20 +120,111 @@ def _comments(path: Path) -> tuple[str, str]:
     return (lines[0] if lines else path.stem), " ".join(lines[1:])
 
 
-def sweep(specs: list[RunSpec], engine: str = "local") -> Iterator[Outcome]:
+def sweep(specs: list[RunSpec], engine: str = "local", jobs: int = 1, threads: int | None = None) -> Iterator[Outcome]:
     """Do every run that is not finished yet; yields each one's outcome as it comes.
 
+    `jobs` runs go side by side here, with `threads` each (by default the cores, divided). A run that ends by itself
+    without a result is tried once more, unless its request was refused. Closing or interrupting the generator ends the
+    runs under way; each can be resumed, and the same sweep does so. A run that another process writes, such as the
+    same sweep on a second machine with this folder, is left to it and looked at again.
+
     Raises:
-        UnknownNameError: no such engine. CillabError: Ray is not installed.
+        UnknownNameError: no such engine. InvalidRequestError: no job at all. CillabError: Ray is not installed.
     """
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    yield from _local(specs) if engine == "local" else _ray(specs)
+    if jobs < 1 or (threads is not None and threads < 1):
+        raise InvalidRequestError(f"jobs = {jobs}, threads = {threads}. Valid: 1 and more.")
+    yield from _local(specs, jobs, threads) if engine == "local" else _ray(specs)
 
 
-def _local(specs: list[RunSpec]) -> Iterator[Outcome]:
-    for spec in specs:
-        yield _done_by_process(spec)
+@dataclass
+class _Attempt:
+    """One run of the grid on its way."""
+
+    spec: RunSpec
+    slot: int = 0  # among those that go side by side
+    job: Job | None = None
+    failed: str = ""  # why the attempt before this one did not finish
+    not_before: float = 0.0  # on the monotonic clock; another process writes the run
+
+
+def _local(specs: list[RunSpec], jobs: int = 1, threads: int | None = None) -> Iterator[Outcome]:
+    todo, going = deque(_Attempt(spec) for spec in specs), list[_Attempt]()
+    try:
+        while todo or going:
+            for _ in range(len(todo)):
+                if len(going) == jobs:
+                    break
+                one = todo.popleft()
+                if one.not_before > time.monotonic():
+                    todo.append(one)
+                    continue
+                one.slot = min({*range(jobs)} - {other.slot for other in going})
+                begun = _begin(one.spec, _environment(one, jobs, threads))
+                if isinstance(begun, Outcome):
+                    yield begun
+                elif begun is None:
+                    one.not_before = time.monotonic() + _LOOK_S
+                    todo.append(one)
+                else:
+                    one.job = begun
+                    going.append(one)
+            time.sleep(_POLL_S)
+            for one in [one for one in going if one.job is not None and not one.job.alive]:
+                going.remove(one)
+                ended = _ended(one)
+                if ended is None:
+                    todo.append(one)
+                else:
+                    yield ended
+    finally:
+        if going:
+            with ThreadPoolExecutor(len(going)) as pool:  # side by side: each has two seconds
+                list(pool.map(Job.cancel, [one.job for one in going if one.job is not None]))
+
+
+def _environment(one: _Attempt, jobs: int, threads: int | None) -> dict[str, str]:
+    chosen = share(jobs) if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    shown = one_of_many(one.slot) if jobs > 1 and one.spec.backbone.device in ("auto", "cuda") else {}
+    return {**chosen, **shown}
+
+
+def _begin(spec: RunSpec, environment: dict[str, str]) -> Job | Outcome | None:
+    """Start one run, or go on with it. None: another process writes it at present."""
+    path = spec.folder()
+    try:
+        if not (path / "run.json").is_file():
+            return None if is_claimed(path) else start(spec, environment)
+        run = Run(path)
+        if why := _another(spec, run):
+            return Outcome(path, "failed", why)
+        if run.result is not None and run.status.state == "finished":
+            return Outcome(path, "finished", "was there already")
+        if is_claimed(path) or run.liveness() in ("queued", "running"):
+            return None
+        return start_resume(path, environment)
+    except CillabError as error:  # a damaged folder: the others go on
+        return Outcome(path, "failed", one_line(error))
+
+
+def _ended(one: _Attempt) -> Outcome | None:
+    """What became of an attempt; None when there is to be another one."""
+    job, path, state = one.job, one.spec.folder(), "failed"
+    assert job is not None
+    code, status = job.code, job.status
+    with suppress(CillabError):
+        state = job.run.liveness() if job.run is not None else state
+    if state == "finished" and code == 0:
+        return Outcome(path, state, f"at the second attempt; the first: {one.failed}" if one.failed else "")
+    if code == REFUSED and is_claimed(path):  # somebody else was quicker
+        return None
+    killed = f"its process was ended by signal {-code}" if code is not None and code < 0 else ""
+    why = printable(killed or status.error or f"exit {code}").removeprefix("cillab: ")
+    if one.failed or code == REFUSED or state == "cancelled":
+        return Outcome(path, state, why)
+    one.failed = why
+    return None
 
 
 def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
@@ -134,7 +233,7 @@ def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
     except ImportError:
         raise CillabError("--engine ray needs Ray: pip install 'cillab[ray]'. --engine local needs nothing.") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)
-    task = ray.remote(_done_by_process)
+    task = ray.remote(_done)
     # Ray hides all GPUs from a task that asks for none
     gpus = min(1, ray.cluster_resources().get("GPU", 0))
     waiting = [task.options(num_gpus=0 if spec.backbone.device == "cpu" else gpus).remote(spec) for spec in specs]
@@ -143,24 +242,9 @@ def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
         yield ray.get(ready)
 
 
-def _done_by_process(spec: RunSpec) -> Outcome:
-    """Run, or go on with, one spec and wait for its end."""
-    path = spec.folder()
-    is_run = (path / "run.json").is_file()
-    try:
-        if is_run and (why := _another(spec, Run(path))):
-            return Outcome(path, "failed", why)
-        if is_run and Run(path).result is not None:
-            return Outcome(path, "finished", "was there already")
-    except CillabError as error:  # a damaged folder: the others go on
-        return Outcome(path, "failed", one_line(error))
-    words = ["resume", str(path)] if is_run else spec.arguments()
-    ended = subprocess.run([sys.executable, "-m", "cillab", *words], capture_output=True, text=True, check=False)
-    said = [line for line in (ended.stderr + ended.stdout).splitlines() if line.strip()]
-    state = "failed"
-    with suppress(CillabError):
-        state = Run(path).liveness() if (path / "run.json").is_file() else "failed"
-    return Outcome(path, state, "" if ended.returncode == 0 else (said[0] if said else f"exit {ended.returncode}"))
+def _done(spec: RunSpec) -> Outcome:
+    """One run, to its end."""
+    return next(iter(_local([spec])))
 
 
 def _another(spec: RunSpec, run: Run) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _FILE = Path("control") / "lock"
+_LOOK_S = 0.2  # longer than the instant for which `is_claimed` holds a lock
 _held: "WeakValueDictionary[Path, Claim]" = WeakValueDictionary()  # by this process; what nobody holds any more is free
 
 
@@ -81,9 +82,9 @@ def claim(folder: str | Path) -> Claim:
         made = tuple(path for path in (*reversed(folder.parents), folder, folder / "control") if not path.exists())
         with full_disk_named(folder):
             (folder / "control").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / _FILE, timeout=0, thread_local=False)
+            lock = FileLock(folder / _FILE, timeout=_LOOK_S, thread_local=False)
             try:
-                lock.acquire()
+                lock.acquire(poll_interval=_LOOK_S / 10)
             except Timeout:
                 raise RunError(f"{folder} is being written by {_holder(folder)}.") from None
             (folder / _FILE).write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
