@@ -165,9 +165,14 @@ def estimate(
 def sweep(
     spec: Annotated[str, typer.Argument(help="YAML with `grid` or `rows`, or preset:NAME (`cillab list presets`).")],
     engine: Annotated[str, typer.Option(help="local: processes on this machine. ray: any Ray cluster.")] = "local",
-    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side on this machine.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs side by side [default: 1; on Ray what the cluster has room for].")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each run [default: the cores, divided among the jobs].")
+        int | None, typer.Option(min=1, help="Threads of each run [default: the cores, divided; on Ray 1].")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster [default: RAY_ADDRESS, or a cluster of this machine alone].")
     ] = None,
     table: Annotated[Path | None, typer.Option(help="Write means and intervals over seeds to this file.")] = None,
 ) -> None:
@@ -176,7 +181,8 @@ def sweep(
     from cillab.lab.sweep_page import write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
-    with _interruptible("the same command goes on"), closing(sweep_runs(plan.specs, engine, jobs, threads)) as outcomes:
+    runs = sweep_runs(plan.specs, engine, jobs, threads, address)
+    with _interruptible("the same command goes on"), closing(runs) as outcomes:
         for outcome in outcomes:
             failed += outcome.state != "finished"
             _console().print(

@@ -1,5 +1,7 @@
 """Sweeps: a grid of runs, each in a process of its own, some side by side here or anywhere on a Ray cluster."""
 
+import os
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cillab.core.devices import one_of_many
-from cillab.core.errors import CillabError, InvalidRequestError, one_line, printable, unknown_name
+from cillab.core.errors import CillabError, InvalidRequestError, one_line, printable, shown, unknown_name
 from cillab.core.params import build
 from cillab.core.threads import share
 from cillab.lab.jobs import Job, start, start_resume
@@ -23,6 +25,8 @@ ENGINES = ("local", "ray")
 PRESETS = Path(__file__).parents[1] / "presets"
 REFUSED = 2  # exit code of a request that cannot be carried out: trying again changes nothing
 _POLL_S = 0.1
+_GRACE_S = 15.0  # for runs elsewhere to end when the sweep is interrupted
+_LONGEST = 400  # characters of what Ray says
 _LOOK_S = 2.0  # between two looks at a run that another process writes
 
 
@@ -120,22 +124,35 @@ def _comments(path: Path) -> tuple[str, str]:
     return (lines[0] if lines else path.stem), " ".join(lines[1:])
 
 
-def sweep(specs: list[RunSpec], engine: str = "local", jobs: int = 1, threads: int | None = None) -> Iterator[Outcome]:
+def sweep(
+    specs: list[RunSpec],
+    engine: str = "local",
+    jobs: int | None = None,
+    threads: int | None = None,
+    address: str | None = None,
+) -> Iterator[Outcome]:
     """Do every run that is not finished yet; yields each one's outcome as it comes.
 
-    `jobs` runs go side by side here, with `threads` each (by default the cores, divided). A run that ends by itself
-    without a result is tried once more, unless its request was refused. Closing or interrupting the generator ends the
-    runs under way; each can be resumed, and the same sweep does so. A run that another process writes, such as the
-    same sweep on a second machine with this folder, is left to it and looked at again.
+    `jobs` runs go side by side, with `threads` each: here one with all cores, or the cores divided among the jobs; on
+    Ray as many runs as the cluster (at `address`) has room for, each on one core and on one GPU if there are any.
+
+    A run that ends by itself without a result is tried once more, unless its request was refused. Closing or
+    interrupting the generator ends the runs under way; each can be resumed, and the same sweep does so. A run that
+    another process writes, such as the same sweep on a second machine with this folder, is left to it and looked at
+    again.
 
     Raises:
-        UnknownNameError: no such engine. InvalidRequestError: no job at all. CillabError: Ray is not installed.
+        UnknownNameError: no such engine. InvalidRequestError: no job at all, or an address without Ray.
+        CillabError: Ray is not installed, or there is no cluster.
     """
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    if jobs < 1 or (threads is not None and threads < 1):
-        raise InvalidRequestError(f"jobs = {jobs}, threads = {threads}. Valid: 1 and more.")
-    yield from _local(specs, jobs, threads) if engine == "local" else _ray(specs)
+    for name, count in (("jobs", jobs), ("threads", threads)):
+        if count is not None and count < 1:
+            raise InvalidRequestError(f"{name} = {count}. Valid: 1 and more.")
+    if address is not None and engine != "ray":
+        raise InvalidRequestError(f"address = {shown(address)} belongs to engine 'ray'; the engine is {engine!r}.")
+    yield from _local(specs, jobs or 1, threads) if engine == "local" else _ray(specs, jobs, threads, address)
 
 
 @dataclass
@@ -149,7 +166,7 @@ class _Attempt:
     not_before: float = 0.0  # on the monotonic clock; another process writes the run
 
 
-def _local(specs: list[RunSpec], jobs: int = 1, threads: int | None = None) -> Iterator[Outcome]:
+def _local(specs: list[RunSpec], jobs: int, threads: int | None) -> Iterator[Outcome]:
     todo, going = deque(_Attempt(spec) for spec in specs), list[_Attempt]()
     try:
         while todo or going:
@@ -227,24 +244,46 @@ def _ended(one: _Attempt) -> Outcome | None:
     return None
 
 
-def _ray(specs: list[RunSpec]) -> Iterator[Outcome]:
+def _ray(specs: list[RunSpec], jobs: int | None, threads: int | None, address: str | None) -> Iterator[Outcome]:
     try:
-        import ray  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+        import ray  # noqa: PLC0415
     except ImportError:
         raise CillabError("--engine ray needs Ray: pip install 'cillab[ray]'. --engine local needs nothing.") from None
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
-    task = ray.remote(_done)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports to nobody
+    try:
+        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise CillabError(f"No Ray cluster at {address or 'the address in RAY_ADDRESS'}: {one_line(error)}") from error
+    task, here = ray.remote(_done_elsewhere), str(Path.cwd())
     # Ray hides all GPUs from a task that asks for none
     gpus = min(1, ray.cluster_resources().get("GPU", 0))
-    waiting = [task.options(num_gpus=0 if spec.backbone.device == "cpu" else gpus).remote(spec) for spec in specs]
-    while waiting:
-        (ready, *_), waiting = ray.wait(waiting)
-        yield ray.get(ready)
+    todo, going = list(reversed(specs)), dict[Any, RunSpec]()
+    try:
+        while todo or going:
+            while todo and (jobs is None or len(going) < jobs):
+                spec = todo.pop()
+                asked = task.options(num_cpus=threads or 1, num_gpus=0 if spec.backbone.device == "cpu" else gpus)
+                going[asked.remote(spec, here, threads)] = spec
+            (ready, *_), _ = ray.wait(list(going))
+            spec = going.pop(ready)
+            try:
+                yield ray.get(ready)
+            except Exception as error:  # the node is lost, or what was shipped does not work there: the others go on
+                yield Outcome(spec.folder(), "failed", one_line(error)[-_LONGEST:])
+    finally:
+        for one in going:
+            ray.cancel(one)  # as Ctrl-C there: it ends its process
+        if going:
+            ray.wait(list(going), num_returns=len(going), timeout=_GRACE_S)
 
 
-def _done(spec: RunSpec) -> Outcome:
-    """One run, to its end."""
-    return next(iter(_local([spec])))
+def _done_elsewhere(spec: RunSpec, folder: str, threads: int | None) -> Outcome:
+    """One run to its end, on whatever machine this is; relative paths mean what they mean at the sweep's start."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise CillabError(f"{folder} is not on {socket.gethostname()}: start a sweep in a shared folder.") from error
+    return next(iter(_local([spec], 1, threads)))
 
 
 def _another(spec: RunSpec, run: Run) -> str:
