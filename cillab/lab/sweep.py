@@ -252,8 +252,9 @@ def _ray(specs: list[RunSpec], jobs: int | None, threads: int | None, address: s
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports to nobody
     try:
         ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise CillabError(f"No Ray cluster at {address or 'the address in RAY_ADDRESS'}: {one_line(error)}") from error
+    except Exception as error:  # Ray raises anything, Exception itself where a node does not come up in time
+        where = f"at {address}" if address else "at RAY_ADDRESS, or on this machine"
+        raise CillabError(f"No Ray cluster {where}: {one_line(error)[:_LONGEST]}") from error
     task, here = ray.remote(_done_elsewhere), str(Path.cwd())
     # Ray hides all GPUs from a task that asks for none
     gpus = min(1, ray.cluster_resources().get("GPU", 0))
