@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ def sweep(
     jobs: int | None = None,
     threads: int | None = None,
     address: str | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Do every run that is not finished yet; yields each one's outcome as it comes.
 
     `jobs` runs go side by side, with `threads` each: here one with all cores, or the cores divided among the jobs; on
@@ -166,7 +166,7 @@ class _Attempt:
     not_before: float = 0.0  # on the monotonic clock; another process writes the run
 
 
-def _local(specs: list[RunSpec], jobs: int, threads: int | None) -> Iterator[Outcome]:
+def _local(specs: list[RunSpec], jobs: int, threads: int | None) -> Generator[Outcome, None, None]:
     todo, going = deque(_Attempt(spec) for spec in specs), list[_Attempt]()
     try:
         while todo or going:
@@ -244,7 +244,9 @@ def _ended(one: _Attempt) -> Outcome | None:
     return None
 
 
-def _ray(specs: list[RunSpec], jobs: int | None, threads: int | None, address: str | None) -> Iterator[Outcome]:
+def _ray(
+    specs: list[RunSpec], jobs: int | None, threads: int | None, address: str | None
+) -> Generator[Outcome, None, None]:
     try:
         import ray  # noqa: PLC0415
     except ImportError:

@@ -75,7 +75,7 @@ def test_runs_on_a_real_cluster_of_this_machine(tmp_path: Path, monkeypatch: pyt
         while not (tmp_path / "runs" / "4" / "run.json").is_file():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        outcomes.close()  # pyright: ignore[reportAttributeAccessIssue]
+        outcomes.close()
         assert Run(tmp_path / "runs" / "4").liveness() == "cancelled"
     finally:
         ray.shutdown()

@@ -89,7 +89,7 @@ def test_whoever_stops_asking_leaves_no_process_behind(tmp_path: Path, monkeypat
     outcomes = sweep(specs(tmp_path, 4), jobs=3)
     assert next(outcomes).path.name == "r0"
     began = time.monotonic()
-    outcomes.close()  # pyright: ignore[reportAttributeAccessIssue]
+    outcomes.close()
     assert time.monotonic() - began < 5 and not any(job.alive for job in made.jobs)
 
 
