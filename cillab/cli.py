@@ -23,6 +23,7 @@ from cillab.core.errors import (
     unknown_name,
 )
 from cillab.core.leaving import leaving_at_once
+from cillab.data import data
 from cillab.lab import offer
 from cillab.lab.early import refuse_early
 from cillab.lab.spec import RunSpec, parse_setting
@@ -44,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(lists, name="list")
+app.add_typer(data, name="data")
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:

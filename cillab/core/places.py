@@ -10,6 +10,12 @@ def feature_dir() -> Path | None:
     return Path(given).expanduser() if given else None
 
 
+def data_dir() -> Path | None:
+    """Where a person keeps data sets, a folder each, called by their names: `$CILLAB_DATA`."""
+    given = os.environ.get("CILLAB_DATA", "").strip()
+    return Path(given).expanduser() if given else None
+
+
 def cache_dir() -> Path:
     """Where downloads and things that can be made again are kept: `$CILLAB_CACHE`, or `~/.cache/cillab`.
 

@@ -17,6 +17,7 @@ from cillab.core.memory import must_fit
 from cillab.core.params import HyperParams, build
 from cillab.lab.offer import kept
 from cillab.lab.spec import RunSpec
+from cillab.protocol.named import must_allow_training, must_be_here
 
 _LIBRARIES = ("bundled", "openclip", "timm")
 _SPLIT = re.compile(r"B[\s-]*\d+[\s_,-]*Inc[\s-]*0*[1-9]\d*|all|base-new", re.IGNORECASE)
@@ -33,6 +34,8 @@ def refuse_early(spec: RunSpec) -> None:
     for name, value in given.items():
         if isinstance(value, str) and any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value):
             raise InvalidRequestError(f"{name} = {shown(value)} holds a character that no name or path has.")
+    must_allow_training(given["data"])
+    must_be_here(given["data"])
     check_device(given["device"])
     if not 0 <= given["seed"] < 2**32:
         raise InvalidRequestError(f"seed = {shown(given['seed'])}. Valid: 0 to {2**32 - 1}.")

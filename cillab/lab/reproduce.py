@@ -31,6 +31,8 @@ class Reproduction:
             found += [f"{name} {getattr(p, name)}" for name, value in asked.items() if getattr(p, name) != value]
             if e.data not in p.data:
                 found.append(f"data {p.data}")
+            if len(run.info.class_names) != e.classes:
+                found.append(f"{len(run.info.class_names)} classes")
             found += [f"{n} {getattr(p, n)}" for n in ("train_per_class", "test_per_class") if getattr(p, n)]
         return tuple(found)
 

@@ -42,7 +42,7 @@ class StreamSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
     data: Annotated[str, Compared()] = "shields"
-    """Data set: shields, digits, cifar100, folder:DIR, parquet:DIR or hf:NAME."""
+    """Data set: shields, digits, a named one (`cillab data list`), folder:DIR, parquet:DIR or hf:NAME."""
     split: Annotated[str, Compared()] = "B0-Inc10"
     """Classes per task: B-m Inc-n = m classes first (n, if m is 0), then n at a time; all = one task."""
     scenario: Annotated[AnyScenario, Compared()] = Field(default_factory=ClassIncremental)

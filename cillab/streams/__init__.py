@@ -3,4 +3,4 @@
 Importing this package registers every kind of source; it downloads nothing and opens nothing.
 """
 
-from cillab.streams import arrays, cifar, files, held, hub, table  # noqa: F401  (each registers what it can open)
+from cillab.streams import arrays, files, held, hub, named, table  # noqa: F401  (each registers what it can open)

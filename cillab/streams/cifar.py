@@ -1,4 +1,4 @@
-"""`cifar100`: downloaded once, checked, unpacked into plain arrays. The binary archive: nothing is ever unpickled."""
+"""CIFAR archives: downloaded once, checked, unpacked into plain arrays. The binary ones: nothing is ever unpickled."""
 
 import hashlib
 import os
@@ -12,19 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from cillab.core.errors import DataError, HubError, one_line
-from cillab.core.registry import sources
 from cillab.streams.arrays import ArraySource, Images
-from cillab.streams.sources import SPLITS, Options, Source, Split
+from cillab.streams.sources import SPLITS, Options, Split
 
-_RECORD = 2 + 3 * 32 * 32  # coarse label, fine label, then red, green and blue planes
+_PIXELS = 3 * 32 * 32  # red, green and blue planes, behind the labels of a record
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file on a server and the check sum it must have."""
+    """A file on a server, the check sum it must have, and what is in it."""
 
     url: str
     md5: str
+    name: str = "cifar100"
+    labels: int = 2  # bytes before the pixels; the last one counts (coarse, then fine label)
+    members: tuple[tuple[str, ...], tuple[str, ...]] = (("train.bin",), ("test.bin",))
+    names: str = "fine_label_names.txt"
 
     @property
     def file_name(self) -> str:
@@ -33,16 +36,28 @@ class Archive:
 
 
 CIFAR100 = Archive("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8")
+CIFAR10 = Archive(
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    "c32a1d4ab5d03f1284b67883e8d87530",
+    name="cifar10",
+    labels=1,
+    members=(tuple(f"data_batch_{number}.bin" for number in range(1, 6)), ("test_batch.bin",)),
+    names="batches.meta.txt",
+)
+ARCHIVES = {archive.name: archive for archive in (CIFAR100, CIFAR10)}
 
 
-@sources.register("cifar100")
-def open_cifar100(where: str, options: Options, archive: Archive = CIFAR100) -> Source:
-    """CIFAR-100: 50,000 + 10,000 images of 32 x 32 px in 100 classes; 162 MB, downloaded once."""
-    unpacked = options.cache / f"cifar100-{archive.md5[:8]}"
+def open_cifar(archive: Archive, options: Options, folder: Path | None = None) -> ArraySource:
+    """The images of an archive that lies in `folder`, or is downloaded into the cache.
+
+    Raises:
+        HubError, DataError: as `fetch`.
+    """
+    unpacked = options.cache / f"{archive.name}-{archive.md5[:8]}"
     if not unpacked.is_dir():
-        _unpack(fetch(archive, options.cache / "downloads"), unpacked)
+        _unpack(fetch(archive, folder or options.cache / "downloads"), unpacked, archive)
     names = tuple((unpacked / "names.txt").read_text(encoding="utf-8").split())
-    return ArraySource("cifar100", names, {split: _split(unpacked, split) for split in SPLITS})
+    return ArraySource(archive.name, names, {split: _split(unpacked, split) for split in SPLITS})
 
 
 def _split(folder: Path, split: Split) -> Images:
@@ -86,13 +101,13 @@ def _check(path: Path, archive: Archive) -> None:
         raise DataError(f"{path}: md5 {found}, expected {archive.md5}. It is damaged or another file: delete it.")
 
 
-def _unpack(path: Path, target: Path) -> None:
+def _unpack(path: Path, target: Path, archive: Archive) -> None:
     """Plain arrays in a folder that has its name only when it is complete."""
     try:
         with tarfile.open(path, "r:gz") as tar:
             members = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
             content = {}
-            for wanted in ("train.bin", "test.bin", "fine_label_names.txt"):
+            for wanted in (*archive.members[0], *archive.members[1], archive.names):
                 file = tar.extractfile(members[wanted]) if wanted in members else None
                 if file is None:
                     raise DataError(f"{path} holds no {wanted}.")
@@ -103,13 +118,15 @@ def _unpack(path: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.part-") as unfinished:
         folder = Path(unfinished) / "complete"
         folder.mkdir()
-        (folder / "names.txt").write_bytes(content["fine_label_names.txt"])
-        for split in SPLITS:
-            records = np.frombuffer(content[f"{split}.bin"], dtype=np.uint8)
-            if len(records) % _RECORD:
-                raise DataError(f"{path}: {split}.bin is not a whole number of {_RECORD}-byte records.")
-            records = records.reshape(-1, _RECORD)
-            np.save(folder / f"{split}-images.npy", records[:, 2:].reshape(-1, 3, 32, 32), allow_pickle=False)
-            np.save(folder / f"{split}-labels.npy", records[:, 1].astype(np.int64), allow_pickle=False)
+        (folder / "names.txt").write_bytes(content[archive.names])
+        long, last = archive.labels + _PIXELS, archive.labels - 1
+        for split, members in zip(SPLITS, archive.members, strict=True):
+            for member in members:
+                if len(content[member]) % long:
+                    raise DataError(f"{path}: {member} is not a whole number of {long}-byte records.")
+            records = np.frombuffer(b"".join(content[member] for member in members), dtype=np.uint8).reshape(-1, long)
+            images = records[:, archive.labels :].reshape(-1, 3, 32, 32)
+            np.save(folder / f"{split}-images.npy", images, allow_pickle=False)
+            np.save(folder / f"{split}-labels.npy", records[:, last].astype(np.int64), allow_pickle=False)
         if not target.is_dir():  # another process may have been faster
             folder.replace(target)

@@ -22,7 +22,7 @@ from cillab.streams.layout import (
     legible,
 )
 from cillab.streams.pictures import EncodedSource, Shelf
-from cillab.streams.sources import SPLITS, Options, Source, Split, hold_out
+from cillab.streams.sources import SPLITS, Divide, Options, Source, Split, by_seed
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +63,25 @@ def open_folder(where: str, options: Options) -> Source:
         raise DataError(f"folder:{legible(where)}: the path is not UTF-8. Rename the folder, or link to it.")
     if not root.is_dir():
         raise DataError(f"folder:{where}: there is no folder {str(root)!r}.")
+    return read_folder(root, where, by_seed(options.seed))
+
+
+def read_folder(root: Path, where: str, divide: Divide, leave_out: Sequence[str] = ()) -> EncodedSource:
+    """The images below `root`; `divide` holds test images out where the folder has none.
+
+    Raises:
+        DataError: no usable layout, as `folder:{where}`.
+    """
     try:
-        return _opened(root, where, options)
+        return _opened(root, where, divide, leave_out)
     except OSError as error:
         raise DataError(f"folder:{where} cannot be read ({one_line(error)}).") from error
 
 
-def _opened(root: Path, where: str, options: Options) -> Source:
+def _opened(root: Path, where: str, divide: Divide, leave_out: Sequence[str]) -> EncodedSource:
     passed = PassedOver()
     layout = layout_of(root, where, passed)
-    folders = class_names_in(layout.train, where)
+    folders = tuple(name for name in class_names_in(layout.train, where) if name not in leave_out)
     shelves: dict[Split, FileShelf] = {}
     if layout.test is not None:
         check_known(folders, class_names_in(layout.test, where), layout, where)
@@ -80,7 +89,9 @@ def _opened(root: Path, where: str, options: Options) -> Source:
             shelves[split] = FileShelf(layout.root, *_files_in(place, folders, passed))
     else:
         paths, labels = _files_in(layout.root, folders, passed)
-        for split, rows in hold_out(labels, tuple(map(legible, folders)), options.seed).items():
+        whole = FileShelf(layout.root, paths, labels)
+        ids = list(map(whole.id, range(len(paths))))
+        for split, rows in divide(labels, tuple(map(legible, folders)), ids).items():
             shelves[split] = FileShelf(layout.root, [paths[row] for row in rows], labels[rows])
     splits: dict[Split, Shelf] = {**shelves}
     source = EncodedSource(f"folder:{where}", tuple(map(legible, folders)), splits)

@@ -11,7 +11,7 @@ from cillab.core.errors import DataError, HubError, one_line
 from cillab.core.registry import sources
 from cillab.streams.labels import Classes, classes_of
 from cillab.streams.pictures import Shelf
-from cillab.streams.sources import Options, Source, Split
+from cillab.streams.sources import Options, Source, Split, by_seed
 from cillab.streams.table import HELD_OUT, IMAGE_COLUMNS, LABEL_COLUMNS, build, cell_bytes, held_out, pick
 
 
@@ -81,7 +81,7 @@ def open_hub(where: str, options: Options) -> Source:
     for shelf in (train, held):
         if shelf is not None:
             shelf.label(classes)
-    return build(name, classes.names, train, held, options.seed)
+    return build(name, classes.names, train, held, by_seed(options.seed))
 
 
 def _reason(error: Exception) -> str:

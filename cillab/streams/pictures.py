@@ -100,8 +100,8 @@ class EncodedSource(Source):
             return np.zeros((0, 3, side, side), dtype=np.uint8)
         return np.stack(drawn).transpose(0, 3, 1, 2)
 
-    def _with_others(self, first: DataError) -> DataError:
-        """`first`, or one error that names every unreadable image: nobody mends a data set one run at a time."""
+    def broken(self) -> list[str]:
+        """What is wrong with every image that cannot be decoded, from one pass over all of them."""
         found = list[str]()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for shelf in self._splits.values():
@@ -109,6 +109,21 @@ class EncodedSource(Source):
                     rows = range(start, min(start + _CHUNK, len(shelf.labels)))
                     complaints = pool.map(_complaint, [_read(shelf, row) for row in rows])
                     found += [said for said in complaints if said is not None]
+        return found
+
+    def twins(self) -> list[str]:
+        """Ids of test images that are byte for byte a training image."""
+        train, test = self._splits["train"], self._splits["test"]
+        known = {sha256(train.read(row)).digest() for row in range(len(train.labels))}
+        return [test.id(row) for row in range(len(test.labels)) if sha256(test.read(row)).digest() in known]
+
+    def shelf(self, split: Split) -> Shelf:
+        """The encoded images of a split."""
+        return self._splits[split]
+
+    def _with_others(self, first: DataError) -> DataError:
+        """`first`, or one error that names every unreadable image: nobody mends a data set one run at a time."""
+        found = self.broken()
         if len(found) < 2:
             return first
         more = f" And {len(found) - _LISTED} more." if len(found) > _LISTED else ""

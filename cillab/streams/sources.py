@@ -1,10 +1,10 @@
 """Where images come from: what every source can be asked, and how a source is found by its name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
@@ -18,6 +18,8 @@ from cillab.core.rng import numpy_stream
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
 Size = tuple[int, int]  # height, width
+Divide = Callable[[Any, Sequence[str], Sequence[str]], "dict[Split, Any]"]
+"""Labels, class names and names of images that come in one piece -> rows of each split."""
 
 
 class Source(ABC):
@@ -100,7 +102,7 @@ def open_source(
     test_per_class: int | None = None,
     cache: Path | None = None,
 ) -> Source:
-    """The source called `name`: `shields`, `digits`, `cifar100`, `folder:DIR`, `parquet:DIR` or `hf:NAME`.
+    """The source called `name`: `shields`, `digits`, a named set (`cub200`), `folder:DIR`, `parquet:DIR` or `hf:NAME`.
 
     Several with ` + ` between them are one (`shields + digits`). `train_per_class` and `test_per_class` tell a rendered
     world how many images are wanted; other sources have what they have, and it is the Stream that takes the first ones.
@@ -125,6 +127,11 @@ def open_source(
     per_class: dict[Split, int | None] = {"train": train_per_class, "test": test_per_class}
     options = Options(seed, image_size, per_class, cache or cache_dir())
     return sources[registered[kind]](where, options)
+
+
+def by_seed(seed: int) -> Divide:
+    """`hold_out` under a seed."""
+    return lambda labels, class_names, _ids: hold_out(labels, class_names, seed)
 
 
 def hold_out(

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
 from cillab.protocol.dealing import check_deck, check_plans, settled
+from cillab.protocol.named import must_allow_training
 from cillab.protocol.rarity import falling, thirds_of
 from cillab.protocol.scenario import Deck, Plan, Scenario, make_scenario
 from cillab.protocol.specs import StreamSpec, order_text
@@ -233,6 +234,7 @@ def make_stream(
     asked = {"scenario": wanted, "seed": seed, **{name: value for name, value in given.items() if value is not None}}
     spec = StreamSpec.of({**asked, "order": wanted.order}, "stream")  # refused before anything is opened
     if isinstance(data, str):
+        must_allow_training(data)
         data = open_source(
             data, seed=data_seed, image_size=image_size, train_per_class=train_per_class, test_per_class=test_per_class
         )
@@ -245,6 +247,7 @@ def stream_of(spec: StreamSpec, source: Source | None = None, order: str | Seque
     Raises:
         CillabError: as `make_stream`.
     """
+    must_allow_training(spec.data if source is None else source.name)
     if source is None:
         source = open_source(spec.data, train_per_class=spec.train_per_class, test_per_class=spec.test_per_class)
     rule = spec.order if order is None else order

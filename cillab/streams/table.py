@@ -15,7 +15,7 @@ from cillab.core.errors import DataError, one_line, shown
 from cillab.core.registry import sources
 from cillab.streams.labels import Classes, classes_of, is_hidden
 from cillab.streams.pictures import EncodedSource, Shelf
-from cillab.streams.sources import Options, Source, Split, hold_out
+from cillab.streams.sources import Divide, Options, Source, Split, by_seed
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "image_path", "file_name", "filename", "path", "file")
 LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "class_name", "category", "target")
@@ -147,12 +147,13 @@ def pick(columns: Sequence[str], wanted: Sequence[str], what: str, owner: str) -
     raise DataError(f"{owner} has no column of {what} ({' or '.join(wanted)}). Its columns: {', '.join(columns)}.")
 
 
-def build(name: str, class_names: tuple[str, ...], train: Shelf, test: Shelf | None, seed: int) -> Source:
-    """A source from its shelves; without a test shelf, from 80/20 of the one there is."""
+def build(name: str, class_names: tuple[str, ...], train: Shelf, test: Shelf | None, divide: Divide) -> EncodedSource:
+    """A source from its shelves; without a test shelf, from what `divide` makes of the one there is."""
     if test is not None:
         return EncodedSource(name, class_names, {"train": train, "test": test})
+    ids = list(map(train.id, range(len(train.labels))))
     splits: dict[Split, Shelf] = {
-        split: Rows(train, rows) for split, rows in hold_out(train.labels, class_names, seed).items()
+        split: Rows(train, rows) for split, rows in divide(train.labels, class_names, ids).items()
     }
     return EncodedSource(name, class_names, splits)
 
@@ -160,6 +161,15 @@ def build(name: str, class_names: tuple[str, ...], train: Shelf, test: Shelf | N
 @sources.register("parquet:DIR")
 def open_parquet(where: str, options: Options) -> Source:
     """DIR/train.parquet and DIR/test.parquet, or shards such as train-00000-of-00002.parquet."""
+    return read_tables(where, by_seed(options.seed))
+
+
+def read_tables(where: str, divide: Divide) -> EncodedSource:
+    """The tables below `where`; `divide` holds test images out where there is no split to test on.
+
+    Raises:
+        DataError: no usable tables, as `parquet:{where}`.
+    """
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -189,7 +199,7 @@ def open_parquet(where: str, options: Options) -> Source:
     for each in (shelf, held):
         if each is not None:
             each.label(classes)
-    return build(name, classes.names, shelf, held, options.seed)
+    return build(name, classes.names, shelf, held, divide)
 
 
 def held_out(splits: Mapping[str, Callable[[], T]], labels: Callable[[T], Sequence[Any]], owner: str) -> T | None:

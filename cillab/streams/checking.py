@@ -1,0 +1,73 @@
+"""Is a named data set what it should be? Checksums, classes, images, division, broken files, twins: from one pass."""
+
+from dataclasses import dataclass, field
+
+from cillab.protocol.named import DataSet, find, homes, not_here
+from cillab.streams.fetching import checksums
+from cillab.streams.frozen import split_digest
+from cillab.streams.named import division_of, open_at
+from cillab.streams.pictures import EncodedSource
+from cillab.streams.sources import SPLITS, Options
+
+_NAMED = 20  # broken files and twins that are named before they are counted
+
+
+@dataclass
+class Checked:
+    """What was found, a line each, and what is wrong."""
+
+    lines: dict[str, str] = field(default_factory=dict[str, str])
+    faults: list[str] = field(default_factory=list[str])
+
+
+def check_set(entry: DataSet, options: Options, *, decode: bool = True) -> Checked:
+    """Look at everything of a set that lies on this machine; with `decode`, at every image.
+
+    Raises:
+        HubError: it is not here; says which files go where.
+        DataError: lists or folders that cannot be read as the set.
+    """
+    folders = homes(entry, options.cache)
+    place = find(entry, folders)
+    if place is None:
+        raise not_here(entry, folders)
+    said = Checked({"set": entry.title, "folder": str(place.folder), "layout": place.layout.says})
+    for path, digest, wanted in (found for home in folders for found in checksums(entry, home)):
+        right = (
+            "no checksum is published" if not wanted else "as published" if digest == wanted else f"expected {wanted}"
+        )
+        said.lines[f"md5 {path.name}"] = f"{digest}, {right}"
+        if wanted and digest != wanted:
+            said.faults.append(f"{path.name} has another checksum")
+    source = open_at(entry, place, options)
+    train, test = (len(source.labels(split)) for split in SPLITS)
+    empty = [
+        name for number, name in enumerate(source.class_names)
+        if not any((source.labels(split) == number).any() for split in SPLITS)
+    ]  # fmt: skip
+    said.lines["classes"] = f"{len(source.class_names)} of {entry.classes}"
+    division = division_of(entry, train, test)
+    said.lines["images"] = f"{train:,} training, {test:,} test: {division}"
+    if division.startswith("no known"):
+        said.faults.append("the numbers of images are those of no known division")
+    if empty:
+        said.faults.append(f"{len(empty)} classes without an image ({', '.join(empty[:5])})")
+    if decode and isinstance(source, EncodedSource):
+        broken, twins = source.broken(), source.twins()
+        said.lines["broken"] = _some(broken) or f"none of {train + test:,} images"
+        said.lines["twins"] = (
+            f"{len(twins)} test images are byte for byte a training image: {_some(twins)}" if twins else "none"
+        )
+        if broken:
+            said.faults.append(f"{len(broken)} broken images")
+    said.lines["division"] = f"sha256 {split_digest(source)} over the names in each split"
+    said.lines["training"] = "allowed" if entry.may_train else "not allowed: evaluation only"
+    said.lines["licence"] = entry.licence
+    if entry.note:
+        said.lines["note"] = entry.note
+    return said
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
