@@ -54,7 +54,7 @@ def _wordnet(given: str) -> str:
 @cache
 def _words() -> Mapping[str, str]:
     from open_clip import IMAGENET_CLASSNAMES  # noqa: PLC0415 - both know the classes, and take a second to import
-    from timm.data import ImageNetInfo  # noqa: PLC0415
+    from timm.data.imagenet_info import ImageNetInfo  # noqa: PLC0415
 
     every, curated = ImageNetInfo("imagenet22k"), ImageNetInfo("imagenet1k")
     lemmas = {
