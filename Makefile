@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --constraint constraints.txt
 PORT ?= 8501
 PYTEST := $(BIN)/python -m pytest
+# `make test JOBS=2`: that many processes, each with the tests of whole files.
+BESIDE := $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
 
 export PYTHONUNBUFFERED := 1
 # Threads that wait sleep, from the first import on: pytest and Jupyter load NumPy before cillab can say so (cillab/core/threads.py).
@@ -22,8 +24,8 @@ help:  ## what there is
 app: $(VENV)/.app  ## open the app on http://localhost:8501 (PORT=... for another port)
 	$(BIN)/python -m streamlit run app/main.py --server.address=localhost --server.port=$(PORT)
 
-test: $(VENV)/.test  ## the test suite, under 10 minutes on two cores
-	$(PYTEST)
+test: $(VENV)/.test  ## the test suite (JOBS=2: in two processes)
+	$(PYTEST) $(BESIDE)
 
 test-all: $(VENV)/.test $(VENV)/.browser  ## also the slow tests, and those that need real data, a GPU or a browser
 	$(PYTEST) -m ""
@@ -33,7 +35,7 @@ test-browser: $(VENV)/.browser  ## the app in Chromium (found on this machine, o
 	$(PYTEST) -m browser
 
 notebooks: $(VENV)/.notebooks  ## run every notebook (CILLAB_FAST=1: the short version)
-	$(PYTEST) --nbmake --nbmake-timeout=600 notebooks
+	$(PYTEST) $(BESIDE) --nbmake --nbmake-timeout=600 notebooks
 
 gallery: $(VENV)/.notebooks  ## run every notebook and write build/gallery/index.html, with figures
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/notebooks.py gallery build/gallery

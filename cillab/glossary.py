@@ -175,6 +175,7 @@ SECTIONS: tuple[Section, ...] = (
                      ("calibration/old", "calibration/new")),
             Quantity("geometry.seeds.t_interval", "t-interval over seeds", "mean +- t s / sqrt n", "neither"),
             Quantity("geometry.seeds.paired_difference", "Paired comparison", "mean of a_i - b_i", "neither"),
+            Quantity("geometry.pairing.paired", "Paired by image", "(b - c) / n", "neither"),
         ),
     ),
     Section(

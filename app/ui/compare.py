@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from app.ui import charts, html, state, theme, ways
 from app.ui.store import Entry, Opened, entries, opened, runs_folder
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
+from cillab.geometry.pairing import Paired, paired
 from cillab.protocol import protocol_key
 from cillab.protocol.ledger import ledger
 from cillab.runs.seeds import Group, compare, difference_sentence, over_seeds, shared, stated
@@ -85,7 +87,7 @@ def leaderboard(kept: Sequence[dict[str, Any]], by: str) -> None:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in kept:
         groups.setdefault(row["comparable"] or "", []).append(row)
-    damaged = groups.pop("", [])
+    damaged, differing = groups.pop("", []), []
     if len(groups) > 1:
         first = [rows[0] for rows in groups.values()]
         differing = [name for name in protocol_key() if len({repr(row[name]) for row in first}) > 1]
@@ -94,7 +96,7 @@ def leaderboard(kept: Sequence[dict[str, Any]], by: str) -> None:
             f"differ in {', '.join(name.replace('_', ' ') for name in differing)}."
         )
     for group in groups.values():
-        html.show(_protocol(group[0]), "ci-badge")
+        html.show(_protocol(group[0], differing), "ci-badge")
         done = ranking(group, by) if by in RANKED_BY else group
         rest = [row for row in group if row not in done]
         lines = [
@@ -112,13 +114,17 @@ def _before(one: dict[str, Any], other: dict[str, Any], by: str) -> bool:
     return one[by] > other[by] if RANKED_BY[by] == "DESC" else one[by] < other[by]
 
 
-def _protocol(row: dict[str, Any]) -> str:
-    cells = [(name.replace("_", " "), row[name]) for name in protocol_key() if not name.endswith("_digest")]
-    return "".join(
-        f"<span><b>{html.safe(name)}</b>{html.safe('no' if value is False else value)}</span>"
-        for name, value in cells
-        if value not in (None, "", 1.0) or name == "seed"
-    )
+def _protocol(row: dict[str, Any], differing: Sequence[str]) -> str:
+    """A protocol as chips; what differs from the other protocols here comes first and stands out."""
+    names = sorted((n for n in protocol_key() if not n.endswith("_digest")), key=lambda name: name not in differing)
+    chips = []
+    for name in names:
+        value, differs = row[name], name in differing
+        if value not in (None, "", 1.0) or name == "seed" or differs:
+            words = "not said" if value is None else "no" if value is False else value
+            tag = '<span class="on">' if differs else "<span>"
+            chips.append(f"{tag}<b>{html.safe(name.replace('_', ' '))}</b>{html.safe(words)}</span>")
+    return "".join(chips)
 
 
 def _line(rank: str, row: dict[str, Any]) -> tuple[str, ...]:
@@ -167,12 +173,74 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
         html.empty("These curves cannot be drawn", one_line(error))
         return
     charts.panel(picture, "compare-curves", "Accuracy of several runs")
+    if len(chosen) > 1:
+        _by_image({key: ready[key] for key in chosen})
     if st.button(
         "Step through both" if len(chosen) > 1 else "Step through it", key="compare-step",
         icon=":material/play_circle:",
         help="The first two of the chosen runs, side by side.",
     ):  # fmt: skip
         ways.go("step_through", run=chosen[0], versus=chosen[1] if len(chosen) > 1 else None)
+
+
+def _by_image(runs: dict[str, Opened]) -> None:
+    """In words: are two runs different on the same images, after the last task that both have?"""
+    st.subheader("Image by image", anchor=False)
+    names = [key.removeprefix("demo-") for key in runs]
+    left, right = st.columns(2, gap="medium")
+    with left:
+        a = st.selectbox("This run", range(len(runs)), key=f"image-this-{len(runs)}", format_func=names.__getitem__)
+    with right:
+        b = st.selectbox(
+            "Minus that run", range(len(runs)), index=1, key=f"image-minus-{len(runs)}", format_func=names.__getitem__
+        )
+    if a is None or b is None or a == b:
+        html.note("Choose two different runs.")
+        return
+    views = list(runs.values())
+    try:
+        step, first, second = answers(views[a], views[b])
+    except InvalidRequestError as error:
+        html.note(one_line(error))
+        return
+    found = paired(first, second)
+    html.note(_in_words(names[a], names[b], step, found))
+
+
+def answers(one: Opened, other: Opened) -> tuple[int, np.ndarray, np.ndarray]:
+    """The last task that both runs have, and for each test image that both follow and have learnt: was it right?
+
+    Raises:
+        InvalidRequestError: they follow no such image in common.
+    """
+    step = min(len(one.steps), len(other.steps)) - 1
+    known = [_right(view, step) for view in (one, other)]
+    both = sorted(known[0].keys() & known[1].keys())
+    if not both:
+        raise InvalidRequestError("These two runs follow no test image in common: they cannot be compared by image.")
+    first, second = (np.array([right[image] for image in both]) for right in known)
+    return step, first, second
+
+
+def _right(view: Opened, step: int) -> dict[str, bool]:
+    probe, shot = view.run.probe, view.snapshots[step]
+    learnt = np.isin(probe.labels, shot["seen"])
+    right = np.asarray(shot["predictions"]) == np.asarray(probe.labels)
+    return {str(image): bool(ok) for image, ok, here in zip(probe.ids, right, learnt, strict=True) if here}
+
+
+def _in_words(this: str, that: str, step: int, found: Paired) -> str:
+    points = f"{_points(found.difference)} points (95 % interval {_points(found.low)} to {_points(found.high)})"
+    verdict = (
+        "That is more than which images were drawn can explain"
+        if found.clear
+        else "Which images were drawn can explain a difference of that size"
+    )
+    return (
+        f"After task {step + 1}, {this} minus {that}: {points} on {found.images} test images that both follow. "
+        f"{found.only_first} are right with {this} alone and {found.only_second} with {that} alone "
+        f"(exact McNemar test, p = {found.p_value:.2g}). {verdict}; other class orders vary on top of it."
+    )
 
 
 def seeds(kept: Sequence[dict[str, Any]], by: str) -> None:

@@ -81,6 +81,27 @@ def _unset(schema: Schema) -> str:
     return "all" if " all" in f" {schema.get('description', '')}".lower() else written(None)
 
 
+def bounds(schema: Schema) -> str:
+    """The range of a number in words, empty where it has none."""
+    _, inner, _ = kind_of(schema)
+    low, high = inner.get("minimum", inner.get("exclusiveMinimum")), inner.get("maximum", inner.get("exclusiveMaximum"))
+    above = "over" if "exclusiveMinimum" in inner else "from"
+    below = "below" if "exclusiveMaximum" in inner else "to"
+    return " ".join(f"{word} {written(bound)}" for word, bound in ((above, low), (below, high)) if bound is not None)
+
+
+def as_typed(schema: Schema, value: Any) -> Any:
+    """A value as the widget of its control holds it, to be put there from outside."""
+    kind, _, _ = kind_of(schema)
+    if kind == "choice":
+        return str(value)
+    if kind == "json":
+        return json.dumps(value)
+    if kind == "string":
+        return "" if value is None else str(value)
+    return float(value) if kind == "number" and value is not None else value
+
+
 def differs(value: Any, default: Any) -> bool:
     """Is this not the default? 1 and 1.0 are the same, 1 and True are not."""
     return (
@@ -95,6 +116,7 @@ def field(name: str, schema: Schema, key: str, *, mark: bool = True) -> Any:
     if mark:
         changed = differs(value, default)
         words = f"default {_unset(schema) if default is None else written(default)}"
+        words = ", ".join(part for part in (words, bounds(schema)) if part)
         html.show(
             f"<p>{html.safe(words)}{'<b>changed</b>' if changed else ''}</p>",
             "ci-default on" if changed else "ci-default",

@@ -1,19 +1,22 @@
 """The form of the Train page: what a run is made of, drawn from the catalogue of the library."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from app.ui import fields, folders, html, safety, state
+from app.ui import fields, folders, formulas, html, safety, state
 from app.ui.store import runs_folder
 from cillab.core.errors import CillabError, one_line
 from cillab.lab import queue
 from cillab.lab.spec import RunSpec
 
-_FIRST = ("learner", "data", "backbone", "split", "seed", "train_per_class", "test_per_class")  # drawn by hand, on top
+_FIRST = ("learner", "data", "backbone", "split", "seed")  # drawn by hand, on top
 _NOT_HERE = {*_FIRST, "scenario", "params", "out", "weights"}
+_KEPT = ("learner", "seed", "params", "out", "weights")  # what a starting point leaves as it is
+_MATTER = 3  # settings of a method that stand open
+_OFTEN = ("epochs", "lr")  # of what is learnt by descent, these matter first
 _ACROSS = 4
 _NEEDS = {
     "clip": "a CLIP backbone",
@@ -33,15 +36,12 @@ class Request:
 
 def show(known: Mapping[str, Any]) -> Request:
     """Draw the form; returns what it asks for."""
-    learner, data, backbone = _what(known)
-    method = known["learners"][learner]
-    properties = known["spec"]["properties"]
+    learner = _method(known)
+    method, properties = known["learners"][learner], known["spec"]["properties"]
+    data, backbone = _what(known)
     values: dict[str, Any] = {"learner": learner, "data": data, "backbone": backbone}
-    columns = st.columns(4, gap="medium")
-    for column, name in zip(columns, ("split", "seed", "train_per_class", "test_per_class"), strict=True):
-        with column:
-            values[name] = fields.field(name, properties[name], f"spec-{name}")
     values["scenario"] = _scenario(known["scenarios"])
+    values |= _grid({name: properties[name] for name in ("split", "seed")}, "spec")
     if not known["scenarios"][values["scenario"]["name"]]["takes_split"]:
         del values["split"]  # it says itself which classes form a task
     params, wrong = _hyper_parameters(learner, method)
@@ -54,11 +54,11 @@ def show(known: Mapping[str, Any]) -> Request:
     return _request(known, name, values, params, wrong)
 
 
-def _what(known: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Method, data set and backbone, each with a line on what it is."""
-    first, second, third = st.columns(3, gap="medium")
+def _method(known: Mapping[str, Any]) -> str:
+    """Which method, and where to start from."""
+    left, right = st.columns(2, gap="medium")
     learners = list(known["learners"])
-    with first:
+    with left:
         learner = st.selectbox(
             "Method", learners, index=learners.index("simplecil") if "simplecil" in learners else 0, key="spec-learner",
             **state.bound(),
@@ -69,6 +69,40 @@ def _what(known: Mapping[str, Any]) -> tuple[str, str, str]:
         family = str(method.get("family", "")).capitalize()
         wants = f"needs {' and '.join(needs)}" if needs else ""
         _what_it_is(family, method["summary"], method.get("when", ""), method["paper"], wants, stores)
+    with right:
+        offered = {start["name"]: start for start in method.get("starts", ())}
+        key = f"start-{learner}"
+        chosen = st.selectbox(
+            "Start from", list(offered), index=None, key=key, placeholder="Settings as they stand below",
+            on_change=_begin, args=(known, learner, key), help="Fills in everything below; change what you like.",
+        )  # fmt: skip
+        _what_it_is(offered[chosen]["words"] if chosen else "A first look, its paper, or a row of our tables.")
+    return learner
+
+
+def _begin(known: Mapping[str, Any], learner: str, key: str) -> None:
+    """Put a starting point into every control; what it does not name goes back to its default."""
+    name = st.session_state[key]
+    start = next((one for one in known["learners"][learner]["starts"] if one["name"] == name), None)
+    if start is None:
+        return
+    given = dict(start["settings"])
+    scenario = given.pop("scenario", {"name": "class-incremental"})
+    about = known["scenarios"][scenario["name"]]["params"].get("properties", {})
+    own = {n: schema for group in fields.unfolded(known["learners"][learner]["params"])
+           for n, schema in group.properties.items()}  # fmt: skip
+    run = {n: schema for n, schema in known["spec"]["properties"].items() if n not in (*_KEPT, "scenario")}
+    st.session_state["spec-scenario"] = scenario["name"]
+    for prefix, schemas, values in (
+        ("spec", run, given), (f"scenario-{scenario['name']}", about, scenario), (f"h-{learner}", own, start["params"])
+    ):  # fmt: skip
+        for field, schema in schemas.items():
+            st.session_state[f"{prefix}-{field}"] = fields.as_typed(schema, values.get(field, schema.get("default")))
+
+
+def _what(known: Mapping[str, Any]) -> tuple[str, str]:
+    """Data set and backbone, each with a line on what it is."""
+    second, third = st.columns(2, gap="medium")
     with second:
         own = {f"folder:{path}": name for name, path in folders.registered().items()}
         offered = [name for name in known["data"] if ":" not in name]
@@ -89,7 +123,7 @@ def _what(known: Mapping[str, Any]) -> tuple[str, str, str]:
         form = f"{str(backbone).partition(':')[0]}:"
         forms = known["backbones"]
         _what_it_is(forms.get(backbone) or next((t for n, t in forms.items() if n.startswith(form)), ""))
-    return learner, str(data or ""), str(backbone or "")
+    return str(data or ""), str(backbone or "")
 
 
 def _scenario(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,21 +149,36 @@ def _hyper_parameters(learner: str, method: Mapping[str, Any]) -> tuple[dict[str
     """Those that differ from their defaults, and the first complaint."""
     groups, values = fields.unfolded(method["params"]), {}
     properties = {name: schema for group in groups for name, schema in group.properties.items()}
+    open_, folded = _those_that_matter(groups)
     with st.container(border=True, key="hyper"):
         st.subheader(f"Hyper-parameters of {html.markdown(learner)}", anchor=False)
         if not properties:
             html.note("This method has none.")
-        values |= _grid(groups[0].properties, f"h-{learner}")
-        for group in groups[1:]:
-            with st.expander(f"**{group.name}**  {html.markdown(group.words)}", icon=":material/fitness_center:"):
+        values |= _grid({name: properties[name] for name in open_}, f"h-{learner}")
+        for group in folded:
+            title = f"**{group.name}**  {html.markdown(group.words)}" if group.name else "More of the method"
+            with st.expander(title, icon=":material/fitness_center:" if group.name else ":material/tune:"):
                 values |= _grid(group.properties, f"h-{learner}")
         with st.expander("What it does, in equations", icon=":material/function:"):
-            st.code(method["text"], language=None, wrap_lines=True)
+            formulas.show(method["text"])
     changed = {n: v for n, v in values.items() if fields.differs(v, properties[n].get("default"))}
     for name, value in changed.items():
         if why := fields.complaint(properties[name], value):
             return changed, f"Learner {learner!r}: {name} = {value!r}: {why}."
     return changed, ""
+
+
+def _those_that_matter(groups: Sequence[fields.Group]) -> tuple[list[str], list[fields.Group]]:
+    """The settings that stand open (epochs and rate of the descent, then its first own), and the rest."""
+    own, *inner = groups
+    learnt = [f"{group.name}.{name}" for group in inner[:1] for name in _OFTEN]
+    often = [name for name in learnt if name in inner[0].properties] if inner else []
+    open_ = [*often, *own.properties][:_MATTER]
+    rest = [
+        group._replace(properties={n: schema for n, schema in group.properties.items() if n not in open_})
+        for group in groups
+    ]
+    return open_, [group for group in rest if group.properties]
 
 
 def _grid(properties: Mapping[str, Any], key: str) -> dict[str, Any]:

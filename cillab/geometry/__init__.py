@@ -20,6 +20,7 @@ _MODULES = (
     "nc1",
     "nc2",
     "nc3",
+    "pairing",
     "predictions",
     "retention",
     "rows",

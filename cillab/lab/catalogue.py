@@ -8,9 +8,10 @@ from typing import Any
 
 from cillab.core.errors import IncompatibleError, one_line
 from cillab.lab.spec import RunSpec
+from cillab.lab.starts import starts
 from cillab.protocol.scenario import Scenario, scenarios
 
-FORMAT = "1.1"
+FORMAT = "1.2"
 """Changes with the shape of what `catalogue` returns: kept ones of another format are not used."""
 
 
@@ -26,12 +27,20 @@ def catalogue() -> dict[str, Any]:
 
     ready = [name for name in LISTING if name.startswith("bundled:")]  # forms such as timm:MODEL.TAG name no model
     cards = {name: describe(name) for name in ready}
+    begin = starts(
+        {name: learners[name].Params for name in learners},
+        frozenset(name for name in learners if "clip" in learners[name].capabilities.needs),
+    )
     return {
         "format_version": FORMAT,
         "cillab_version": cillab.__version__,
         "spec": RunSpec.schema_of_settings(),
         "scenarios": {name: _scenario(scenarios[name]) for name in scenarios},
-        "learners": {name: _learner(learners[name]) for names in by_family().values() for name in names},
+        "learners": {
+            name: {**_learner(learners[name]), "starts": [start._asdict() for start in begin[name]]}
+            for names in by_family().values()
+            for name in names
+        },
         "unusable": dict(unusable),
         "data": {name: cleandoc(sources[name].__doc__ or "").split("\n")[0] for name in sources},
         "backbones": dict(LISTING),

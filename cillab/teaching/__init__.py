@@ -8,9 +8,9 @@ imported when first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cillab.geometry.pairing import Paired, paired, share_error
 from cillab.teaching import sketch
 from cillab.teaching.lifeline import Scorecard, scorecard, solution
-from cillab.teaching.pairing import Paired, paired, share_error
 from cillab.teaching.places import fresh
 from cillab.teaching.plane import clouds, tiles
 from cillab.teaching.toy import Toy, simulate

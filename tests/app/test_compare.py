@@ -1,0 +1,42 @@
+"""Compare: two runs image by image, and which part of a protocol differs."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit")
+from app.ui import compare
+from cillab.core.errors import InvalidRequestError
+
+pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
+
+
+def view(ids: list[str], answers: list[list[int]], seen: list[list[int]]) -> Any:
+    """A run whose probe has the labels 0, 1, 2, ... under `ids`, with its answers task by task."""
+    shots = [{"seen": np.array(s), "predictions": np.array(a)} for s, a in zip(seen, answers, strict=True)]
+    run = SimpleNamespace(probe=SimpleNamespace(ids=tuple(ids), labels=np.arange(len(ids)), tasks=None))
+    return cast("Any", SimpleNamespace(run=run, steps=shots, snapshots=shots))
+
+
+def test_images_are_paired_by_id_and_only_learnt_ones_count() -> None:
+    one = view(["a", "b", "c"], [[0, 1, 0]], [[0, 1]])
+    other = view(["c", "b", "a"], [[0, 0, 0], [0, 1, 2]], [[0, 1, 2], [0, 1, 2]])
+    step, first, second = compare.answers(one, other)
+    assert step == 0, "the last task that both have"
+    assert first.tolist() == [True, True] and second.tolist() == [False, False]  # a and b; c was not learnt by `one`
+
+
+def test_runs_without_a_common_image_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="no test image in common"):
+        compare.answers(view(["a"], [[0]], [[0]]), view(["b"], [[0]], [[0]]))
+
+
+def test_what_differs_comes_first_and_stands_out() -> None:
+    from cillab.protocol import protocol_key
+
+    row = dict.fromkeys(protocol_key(), "x") | {"split": "B0-Inc5", "leaked": False}
+    text = compare._protocol(row, ["split"])
+    assert text.startswith('<span class="on"><b>split</b>B0-Inc5</span>')
+    assert text.count('class="on"') == 1
