@@ -5,18 +5,17 @@ Here each line becomes a row of two cells, the equation and what stands behind i
 """
 
 import re
-from html import escape
+from html import escape, unescape
 
 from app.ui import html
 
-_GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eps": "ε", "zeta": "ζ", "eta": "η", "theta": "θ",
-    "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "psi": "ψ",
-    "omega": "ω", "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω",
-}  # fmt: skip
+_LETTERS = """alpha beta gamma delta epsilon zeta eta theta lambda mu nu xi pi rho sigma tau phi psi omega
+Gamma Delta Theta Lambda Sigma Phi Psi Omega"""
+_GREEK = {name: unescape(f"&{name};") for name in _LETTERS.split()}
+_GREEK["eps"] = _GREEK["epsilon"]
 _SIGNS = {
-    "<->": "↔", "<-": "←", "->": "→", "<=": "≤", ">=": "≥", "!=": "≠", "+-": "±", "||": "‖", "...": "…", "~": "\N{TILDE OPERATOR}",
-    " . ": " · ", " * ": " · ", "sqrt": "√",
+    "<->": "↔", "<-": "←", "->": "→", "<=": "≤", ">=": "≥", "!=": "≠", "+-": "±", "||": "‖", "...": "…",
+    "~": "\N{TILDE OPERATOR}", " . ": " · ", " * ": " · ", "sqrt": "√",
 }  # fmt: skip
 _SUMS = {"sum": "∑", "prod": "∏"}
 _SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(_SIGNS, key=len, reverse=True)))

@@ -144,9 +144,11 @@ def test_in_read_only_mode_the_functions_refuse_as_well(what, tmp_path, monkeypa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_every_learner_has_a_form_with_all_its_settings(known, folders, only_these_runs) -> None:
+def test_learners_of_every_family_have_a_form_with_all_their_settings(known, folders, only_these_runs) -> None:
     only_these_runs(folders["empty"])
-    for learner, method in known["learners"].items():
+    families = {method["family"]: name for name, method in known["learners"].items()}  # the last of each
+    for learner in {*families.values(), "min", "dmc-ot"}:
+        method = known["learners"][learner]
         backbone = next(name for name in known["cards"] if name not in known["refusals"][learner])
         test = opened("train", **{"spec-learner": learner, "spec-backbone": backbone})
         assert not test.exception, (learner, test.exception)
@@ -166,6 +168,34 @@ def test_only_what_differs_goes_into_the_line_and_is_marked(folders, only_these_
     assert "--set gamma=500" in line and "--set silent_start=true" in line and "--seed 7" in line
     assert line.count("--set") == 2
     assert words(test).count("<b>changed</b>") == 3
+
+
+def test_a_starting_point_fills_in_the_form(known, folders, only_these_runs) -> None:
+    """Every control shows what the preset says, and what was there before is gone."""
+    only_these_runs(folders["empty"])
+    test = opened("train", **{"spec-learner": "min", "h-min-gamma": "500", "spec-image_size": "32"})
+    test.selectbox(key="start-min").select("As in its paper, CIFAR-100, 50 steps").run()
+    assert not test.exception
+    line = command(test)
+    assert "--data cifar100" in line and "--split B0-Inc2" in line and "vit_base_patch16_224.augreg_in21k" in line
+    assert "--set expansion=16384" in line and "gamma=100" in line and "--image-size" not in line
+    start = next(one for one in known["learners"]["min"]["starts"] if one["name"].endswith("50 steps"))
+    assert line.count("--set ") == sum(
+        value != next(g.properties[name]["default"] for g in fields.unfolded(known["learners"]["min"]["params"])
+                      if name in g.properties)
+        for name, value in start["params"].items()
+    )  # fmt: skip
+
+
+def test_another_starting_point_takes_the_first_one_back(folders, only_these_runs) -> None:
+    only_these_runs(folders["empty"])
+    test = opened("train", **{"spec-learner": "min", "h-min-gamma": "500"})
+    test.selectbox(key="start-min").select("As in our tables, shields: min, no augmentation").run()
+    assert "--precision bf16" in command(test) and "--set fit.augment=none" in command(test)
+    test.selectbox(key="start-min").select("A first look").run()
+    assert not test.exception
+    line = command(test)
+    assert "--set" not in line and "bf16" not in line and "--split B0-Inc20 --train-per-class 20" in line
 
 
 def test_start_writes_the_request_and_nothing_else(tmp_path, only_these_runs) -> None:
