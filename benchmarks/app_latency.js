@@ -41,6 +41,15 @@ window.clocks = (() => {
   // A real key press, which only the driver of the browser can make: the clock starts with it.
   const pressed = () => settled(() => new Promise((done) =>
     document.addEventListener("keydown", () => done(performance.now()), { capture: true, once: true })));
+  // Another head, or a fader of the mixture, until the answers (and the maps of the image) are drawn.
+  const head = (name) => work(() => inside(`[data-head=${name}]`).click(), 120);
+  const fader = async (value) => {
+    const mixer = inside(".mixer"), input = mixer.querySelector("[data-term]"), before = mixer.dataset.answered, from = performance.now();
+    input.value = value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    while (mixer.dataset.answered === before && performance.now() - from < 20000) await new Promise((r) => setTimeout(r, 4));
+    return performance.now() - from;
+  };
   const click = (selector, at) => settled(async () => { all(selector)[at].click(); });
-  return { player, step, hover, pressed, click };
+  return { player, step, hover, pressed, click, head, fader };
 })();

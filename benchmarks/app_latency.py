@@ -40,13 +40,15 @@ BUDGETS_MS = {
     "hover card": 16,
     "click to primary image": 250,
     "head-lab slider": 200,
+    "touch: another head": 300,
+    "touch: a mixing weight": 300,
     "toy slider": 150,
     "first paint": 2500,
     "open a run": 1000,
     "live poll, server": 20,
     "cancel": 2000,
 }
-GROUPS = ("step", "choose", "slide", "paint", "read", "cancel")
+GROUPS = ("step", "choose", "touch", "slide", "paint", "read", "cancel")
 PATIENCE_MS = 120_000
 GAMMA = "Ridge penalty gamma, power of ten"
 FRAMES = """
@@ -115,6 +117,34 @@ def choosing(page: Page, url: str, run: str, repeats: int) -> None:
         run,
         [page.evaluate("i => clocks.click('.gallery button', i)", i % count) for i in range(1, repeats + 1)],
     )
+
+
+def touching(page: Page, url: str, run: str, repeats: int) -> None:
+    """Another head in the cockpit; and, where the learner mixes something, a fader, its answers and maps."""
+    opened(page, f"{url}/step_through?run={run}", "[data-step]")
+    heads = page.locator("[data-head].toggle")
+    if (count := heads.count()) > 1:
+        names = [str(heads.nth(at).get_attribute("data-head")) for at in range(count)]
+        times = [page.evaluate("name => clocks.head(name)", names[at % count]) for at in range(1, repeats + 1)]
+        report("touch: another head", run, times)
+    page.evaluate("clocks.head('learned')")
+    wake = page.locator("[data-wake]")
+    if not wake.count():
+        return
+    began = time.perf_counter()
+    wake.click()
+    page.wait_for_selector(".mixer[data-state=awake]", timeout=10 * PATIENCE_MS)
+    took = time.perf_counter() - began
+    if page.locator("[data-term]").count():
+        values = np.random.default_rng(0).uniform(0, 2, repeats + 2).round(2).tolist()
+        times = [page.evaluate("v => clocks.fader(v)", value) for value in values]
+        report("touch: a mixing weight", run, times[2:], woken_in_s=round(took, 1), images=len(opened_probe(run)))
+
+
+def opened_probe(run: str) -> list[str]:
+    """Ids of the probe images of a recorded run."""
+    path = ROOT / "cillab" / "demo" / run.removeprefix("demo-")
+    return [str(one) for one in Run(path).probe.ids] if path.is_dir() else []
 
 
 def sliding(page: Page, url: str, path: str, slider: str, action: str, run: str, repeats: int) -> None:
@@ -246,7 +276,7 @@ def measurements(
             yield "read", lambda path=path, run=run: reading(path, run, repeats, folder)
     if "cancel" in wanted:
         yield "cancel", lambda: cancelling(folder)
-    if not wanted & {"step", "choose", "slide", "paint"}:
+    if not wanted & {"step", "choose", "touch", "slide", "paint"}:
         return
     with serve({"CILLAB_RUNS": str(store)}) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -257,6 +287,8 @@ def measurements(
                 yield "step", lambda run=run, path=path: stepping(page, url, run, len(Run(path).steps), repeats)
             if "choose" in wanted:
                 yield "choose", lambda run=run: choosing(page, url, run, repeats)
+            if "touch" in wanted:
+                yield "touch", lambda run=run: touching(page, url, run, repeats)
             if "slide" in wanted:
                 head = f"head_lab?run={run}&head=Ridge"
                 yield (

@@ -14,7 +14,8 @@ from cillab.figures.angles import read_angles
 from cillab.figures.collapse import PANELS, read_collapse
 from cillab.figures.drift import read_drift
 from cillab.figures.registry import figures_of
-from cillab.player import Blob
+from cillab.plane import ABSENT
+from cillab.player import HEADS, NONE, Blob, frame, head_answers, positions
 from cillab.runs import Run, Snapshot
 
 CAM_BYTES = 4_000_000  # of maps, all images and steps together; above, the panel leads to the page that has them
@@ -41,7 +42,36 @@ def panels(run: Run, blob: Blob) -> dict[str, Any]:
         "matrix": _matrix(shots, blob),
         "own": own(run, shots, blob),
         "cams": _cams(run, shots, blob),
+        "heads": _heads(run, shots, blob),
+        "frame": _frame(run, shots, blob),
     }
+
+
+def _frame(run: Run, shots: Sequence[Snapshot], blob: Blob) -> dict[str, Any] | None:
+    """Vectors of the classes of every step, for the view that turns; int16 in units of `unit`."""
+    found = frame(run, shots)
+    if found is None:
+        return None
+    unit = float(np.abs(found.means).max()) * 1.5 / 32000 or 1.0
+
+    def rows(values: np.ndarray | None) -> list[int] | None:
+        if values is None:
+            return None
+        whole = np.rint(np.clip(np.nan_to_num(values) / unit, -32000, 32000))
+        return blob.put(np.where(np.isfinite(values), whole, ABSENT), np.int16)
+
+    arrays = {"means": rows(found.means), "head": rows(found.head), "corners": rows(found.corners)}
+    return {"counts": list(found.counts), "dims": found.means.shape[1], "unit": unit, "share": found.share, **arrays}
+
+
+def _heads(run: Run, shots: Sequence[Snapshot], blob: Blob) -> list[dict[str, Any]]:
+    """Answers of other heads, as positions of classes in the order of the stream."""
+    there = positions(run)
+    place = np.vectorize(lambda c: there.get(int(c), NONE), otypes=[np.uint16])
+    return [
+        {"name": name, "title": HEADS[name][1], "predicted": blob.put(place(answers), np.uint16)}
+        for name, answers in head_answers(run, shots).items()
+    ]
 
 
 def _collapse(run: Run, blob: Blob) -> list[dict[str, Any]]:
@@ -110,14 +140,16 @@ def _cams(run: Run, shots: Sequence[Snapshot], blob: Blob) -> dict[str, Any] | N
     if len(shots) * len(TARGETS) * images * int(np.prod(grid)) > CAM_BYTES:
         return {"grid": list(grid), "maps": None}
     nothing = np.zeros((images, *grid), dtype=np.uint8)
-    maps, scales = [], []
+    maps, scales, floors = [], [], []
     for shot in shots:
+        floors.append([float(np.asarray(shot.get(f"cam_floor/{t}", np.nan))) for t in TARGETS])
         maps.append(np.stack([shot.get(f"cam/{t}", nothing) for t in TARGETS]))
         scales.append(np.stack([shot.get(f"cam_scale/{t}", np.full(images, np.nan)) for t in TARGETS]))
     return {
         "grid": list(grid),
         "maps": blob.put(np.stack(maps), np.uint8),  # [step, target, image, row, column]
         "scales": blob.put(np.stack(scales), np.float32),
+        "floors": blob.put(np.array(floors), np.float32),  # [step, target], NaN where it was not measured
     }
 
 

@@ -53,6 +53,8 @@ def test_maps_come_back_in_the_unit_of_the_scores(runs) -> None:
     shot = run.snapshot(run.steps[1])
     np.testing.assert_array_equal(maps[1, 2], shot["cam/difference"])
     np.testing.assert_array_equal(scales[1, 0], shot["cam_scale/true"])
+    floors = unpacked(blob, found["floors"]).reshape(len(run.steps), 3)
+    assert floors[1, 0] == shot["cam_floor/true"]
 
 
 def test_a_method_shows_its_own_quantity_and_the_figure_that_explains_it(runs) -> None:

@@ -35,7 +35,7 @@ def show_images() -> None:
     files = _sent()
     if not files:
         return
-    st.toggle("Rebuild the learner and ask it (loads torch, takes a few seconds)", key="live", **state.bound())
+    st.toggle("Rebuild the learner and ask it", key="live", **state.bound())
     if not st.session_state.get("live"):
         cells = [f"<figure>{_picture(content, name)}</figure>" for name, content in files]
         html.show(f'<div class="ci-own">{"".join(cells)}</div>')

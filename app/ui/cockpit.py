@@ -22,6 +22,7 @@ _STYLE = """
 .st-key-cockpit-bar [data-testid="stHeading"] { margin: 0; }
 .st-key-cockpit-bar { margin-bottom: -0.6rem; }
 body:has(.st-key-tour) { --cockpit-height: calc(100vh - 202px); }
+.st-key-touched-place { position: absolute; width: 0; height: 0; overflow: hidden; }
 .st-key-tour { padding: 0.4rem 0.9rem; margin-bottom: -0.5rem; }
 body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 186px); }
 [data-lecture] body { --cockpit-height: calc(100vh - 84px); }
@@ -71,7 +72,7 @@ def bar() -> tuple[list[Opened], str]:
 def stage(runs: Sequence[Opened], kind: str) -> None:
     """The player and its panels. A step that is reported on pause reruns this part only, and changes the address."""
     step = state.step(max(len(run.steps) for run in runs))
-    state.mirror("run", "versus", "step", "point")
+    state.mirror("run", "versus", "step", "point", "by", "frame")
     _leave()
     said = [captions.sentences(run) for run in runs]
     extra = {"stop": tour.panel(), "pack": panels, "warning": warning(runs), "sentences": said}

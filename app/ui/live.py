@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app.ui import waking
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
 
@@ -48,6 +49,7 @@ def _load(path: str, task: int, changed: float) -> Live | str:
     try:
         from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
 
+        began = time.perf_counter()
         reopened = reopen(path, task)
     except (CillabError, ImportError, OSError) as error:
         return one_line(error)
@@ -55,6 +57,7 @@ def _load(path: str, task: int, changed: float) -> Live | str:
     live = Live(reopened, _stratified(labels.tolist(), reopened.learner.seen, [t.classes for t in reopened.stream]))
     live.learnt = [slot.weights.detach().clone() for slot in slots(live)]
     _calibrate(live)
+    waking.remember(waking.place(path, task, "page"), time.perf_counter() - began)
     return live
 
 
@@ -76,12 +79,17 @@ def load(view: Opened, task: int) -> Live | str:
     return why_not(view, task) if path is None else _load(str(Path(view.run.path)), task, path.stat().st_mtime)
 
 
-def slots(live: Live) -> list[Any]:
-    """The noise slots that the learner wears, first layer first."""
-    from cillab.backbones.noise import NoiseSlot  # noqa: PLC0415
+def expected(view: Opened) -> str:
+    """How long the last rebuilding of this run's learner took on this machine, or that it was not measured yet."""
+    found = [waking.before(waking.place(str(Path(view.run.path)), task, "page")) for task in reversed(available(view))]
+    return next(filter(None, found), "It loads torch first; how long that takes was never measured on this machine.")
 
-    worn = [part for part in live.reopened.learner.parts().values() if hasattr(part, "__iter__")]
-    return [slot for part in worn for slot in part if isinstance(slot, NoiseSlot)]
+
+def slots(live: Live) -> list[Any]:
+    """What the learner wears that mixes a term per task, first layer first."""
+    from cillab.lab.whatif import mixtures  # noqa: PLC0415
+
+    return list(mixtures(live.reopened.learner))
 
 
 def _calibrate(live: Live) -> None:

@@ -59,7 +59,7 @@ def what_if(run: Opened, step: int) -> None:
         html.empty("No live learner at this step", live.why_not(run, task))
         _jump(run)
         return
-    st.toggle("Rebuild the learner to ask it (loads torch, takes a few seconds)", key="live", **state.bound())
+    st.toggle("Rebuild the learner to ask it", key="live", help=live.expected(run), **state.bound())
     if not st.session_state.get("live"):
         return
     with st.spinner("Rebuilding the learner from its checkpoint …"):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from app.ui import state
+from app.ui import state, touching
 from app.ui.component import component
 from app.ui.plane import laid
 from app.ui.store import Opened
@@ -105,7 +105,20 @@ def player(
             "runs": told,
             "warning": panels["warning"],
             "stop": panels["stop"] and {**panels["stop"], "step": step},
+            "head": state.get("by") or "learned",
+            "live": touching.possible(),
+            "frame": [int(at) for at in (state.get("frame") or "").split(".") if at.isdecimal()],
         }
+
+    def hand() -> None:
+        touching.listen(views[0], (st.session_state.get(key) or {}).get("touch"))
+
+    def turn() -> None:
+        state.put("frame", (st.session_state.get(key) or {}).get("frame"))
+
+    def touch() -> None:
+        head = (st.session_state.get(key) or {}).get("head")
+        state.put("by", None if head in (None, "learned") else head)
 
     def ask() -> None:
         if asked is not None and (told := (st.session_state.get(key) or {}).get("page")):
@@ -117,8 +130,11 @@ def player(
         on_step_change=follow,
         on_picked_change=pick,
         **({"on_page_change": ask} if asked is not None else {}),
+        **({"on_head_change": touch, "on_frame_change": turn, "on_touch_change": hand} if panels is not None else {}),
         **({"on_selected_change": select} if selecting is not None else {}),
     )
+    if panels is not None:
+        touching.tell(views[0], min(step, len(views[0].steps) - 1), token)
     return True
 
 

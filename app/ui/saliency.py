@@ -1,7 +1,7 @@
 """Saliency maps of one probe image: as recorded in the run, or computed from a checkpoint where there is none."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import streamlit as st
@@ -28,17 +28,19 @@ class Maps:
     """Maps by step and target, their common top, and where they come from."""
 
     found: dict[int, dict[str, np.ndarray]]
-    floor: float | None = None
+    floor: float | None = None  # measured on a live learner: for maps without a floor of their own
     why_not: str = ""
+    floors: Mapping[tuple[int, str], float] = field(default_factory=dict)  # as recorded, by step and target
 
     @property
     def top(self) -> float:
         """The largest value of all maps: the end of the shared scale."""
         return max((float(m.max()) for maps in self.found.values() for m in maps.values()), default=0.0)
 
-    def weak(self, values: np.ndarray) -> bool:
+    def weak(self, values: np.ndarray, step: int, target: str) -> bool:
         """Does a map stay below what a random head shows?"""
-        return self.floor is not None and float(values.max()) < self.floor
+        floor = self.floors.get((step, target), self.floor)
+        return floor is not None and float(values.max()) < floor
 
 
 def _recorded(view: Opened, step: int, index: int) -> dict[str, np.ndarray]:
@@ -73,7 +75,12 @@ def floor(view: Opened, task: int, found: live.Live) -> float | None:
 
 def collect(view: Opened, index: int) -> Maps:
     """The maps that the probe stored, without torch."""
-    maps = Maps({i: m for i in range(len(view.steps)) if (m := _recorded(view, i, index))})
+    floors = {
+        (i, target): float(floor)
+        for i, shot in enumerate(view.snapshots) for target in TARGETS
+        if (floor := shot.get(f"cam_floor/{target}")) is not None and np.isfinite(floor)
+    }  # fmt: skip
+    maps = Maps({i: m for i in range(len(view.steps)) if (m := _recorded(view, i, index))}, floors=floors)
     if not maps.found:
         maps.why_not = (
             "This run stored no maps. Switch the learner on to compute them."
@@ -86,9 +93,8 @@ def collect(view: Opened, index: int) -> Maps:
 def wanted(view: Opened, maps: Maps) -> bool:
     """Offer the learner itself where a checkpoint was kept; True when it is asked for."""
     what = "noise floor and attention" if maps.found else "maps"
-    words = "Loads torch and the checkpoint; takes a few seconds the first time."
     return bool(live.available(view)) and st.toggle(
-        f"Rebuild the learner for the {what}", key="live", help=words, **state.bound()
+        f"Rebuild the learner for the {what}", key="live", help=live.expected(view), **state.bound()
     )
 
 
@@ -179,7 +185,9 @@ def _row(view: Opened, at: int, index: int, maps: Maps, texts: tuple[str, str]) 
     sprite, name = np.ascontiguousarray(probe.sprite(index)), view.run.info.name_of(int(probe.labels[index]))
     cells = [_figure(images.data_url(images.plain(sprite, 256)), name, *texts)]
     for target, (title, words) in TARGETS.items():
-        cells.append(_large(sprite, maps, maps.found.get(at, {}).get(target), (title, words, name)))
+        values = maps.found.get(at, {}).get(target)
+        weak = values is not None and maps.weak(values, at, target)
+        cells.append(_large(sprite, maps, values, (title, words, name), weak))
     return f'<div class="ci-big">{"".join(cells)}</div>'
 
 
@@ -189,26 +197,33 @@ def _figure(url: str, alt: str, title: str, *small: str, kind: str = "") -> str:
     return f'<figure class="{kind}">{image}<figcaption>{html.safe(title)}{lines}</figcaption></figure>'
 
 
-def _large(sprite: np.ndarray, maps: Maps, values: np.ndarray | None, texts: tuple[str, str, str]) -> str:
+def _large(
+    sprite: np.ndarray, maps: Maps, values: np.ndarray | None, texts: tuple[str, str, str], weak: bool = False
+) -> str:
     title, words, name = texts
-    if values is None:
-        gap = '<div class="void">none at this step</div>'
+    if values is None or weak:
+        what = "none at this step" if values is None else f"below the noise floor: max {_most(values)}"
+        gap = f'<div class="void">{what}</div>'
         return f"<figure>{gap}<figcaption>{title}<small>{words}</small></figcaption></figure>"
-    most = f"max {html.number(float(values.max()))}"
+    most = f"max {_most(values)}"
     url = images.overlay_url(sprite, values / max(maps.top, 1e-12), 256)
-    kind = "weak" if maps.weak(values) else ""
-    return _figure(url, f"{title}: {words}, for {name}; {most}", title, words, most, kind=kind)
+    return _figure(url, f"{title}: {words}, for {name}; {most}", title, words, most)
+
+
+def _most(values: np.ndarray) -> str:
+    return html.number(float(values.max()))
 
 
 def _scale(maps: Maps, end: str) -> None:
     bar = f'<i style="background:{images.heat_css()}"></i>'
     top = f"{html.number(maps.top)}, {end}"
     html.show(f"<span>0</span>{bar}<span>{top}</span>", "ci-scale")
-    if maps.floor is not None:
-        html.note(
-            f"Noise floor {html.number(maps.floor)}, measured on the newest learner kept: what 95 % of the maps of a "
-            "random head stay below. Maps under it are drawn faint: they say nothing."
-        )
+    says = "what 95 % of the maps of a random head stay below. A map under it says nothing and is not drawn."
+    if maps.floors:
+        low, high = min(maps.floors.values()), max(maps.floors.values())
+        html.note(f"Noise floor {html.number(low)} to {html.number(high)}, measured at every step and target: {says}")
+    elif maps.floor is not None:
+        html.note(f"Noise floor {html.number(maps.floor)}, measured on the newest learner kept: {says}")
     else:
         html.note(
             "The noise floor (what a random head would show) needs the learner itself; without it, take maps near zero "
@@ -236,7 +251,7 @@ def strip(view: Opened, step: int, index: int, maps: Maps, answers: bool = True)
     rows = ["<div></div>", *(f"<figcaption>{head}</figcaption>" for head in bold)]
     for target, (title, _) in TARGETS.items():
         rows.append(f'<div class="head">{title}</div>')
-        rows += [_small(sprite, maps, maps.found.get(i, {}).get(target), i == step) for i in steps]
+        rows += [_small(sprite, maps, i, target, i == step) for i in steps]
     if answers:
         rows.append('<div class="head">Answer</div>')
     for i in steps if answers else ():
@@ -248,11 +263,10 @@ def strip(view: Opened, step: int, index: int, maps: Maps, answers: bool = True)
     html.show(f'<div class="ci-strip" style="{columns}">{"".join(rows)}</div>')
 
 
-def _small(sprite: np.ndarray, maps: Maps, values: np.ndarray | None, now: bool) -> str:
-    if values is None:
-        return '<div class="void">none</div>'
-    most = float(values.max())
+def _small(sprite: np.ndarray, maps: Maps, at: int, target: str, now: bool) -> str:
+    values = maps.found.get(at, {}).get(target)
+    if values is None or maps.weak(values, at, target):
+        return f'<div class="void">{"none" if values is None else "below the floor"}</div>'
     url = images.overlay_url(sprite, values / max(maps.top, 1e-12), 96)
-    kinds = " ".join(kind for kind, on in (("now", now), ("weak", maps.weak(values))) if on)
-    caption = f"<figcaption><small>{html.number(most, 2)}</small></figcaption>"
-    return f'<figure class="{kinds}"><img src="{url}" alt="">{caption}</figure>'
+    caption = f"<figcaption><small>{html.number(float(values.max()), 2)}</small></figcaption>"
+    return f'<figure class="{"now" if now else ""}"><img src="{url}" alt="">{caption}</figure>'

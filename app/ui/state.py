@@ -1,4 +1,4 @@
-"""What the page shows, held in the URL: run, second run, step, chosen and selected images. A link shows the same view.
+"""What the page shows, held in the URL: run, second run, step, chosen and selected images, head. A link shows it again.
 
 These few outlive a change of page and are set by components as well as by widgets, so they live in the session under
 their own names and are mirrored into the query string. Options of a single page are bound by Streamlit itself
@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-NAMES = ("run", "versus", "step", "point", "sel", "tour")
+NAMES = ("run", "versus", "step", "point", "sel", "tour", "by", "frame")
 
 
 def get(name: str) -> str | None:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -92,6 +92,16 @@ class Part(ABC):
     @abstractmethod
     def load(self, state: State) -> None:
         """Become what `state` describes, on the device where this part is now."""
+
+
+@runtime_checkable
+class Mixed(Protocol):
+    """A slot that adds up one term per task, with weights that may be changed: what-ifs look for this."""
+
+    weights: Tensor  # one per term, in the order of the tasks
+
+    def mix(self, weights: Float[Tensor, " term"]) -> None:
+        """Take other weights, in place."""
 
 
 class Task(ABC):

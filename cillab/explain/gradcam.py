@@ -9,6 +9,7 @@ chosen one run without a graph.
 Source: Selvaraju et al., ICCV 2017, arXiv:1610.02391, equations (1) and (2), on the patch tokens of a ViT.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import RLock
 from typing import Any
@@ -101,7 +102,33 @@ def noise_floor(
     Raises:
         InvalidRequestError: fewer than 2 images with a score (no spread to match).
     """
-    validate_targets(learner, (target,), labels, len(images))
+    found = noise_floors(
+        learner, images, (target,), labels=labels, draws=draws, seed=seed, quantile=quantile, layer=layer,
+        batch_size=batch_size,
+    )  # fmt: skip
+    if not (floor := found[target_name(target)]) >= 0:
+        raise InvalidRequestError("a noise floor needs at least 2 images with a score.")
+    return floor
+
+
+def noise_floors(
+    learner: Learner[Any],
+    images: UInt8[Tensor, "image 3 height width"],
+    targets: Sequence[Target] = ("predicted",),
+    *,
+    labels: Int64[Tensor, " image"] | None = None,
+    draws: int = 8,
+    seed: int = 1993,
+    quantile: float = 0.95,
+    layer: str | None = None,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """`noise_floor` of several targets from the same maps; NaN where fewer than 2 images have such a score.
+
+    A map is linear in its score before it is cut at zero, so the floors of two targets differ by the spread of their
+    scores alone.
+    """
+    validate_targets(learner, targets, labels, len(images))
     with torch.no_grad():
         logits, features = [], []
         for where in _slices(len(images), batch_size):
@@ -109,20 +136,24 @@ def noise_floor(
             features.append(learner.features(images[where]).float())
     logits, features = torch.cat(logits), torch.cat(features)
     own = None if labels is None else labels.to(logits.device)
-    score = target_score(logits, learner.seen, target, own)
-    score = score[score.isfinite()]
-    if len(score) < 2:
-        raise InvalidRequestError(f"a noise floor needs at least 2 images with a score, got {len(score)}.")
+    spreads = {}
+    for target in targets:
+        score = target_score(logits, learner.seen, target, own)
+        score = score[score.isfinite()]
+        spreads[target_name(target)] = float(score.std()) if len(score) > 1 else math.nan
+    if all(math.isnan(spread) for spread in spreads.values()):
+        return spreads
     generator = rng.stream(seed, "noise-floor")
     directions = torch.randn(draws, features.shape[1], generator=generator).to(features)
-    directions *= (score.std() / (features @ directions.T).std(dim=0)).unsqueeze(1)
+    directions /= (features @ directions.T).std(dim=0).unsqueeze(1)
 
     def scores(where: slice) -> Scores:
         heads = learner.features(images[where]).float() @ directions.T
         return {str(k): heads[:, k] for k in range(draws)}
 
     maps = maps_of(learner_backbone(learner), scores, len(images), layer=layer, batch_size=batch_size)
-    return float(torch.cat([m.flatten(1).amax(dim=1) for m in maps.values()]).quantile(quantile))
+    unit = float(torch.cat([m.flatten(1).amax(dim=1) for m in maps.values()]).quantile(quantile))
+    return {name: unit * spread for name, spread in spreads.items()}
 
 
 def maps_of(

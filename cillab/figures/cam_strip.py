@@ -30,6 +30,7 @@ class Strip:
     target: str
     chosen: int
     scale: float  # largest value over all steps of the run: one colour scale
+    weak: tuple[bool, ...]  # maps that stay below the noise floor of their step, where it was measured
 
 
 def read_strip(run: Run, step: str | int | None = None, point: int = 0, target: str = "predicted") -> Strip:
@@ -48,11 +49,12 @@ def read_strip(run: Run, step: str | int | None = None, point: int = 0, target: 
     steps = every if spread is None else [every[i] for i in spread]
     if chosen in every and chosen not in steps:
         steps = sorted({*steps, chosen}, key=every.index)
-    maps, guesses, right = [], [], []
+    maps, guesses, right, weak = [], [], [], []
     for one in every:
         shot = run.snapshot(one)
         scale = float(shot[f"cam_scale/{target}"][point])
         maps.append(shot[f"cam/{target}"][point].astype(np.float32) / 255 * scale)
+        weak.append(bool(scale < shot.get(f"cam_floor/{target}", -np.inf)))
         guesses.append(run.info.name_of(int(shot["predictions"][point])))
         right.append(int(shot["predictions"][point]) == int(run.probe.labels[point]))
     largest = float(np.nanmax(np.stack(maps))) if np.isfinite(np.stack(maps)).any() else 0.0
@@ -68,6 +70,7 @@ def read_strip(run: Run, step: str | int | None = None, point: int = 0, target: 
         target,
         point,
         largest,
+        tuple(weak[i] for i in at),
     )
 
 
@@ -94,6 +97,9 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
         )
         values = data.maps[index]
         high, wide = values.shape
+        best = number(float(values.max())) if np.isfinite(values).any() else "no map"
+        if data.weak[index]:
+            best, values = f"{best}, below the noise floor", np.full_like(values, np.nan)
         figure.add_heatmap(
             z=values[::-1],
             x=left + (np.arange(wide, dtype=np.float32) + 0.5) / wide,
@@ -115,7 +121,6 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
             line={"color": TEXT[theme] if now else see_through(TEXT[theme], 0.18), "width": 2 if now else 1},
         )
         sign = "\N{CHECK MARK}" if data.right[index] else "\N{MULTIPLICATION SIGN}"
-        best = number(float(values.max())) if np.isfinite(values).any() else "no map"
         guess = data.predictions[index]
         guess = guess if len(guess) <= 24 else f"{guess[:23]}\N{HORIZONTAL ELLIPSIS}"
         figure.add_annotation(
@@ -145,9 +150,11 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
     how = "taken for what it is" if data.right[at] else f"taken for {data.predictions[at]}"
     sentence = f"{after(data.steps[at]).capitalize()}, this {data.label} is {how}; the map reaches"
     sentence += f" {100 * peak:.0f} % of its highest value over the run." if np.isfinite(peak) else " no value: no map."
+    sentence += " It stays below the noise floor, so it says nothing." if data.weak[at] else ""
     notes = (
         f"Grad-CAM of the {data.target} class through the learner's own head, in the unit of the score; one colour"
-        " scale for all steps, so that a dead map looks dead.",
+        " scale for all steps, so that a dead map looks dead. What stays below the noise floor of its step, as"
+        " 95 % of the maps of a random head do, is not drawn.",
     )
     return Picture(figure, sentence, notes)
 

@@ -29,6 +29,7 @@ from cillab.streams.stream import Stream
 
 BATCH = 128  # the fastest size on CPUs, see benchmarks/
 CAM_TARGETS = ("true", "predicted", "difference")
+FLOOR_IMAGES, FLOOR_DRAWS = 24, 4  # of the noise floor of maps: images, and random heads
 
 # Names in metrics.jsonl <- names of the collapse record.
 METRICS = {
@@ -250,7 +251,7 @@ class _Eye:
 
 def _cams(learner: Learner, points: ImageSet) -> Generator[Progress, None, dict[str, np.ndarray]]:
     """Grad-CAM of every probe point; a map is value / 255 * scale, and its scale is NaN where it is not defined."""
-    from cillab.explain.gradcam import gradcam, learner_backbone  # noqa: PLC0415 - only runs that ask for maps load it
+    from cillab.explain.gradcam import gradcam, learner_backbone, noise_floors  # noqa: PLC0415 - only runs with maps
 
     objects: list[dict[str, np.ndarray]] = []
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in CAM_TARGETS}
@@ -272,7 +273,15 @@ def _cams(learner: Learner, points: ImageSet) -> Generator[Progress, None, dict[
         found[f"cam_scale/{name}"] = scale.astype(np.float32)
     for name in objects[0] if objects else ():
         found[name] = np.concatenate([part[name] for part in objects])
-    return found
+    some = _spread(points.labels, learner.seen)
+    floors = noise_floors(learner, points.images[some], CAM_TARGETS, labels=points.labels[some], draws=FLOOR_DRAWS)
+    return found | {f"cam_floor/{name}": np.array(floor, dtype=np.float32) for name, floor in floors.items()}
+
+
+def _spread(labels: Tensor, seen: tuple[int, ...]) -> Tensor:
+    """Positions of at most FLOOR_IMAGES images of seen classes, evenly over the probe."""
+    known = torch.isin(labels, torch.tensor(seen, device=labels.device)).nonzero().flatten()
+    return known[torch.linspace(0, len(known) - 1, min(len(known), FLOOR_IMAGES), device=labels.device).round().long()]
 
 
 def _stratified(stream: Stream, points: int) -> ImageSet:

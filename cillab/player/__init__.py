@@ -5,13 +5,20 @@ imported.
 """
 
 from cillab.player.bundle import source
-from cillab.player.packing import CSS, Blob, Named, encode, margins, name, pack, pack_run, positions
+from cillab.player.frame import frame
+from cillab.player.heads import HEADS, head_answers, head_at
+from cillab.player.packing import CSS, NONE, Blob, Named, encode, margins, name, pack, pack_run, positions
 
 __all__ = [
     "CSS",
+    "HEADS",
+    "NONE",
     "Blob",
     "Named",
     "encode",
+    "frame",
+    "head_answers",
+    "head_at",
     "margins",
     "name",
     "pack",

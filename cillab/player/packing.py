@@ -13,7 +13,7 @@ from cillab.plane import Plane, quantise, square
 from cillab.runs import Run, Snapshot, parse_step
 
 CSS = Path(__file__).with_name("player.css")
-_NONE = 65535  # "no prediction" in the component
+NONE = 65535  # "no prediction" in the component
 _SHOWN = 4  # class names of a task in its tooltip
 
 
@@ -121,7 +121,7 @@ def pack_run(named: Named, plane: Plane, blob: Blob) -> dict[str, Any]:
         return None if rows is None else blob.put(quantise(rows, ranges), np.int16)
 
     probe, place = run.probe, positions(run)
-    position = np.vectorize(lambda c: place.get(int(c), _NONE), otypes=[np.uint16])
+    position = np.vectorize(lambda c: place.get(int(c), NONE), otypes=[np.uint16])
     margin, scale = margins(run, snapshots)
     seen = run.metrics().over("accuracy/seen", tuple(snapshot.id for snapshot in snapshots))
     accuracy = [None if np.isnan(value) else float(value) for value in seen]

@@ -16,6 +16,7 @@ from cillab.core.errors import DataError, RunError
 from cillab.runs.files import damaged, read_json, write_atomically, write_record
 
 TILE = 32  # pixels
+_LARGE_TILE, _FEW = 64, 500  # pixels of a tile where there are at most so many: a large image and its maps can be seen
 _COLUMNS = 32  # tiles per row of the atlas
 _LARGEST = 1024  # pixels of a tile, tiles of a row
 _WEBP_LIMIT = 16383  # pixels, the largest side of a WebP image
@@ -112,12 +113,13 @@ def write_probe(
         "tasks": [int(task) for task in tasks],
     }
     if sprites is not None and len(sprites):
-        atlas, buffer = draw_atlas(sprites), io.BytesIO()
+        tile = _LARGE_TILE if len(sprites) <= _FEW else TILE
+        atlas, buffer = draw_atlas(sprites, tile), io.BytesIO()
         webp = features.check("webp") and max(atlas.size) <= _WEBP_LIMIT
         name = "sprites.webp" if webp else "sprites.png"
         atlas.save(buffer, "WEBP", quality=88, method=4) if webp else atlas.save(buffer, "PNG", optimize=True)
         write_atomically(folder / name, lambda file: file.write(buffer.getvalue()))
-        index["sprites"] = {"file": name, "tile": TILE, "columns": _COLUMNS, "crc32": zlib.crc32(buffer.getvalue())}
+        index["sprites"] = {"file": name, "tile": tile, "columns": _COLUMNS, "crc32": zlib.crc32(buffer.getvalue())}
     write_record(folder / "probe.json", index)
 
 

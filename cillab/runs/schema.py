@@ -54,6 +54,7 @@ SNAPSHOT_ARRAYS: dict[str, str] = {
     **{f"internals/{one.name}": str(one) for one in SHARED.values()},
     "cam/true": "u8 [N, gh, gw]: Grad-CAM, map = value / 255 * scale; also cam/predicted, cam/difference",
     "cam_scale/true": "f32 [N]: scale of each map; also for the other targets",
+    "cam_floor/true": "f32 []: what 95 % of the maps of a random head stay below; also for the other targets",
     "cam_energy/true": "f32 [N]: share of the map inside the object's mask; also for the other targets",
     "cam_pointing/true": "f32 [N]: 1 where the hottest cell touches the object, 0 where not; also for the others",
     "cam_mask": "f32 [N]: share of the image that the object takes: the energy of a map without preference",

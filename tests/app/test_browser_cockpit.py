@@ -156,3 +156,117 @@ def test_a_run_in_training_opens_and_grows(page, address, runs) -> None:  # noqa
     page.wait_for_selector(f".player[data-step='{int(before) + 1}']", timeout=_WAIT_MS)
     page.get_by_role("button", name="Train").click()
     page.locator("h1", has_text="Train").wait_for(timeout=_WAIT_MS)
+
+
+_SAID = """node => ({
+  step: Number(node.dataset.step), head: node.dataset.head, title: node.querySelector('.pane .title b').textContent,
+  matrix: node.querySelector('[data-panel=matrix] output').textContent,
+  cells: [...node.querySelectorAll('.facts td')].map(n => n.textContent),
+})"""
+
+
+def test_another_head_answers_at_once_and_at_every_step(page, address, runs) -> None:  # noqa: F811
+    from cillab.player import head_answers
+
+    run = Run(runs / "first")
+    shots = [run.snapshot(step) for step in run.steps]
+    ridge = head_answers(run, shots)["ridge"]
+    ready(page, f"{address}/step_through?run=first&step=2")
+    page.wait_for_selector(".player[data-step='2']", timeout=_WAIT_MS)
+    page.locator("[data-head=ridge]").click()
+    page.wait_for_url("**by=ridge*", timeout=_WAIT_MS)
+    for step in (2, 1):
+        page.wait_for_selector(f".player[data-step='{step}']", timeout=_WAIT_MS)
+        said, seen = page.locator(".cockpit").evaluate(_SAID), run.probe.tasks <= shots[step].task
+        right = 100 * (ridge[step] == run.probe.labels)[seen].mean()
+        changed = int((ridge[step] != shots[step]["predictions"])[seen].sum())
+        assert said["head"] == "ridge"
+        for text in (said["title"], said["matrix"], said["cells"][6]):
+            assert math.isclose(number(text), right, abs_tol=0.06), said
+        assert said["cells"][9] == f"{changed} of {int(seen.sum())}"
+        page.keyboard.press("ArrowLeft")
+    page.reload()
+    page.wait_for_selector(".player[data-head=ridge]", timeout=_WAIT_MS)
+    page.locator("[data-head=learned]").click()
+    page.wait_for_url(lambda url: "by=" not in url, timeout=_WAIT_MS)
+    assert "probe" not in page.locator(".pane .title b").inner_text()
+
+
+_PICTURE = "node => node.toDataURL()"
+
+
+def test_the_frame_in_space_is_chosen_turned_and_follows_the_step(page, address, runs) -> None:  # noqa: F811
+    from cillab.geometry.rows import centre, unit
+
+    run = Run(runs / "first")
+
+    def cosines(step: int, classes: tuple[int, ...]) -> list[float]:
+        shot = run.snapshot(run.steps[step])
+        at = [shot["seen"].tolist().index(run.order[c]) for c in classes]
+        rows = unit(centre(shot["means/now"].astype(float)))[at]
+        return [float(rows[a] @ rows[b]) for a in range(len(classes)) for b in range(a + 1, len(classes))]
+
+    def told() -> list[float]:
+        text = page.locator(".said b").inner_text().partition(";")[0].removeprefix("cosines ")
+        return [number(one) for one in text.split(", ")]
+
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ready(page, f"{address}/step_through?run=first&step=4")
+    page.wait_for_selector(".player[data-step='4']", timeout=_WAIT_MS)
+    page.get_by_role("button", name="Frame", exact=True).click()
+    page.wait_for_url("**frame=0.1.2*", timeout=_WAIT_MS)
+    space = page.locator("canvas.space")
+    assert all(math.isclose(a, b, abs_tol=6e-3) for a, b in zip(told(), cosines(4, (0, 1, 2)), strict=True))
+    before, box = space.evaluate(_PICTURE), space.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 320, box["y"] + 240, steps=4)
+    page.mouse.up()
+    assert space.evaluate(_PICTURE) != before
+    page.locator("[data-class='3']").select_option("5")
+    page.wait_for_url("**frame=0.1.2.5*", timeout=_WAIT_MS)
+    assert all(math.isclose(a, b, abs_tol=6e-3) for a, b in zip(told(), cosines(4, (0, 1, 2, 5)), strict=True))
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="First step (Home)").click()
+    page.wait_for_selector(".player[data-step='0']", timeout=_WAIT_MS)
+    assert len(told()) == 3  # the fourth class is still to come
+    page.reload()
+    page.wait_for_selector(".pane[data-view=frame]", timeout=_WAIT_MS)
+    over = "n => n.scrollHeight - n.clientHeight"
+    assert page.locator(".stMain").evaluate(over) <= 0
+
+
+def test_what_changed_names_classes_that_light_up(page, address, runs) -> None:  # noqa: F811
+    run = Run(runs / "first")
+    before, now = (run.snapshot(run.steps[at])["predictions"] for at in (2, 3))
+    labels, old = run.probe.labels, run.probe.tasks <= 2
+    right = {c: [int((one[labels == c] == c).sum()) for one in (before, now)] for c in set(labels[old].tolist())}
+    worse = [c for c, (a, b) in right.items() if b < a]
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ready(page, f"{address}/step_through?run=first&step=3")
+    page.wait_for_selector(".player[data-step='3']", timeout=_WAIT_MS)
+    line = page.locator(".changes")
+    assert f"{len(worse)} lost answers" in line.inner_text()
+    chip = line.locator("button").first
+    cls = run.order[int(chip.get_attribute("data-lit"))]
+    a, b = right[cls]
+    assert chip.inner_text() == f"{a} → {b} of {int((labels == cls).sum())} {run.info.name_of(cls)}"
+    canvas = page.locator(".pane canvas").first
+    dark = canvas.evaluate(_PICTURE)
+    chip.hover()
+    page.wait_for_timeout(100)
+    assert canvas.evaluate(_PICTURE) != dark
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(100)
+    assert canvas.evaluate(_PICTURE) == dark
+
+
+def test_maps_below_their_noise_floor_are_named_and_not_drawn(page, address, runs) -> None:  # noqa: F811
+    run = Run(runs / "first")
+    shot = run.snapshot(run.steps[-1])
+    weak = int((shot["cam_scale/true"] < shot["cam_floor/true"]).argmax())
+    ready(page, f"{address}/grad_cam?run=first&step=4&point={run.probe.ids[weak]}")
+    page.locator(".ci-big .void", has_text="below the noise floor").first.wait_for(timeout=_WAIT_MS)
+    ready(page, f"{address}/step_through?run=first&step=4&point={run.probe.ids[weak]}")
+    page.wait_for_selector(".player[data-step='4']", timeout=_WAIT_MS)
+    assert "noise floor" in page.locator("[data-panel=cams] .caption span").inner_text()

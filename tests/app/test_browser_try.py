@@ -71,6 +71,31 @@ def test_turning_noise_down_changes_predictions(page, address) -> None:  # noqa:
     )
 
 
+def test_the_learner_is_woken_in_the_cockpit_and_its_mixture_answers(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ready(page, f"{address}/step_through?run=strong&step=1")
+    page.wait_for_selector(".player[data-step='1']", timeout=_WAIT_MS)
+    page.locator("[data-wake]").click(timeout=_PATIENT_MS)
+    page.locator("[data-stop]").click(timeout=_PATIENT_MS)
+    page.wait_for_selector(".mixer[data-state=stopped]", timeout=_PATIENT_MS)
+    page.locator("[data-wake]").click()
+    page.wait_for_selector(".mixer[data-state=awake]", timeout=_PATIENT_MS)
+    line, cells = page.locator(".mixer .line"), page.locator(".facts td")
+    page.locator("[data-off='0']").click()
+    playwright.expect(line).to_contain_text("Measured", timeout=_WAIT_MS)
+    playwright.expect(page.locator("[data-panel=cams] .caption span")).to_contain_text(
+        "scale of its own", timeout=_WAIT_MS
+    )
+    page.locator("[data-preset='All off']").click()
+    playwright.expect(cells.nth(9)).not_to_have_text(re.compile("^0 of"), timeout=_WAIT_MS)
+    page.locator("[data-term='0']").fill("0.35")
+    playwright.expect(line).to_contain_text("interpolated", timeout=_WAIT_MS)
+    page.locator("[data-head=ridge]").click()
+    page.wait_for_url("**by=ridge*", timeout=_WAIT_MS)
+    page.locator("[data-preset='As learnt']").click()
+    page.wait_for_selector(".cockpit[data-head=ridge]", timeout=_WAIT_MS)
+
+
 def test_maps_from_attention_stand_beside_gradcam(page, address) -> None:  # noqa: F811
     ready(page, f"{address}/grad_cam?run=strong&step=1&live=true")
     page.get_by_text("From attention").wait_for(timeout=_PATIENT_MS)
@@ -86,8 +111,6 @@ def test_two_runs_move_in_step(page, address) -> None:  # noqa: F811
     page.locator(".pane canvas").nth(1).focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".player[data-step='1']", timeout=_WAIT_MS)
-    for now in ("min", "finetune"):
-        page.locator(f".st-key-now-demo-{now}").get_by_role("heading", name="Task 2 of 10").wait_for(timeout=_WAIT_MS)
     after = page.locator(".pane .title b").all_inner_texts()
     assert all(one != other for one, other in zip(before, after, strict=True))
 
@@ -125,6 +148,7 @@ def test_the_dark_theme_reaches_pages_figures_and_components(browser, address) -
     dark = context.new_page()
     ready(dark, f"{address}/step_through?run=demo-min")
     dark.wait_for_selector(".player[data-theme='dark']", timeout=_WAIT_MS)
+    ready(dark, f"{address}/collapse?run=demo-min")
     ink = dark.locator(".js-plotly-plot .xtick text").first
     ink.wait_for(timeout=_WAIT_MS)
     for node, name, bright in ((dark.locator(".stApp"), "background-color", False), (ink, "fill", True)):

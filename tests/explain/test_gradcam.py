@@ -1,5 +1,6 @@
 """Grad-CAM against the `grad-cam` package (when installed), a full backward pass, and the traps of ViTs."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from cillab.backbones.slots import PromptSlot, Slots
 from cillab.core.errors import InvalidRequestError, NotObservedError, UnknownNameError
-from cillab.explain.gradcam import gradcam, maps_of, noise_floor, patch_gradients, similarity_gradcam
+from cillab.explain.gradcam import gradcam, maps_of, noise_floor, noise_floors, patch_gradients, similarity_gradcam
 from cillab.explain.layers import cam_layer, patch_grid, prefix_tokens
 from tests.explain.models import GRID, PATCH, SIZE, CosineReadOut, random_images, random_learner, random_model
 
@@ -169,6 +170,16 @@ def test_noise_floor_has_the_unit_of_the_maps() -> None:
     assert noise_floor(random_learner(scale=1.0), images, batch_size=5) == pytest.approx(floor, rel=1e-3)
     assert noise_floor(random_learner(scale=10.0), images) == pytest.approx(10 * floor, rel=1e-3)
     assert noise_floor(random_learner(scale=1.0), images, seed=2) != pytest.approx(floor, rel=1e-3)
+
+
+def test_floors_of_several_targets_are_those_of_each_alone() -> None:
+    images, labels = random_images(6), torch.tensor([LABELS[0], LABELS[1]] * 3)
+    learner = random_learner(scale=1.0)
+    found = noise_floors(learner, images, ("true", "predicted", "difference"), labels=labels)
+    for target, floor in found.items():
+        assert noise_floor(learner, images, target, labels=labels) == pytest.approx(floor, rel=1e-5)
+    few = noise_floors(learner, images[:1], ("true", "predicted"), labels=labels[:1])
+    assert all(math.isnan(floor) for floor in few.values())  # no spread of one image
 
 
 def test_nothing_is_left_behind() -> None:

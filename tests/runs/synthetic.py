@@ -441,6 +441,7 @@ def _cams(rng: np.random.Generator, probe: int, seen: np.ndarray) -> dict[str, n
         scale = maps.max(axis=(1, 2))
         out[f"cam/{target}"] = np.round(maps / scale[:, None, None] * 255).astype(np.uint8)
         out[f"cam_scale/{target}"] = scale.astype(np.float32)
+        out[f"cam_floor/{target}"] = np.array(np.quantile(scale, 0.25), np.float32)
         energy = 0.35 + 0.1 * rng.normal(size=probe)
         for kind, values in (("energy", energy.clip(0, 1)), ("pointing", (rng.random(probe) < 0.6).astype(float))):
             out[f"cam_{kind}/{target}"] = np.where(seen, values, np.nan).astype(np.float32)

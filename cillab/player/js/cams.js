@@ -1,7 +1,8 @@
 // Grad-CAM of one image, at the step before and now: what speaks for its class, for the answer, and for one against the
 // other. All maps of an image share one scale over all steps, so a map that fades has really faded.
 
-import { number } from "./dom.js";
+import { clamp, number } from "./dom.js";
+import { touchedMaps } from "./mixer.js";
 
 const TARGETS = ["true", "predicted", "difference"];
 const WORDS = { true: "its class", predicted: "the answer", difference: "difference" };
@@ -33,19 +34,33 @@ function top(cams, images, image, steps) {
 
 // A map as a picture of its own cells, warm where evidence is; the browser smooths it over the image.
 function heat(cams, images, step, target, image, most) {
-  const [rows, columns] = cams.grid, picture = document.createElement("canvas");
+  const size = cams.grid[0] * cams.grid[1];
+  return warm(cams.grid, (cell) => (most > 0 ? value(cams, images, step, target, image, cell, size) / most : 0));
+}
+
+function warm([rows, columns], of) {
+  const picture = document.createElement("canvas");
   Object.assign(picture, { width: columns, height: rows });
   const pen = picture.getContext("2d"), pixels = pen.createImageData(columns, rows);
   for (let cell = 0; cell < rows * columns; cell++) {
-    const share = most > 0 ? Math.min(1, Math.max(0, value(cams, images, step, target, image, cell, rows * columns) / most)) : 0;
+    const share = clamp(of(cell), 0, 1);
     pixels.data.set([255, Math.round(210 * share), Math.round(40 * (1 - share)), Math.round(235 * share ** 0.8)], 4 * cell);
   }
   pen.putImageData(pixels, 0, 0);
   return picture;
 }
 
+// Does a map stay below what 95 % of the maps of a random head do? Then it says nothing, and is not drawn.
+const weak = (cams, images, step, target, image) => cams.scales[(step * TARGETS.length + target) * images + image] < cams.floors?.[step * TARGETS.length + target];
+
+function silence(pen, theme, x, y, side, large) {
+  pen.fillStyle = theme.page; pen.globalAlpha = 0.72; pen.fillRect(x, y, side, side); pen.globalAlpha = 1;
+  pen.font = `${large ? 12 : clamp(side / 6.5, 7, 10)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "center"; pen.textBaseline = "middle";
+  ["below its", "noise floor"].forEach((line, at) => pen.fillText(line, x + side / 2, y + side / 2 + (at - 0.5) * (large ? 16 : clamp(side / 5, 8, 12))));
+}
+
 export function cams(scene) {
-  const { pen, theme, step, width, height, large } = scene, found = looked(scene);
+  const { pen, theme, step, width, height, large, player } = scene, found = looked(scene);
   const say = (text) => {
     pen.font = `12px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.62; pen.textAlign = "center"; pen.textBaseline = "middle";
     pen.fillText(text, width / 2, height / 2); pen.globalAlpha = 1;
@@ -60,6 +75,8 @@ export function cams(scene) {
   data.tops ??= new Map();
   if (!data.tops.has(index)) data.tops.set(index, top(data, images, index, run.steps.length));
   const most = data.tops.get(index);
+  player.touch?.mixer?.look(index);
+  const touched = touchedMaps(player, run, index, now);
   const tile = (row, column, target, at, label) => {
     const [x, y] = place(row, column);
     pen.save(); pen.beginPath(); pen.roundRect(x, y, side, side, 5); pen.clip();
@@ -70,7 +87,9 @@ export function cams(scene) {
       pen.drawImage(run.image, (index % columns) * size, Math.floor(index / columns) * size, size, size, x, y, side, side);
       pen.filter = "none"; pen.globalAlpha = 1;
     }
-    if (target != null) pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
+    if (target != null && touched && at === now) pen.drawImage(warm(touched.grid, (cell) => (touched.maps[TARGETS[target]]?.[cell] ?? 0) / (touched.most || 1)), x, y, side, side);
+    else if (target != null && weak(data, images, at, target, index)) silence(pen, theme, x, y, side, large);
+    else if (target != null) pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
     pen.restore();
     pen.font = `${large ? 12 : 9}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
     pen.fillText(label, x, y + side + (large ? 10 : 8)); pen.globalAlpha = 1;
@@ -82,10 +101,12 @@ export function cams(scene) {
   tile(0, 0, null, now, run.names[run.cls[index]].slice(0, large ? 40 : 14));
   steps.forEach((at, order) => {
     const row = order + 3 - steps.length; // now always stands last
-    head(row, `${at === now ? "now: " : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);
+    head(row, `${at === now ? (touched ? `now, ${player.touch.title}: ` : player.touch?.active ? "now, as learned: " : "now: ") : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);
     TARGETS.forEach((target, column) => tile(row, column, column, at, WORDS[target]));
   });
-  const seen = run.task[index] <= run.steps[now].task, answer = run.predicted[now * images + index];
+  const seen = run.task[index] <= run.steps[now].task, answer = run.shown[now * images + index];
+  const floors = [...(data.floors ?? [])].slice(now * TARGETS.length, (now + 1) * TARGETS.length).filter(Number.isFinite);
+  const floor = floors.length ? `, noise floor ${number(Math.min(...floors))}` : "";
   const verdict = !seen ? "class still to come" : answer === run.cls[index] ? "✓ answered rightly" : `✗ ${run.names[answer] ?? "no answer"}`;
-  return { value: verdict, hint: `one scale, up to ${number(most)}` };
+  return { value: verdict, hint: touched ? `now on a scale of its own, ${touched.words}` : `one scale, up to ${number(most)}${floor}` };
 }

@@ -8,7 +8,13 @@ export const ABSENT = -32768; // "this class has no mean yet" in `means` and `he
 // The piece comes as base64 or as the one cell of an Arrow table (`getChildAt`).
 export const pieceOf = (blob) => (typeof blob === "string" ? bytes(blob) : blob.getChildAt(0).get(0));
 
+// `shown` are the answers that are drawn: those of the learner until another head or mixture is asked.
 export function unpack(run, piece) {
+  const found = arrays(run, piece);
+  return { ...found, shown: found.predicted };
+}
+
+function arrays(run, piece) {
   const cut = ([offset, length]) => piece.slice(offset, offset + length);
   const decode = (place, Type) => (place ? new Type(cut(place).buffer) : null);
   return {
@@ -17,7 +23,7 @@ export function unpack(run, piece) {
     xy: decode(run.xy, Int16Array),
     cls: decode(run.cls, Uint16Array),
     task: decode(run.task, Uint16Array),
-    predicted: decode(run.predicted, Uint16Array),
+    predicted: decode(run.predicted, Uint16Array), // as the learner answered
     margin: decode(run.margin, Int16Array),
     meanTask: decode(run.meanTask, Uint16Array),
     means: decode(run.means, Int16Array),
@@ -45,7 +51,9 @@ function measures(panels, decode) {
     drift: all(panels.drift, ["values"]),
     matrix: all(panels.matrix, ["values"]),
     own: panels.own.map((one) => ({ ...one, steps: one.steps.map((step) => step && { ...step, values: floats(step.at) }) })),
-    cams: panels.cams && { ...panels.cams, maps: decode(panels.cams.maps, Uint8Array), scales: floats(panels.cams.scales) },
+    cams: panels.cams && { ...panels.cams, maps: decode(panels.cams.maps, Uint8Array), scales: floats(panels.cams.scales), floors: floats(panels.cams.floors) },
+    frame: panels.frame && { ...panels.frame, ...Object.fromEntries(["means", "head", "corners"].map((name) => [name, decode(panels.frame[name], Int16Array)])) },
+    heads: panels.heads.map((one) => ({ ...one, predicted: decode(one.predicted, Uint16Array) })),
   };
 }
 

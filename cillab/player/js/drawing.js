@@ -24,19 +24,21 @@ export const drawing = {
       path.arc(x, y, r, 0, 6.2832);
     };
     const pictures = [], live = this.gesture?.stage === index ? this.merged(this.gesture) : this.selected;
-    const some = live.size > 0, rings = new Path2D();
+    const some = live.size > 0, rings = new Path2D(); // around what is selected, and around answers that a touch has changed
     for (let i = 0; i < n; i++) {
       if (this.mask && !this.mask[i]) continue;
       const [a, b] = X(n, i), x = px(a, b), y = py(a, b), task = run.task[i];
       if (x < -20 || y < -20 || x > g.width + 20 || y > g.height + 20) continue;
-      const taken = some && live.has(i), pale = some && !taken;
+      const taken = some && live.has(i), pale = (some && !taken) || (this.lit != null && run.cls[i] !== this.lit);
+      if (this.lit === run.cls[i] && this.lit != null) { rings.moveTo(x + base + 4, y); rings.arc(x, y, base + 4, 0, 6.2832); }
       if (taken) { rings.moveTo(x + base + 2.2, y); rings.arc(x, y, base + 2.2, 0, 6.2832); }
       const hue = this.focus.length ? this.focus.indexOf(run.cls[i]) : task;
       const dim = hue < 0 || (this.focusTask != null && task !== this.focusTask);
       if (task > now || dim) { put(task > now ? "-2" : "-1", x, y, base * 0.7); continue; }
       if (this.show.images && run.image?.naturalWidth) { pictures.push([i, x, y, hue, pale]); continue; }
-      const answer = run.predicted ? run.predicted[left * n + i] : NONE_U16;
+      const answer = run.shown ? run.shown[left * n + i] : NONE_U16;
       const wrong = answer !== NONE_U16 && answer !== run.cls[i];
+      if (run.shown !== run.predicted && answer !== run.predicted[left * n + i]) { rings.moveTo(x + base + 3.4, y); rings.arc(x, y, base + 3.4, 0, 6.2832); }
       put(`${hue}${pale ? "p" : ""}${wrong ? "o" : ""}`, x, y, base * (task === now ? 1.3 : 1));
     }
     for (const key of [...groups.keys()].sort((p, q) => parseInt(p) - parseInt(q))) {
@@ -48,7 +50,7 @@ export const drawing = {
     }
     c.globalAlpha = 1;
     this.drawImages(c, run, pictures);
-    if (some) { c.lineWidth = 1.3; c.strokeStyle = this.theme.ink; c.stroke(rings); }
+    if (some || this.lit != null || run.shown !== run.predicted) { c.lineWidth = 1.3; c.strokeStyle = this.theme.ink; c.stroke(rings); }
     if (this.show.trails && run.means) this.drawTrails(c, g, run, left);
     if (this.show.etf && run.etf) this.drawMarks(c, run, run.etf, X, px, py, "square", left);
     if (this.show.head && run.head) this.drawMarks(c, run, run.head, X, px, py, "cross", left);

@@ -6,6 +6,7 @@
 import { angles, drift, lines, matrix, own } from "./charts.js";
 import { cams } from "./cams.js";
 import { element, number, percent } from "./dom.js";
+import { byTask } from "./touch.js";
 
 export class Panels {
   constructor(player, grown) {
@@ -17,7 +18,7 @@ export class Panels {
       ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), figure: "collapse" })),
       ...(some("angles") ? [{ name: "angles", title: "Angles of class means", paint: angles, figure: "angles" }] : []),
       ...(some("drift") ? [{ name: "drift", title: "Drift of class means", paint: drift, figure: "drift" }] : []),
-      { name: "matrix", title: "Accuracy by task", paint: matrix, figure: "accuracy_matrix" },
+      { name: "matrix", title: "Accuracy by task", paint: (scene) => (scene.player.touch?.active ? byTask : matrix)(scene), figure: "accuracy_matrix" },
       ...(some("own") ? [{ name: "own", title: "", paint: own }] : []),
       ...(some("cams") ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
     ];

@@ -15,9 +15,12 @@ import { View } from "./base.js";
 import { framed, pieceOf, unpack } from "./data.js";
 import { bytes, clamp, ease, element, icon, percent } from "./dom.js";
 import { drawing } from "./drawing.js";
-import { numbers, Panels } from "./panels.js";
+import { telling } from "./facts.js";
+import { FrameView } from "./frame.js";
+import { Panels } from "./panels.js";
 import { selecting } from "./selecting.js";
 import { staging } from "./stage.js";
+import { Touch } from "./touch.js";
 
 const PERIOD_MS = 1500; // one step at speed 1: rest on the snapshot, then glide to the next
 const GLIDE = 0.5; // share of the period spent gliding
@@ -52,6 +55,7 @@ class Player extends View {
 
   destroy() {
     clearTimeout(this.sendTimer);
+    this.touch?.mixer?.destroy();
     document.removeEventListener("keydown", this.onDocumentKey);
     super.destroy();
   }
@@ -113,7 +117,7 @@ class Player extends View {
     this.card = element("div", { class: "card", hidden: true });
     this.help = element("div", { class: "help", hidden: true, role: "note" });
     for (const [keys, text] of [["space", "play or pause"], ["← →", "one step"], ["[ ]", "previous, next task"],
-      ["Home End", "first, last"], ["L", "loop"], ["M H T I", "means, head, trails, images"],
+      ["Home End", "first, last"], ["L", "loop"], ["M H T I", "means, head, trails, images"], ...(this.runs.every((run) => run.panels) ? [["3", "the frame in space"]] : []),
       ["+ − 0", "zoom, whole view"], ["shift ← → ↑ ↓", "move the cross"], ["enter", "choose the image at the cross"],
       ...(this.data.select ? [["V S B", "look, lasso, box"], ["enter, enter", "corners of a box"], ["shift drag", "add, alt takes away"],
         ["A", "all points shown"], ["esc", "no selection"]] : []), ["?", "this list"]]) {
@@ -122,15 +126,18 @@ class Player extends View {
     this.options = element("div", { class: "options", role: "group", "aria-label": "What is drawn" });
     const foot = element("div", { class: "foot" }, this.legend(), this.tools(), this.options);
     this.panels = this.runs.every((run) => run.panels) ? new Panels(this, this.grown) : null;
+    this.touch = this.panels ? new Touch(this, this.data.head) : null;
+    this.space = this.panels ? new FrameView(this, this.data.frame) : null;
     this.facts = element("div", { class: "facts" });
-    const main = this.panels ? [element("div", { class: "beside" }, element("div", { class: "map" }, panes, this.facts, foot), this.panels.node)] : [panes, foot];
+    const main = this.panels ? [element("div", { class: "beside" }, element("div", { class: "map" }, panes, this.facts, this.touch.node, foot), this.panels.node)] : [panes, foot];
     this.shell = element("div", { class: this.panels ? "player cockpit" : "player" }, bar, ...main, this.card, this.help);
     this.shell.addEventListener("keydown", (event) => this.key(event));
     this.root.replaceChildren(this.shell);
     this.buildOptions();
     this.resizes = new ResizeObserver(() => this.resize());
     for (const stage of this.stages) this.resizes.observe(stage.canvas);
-    for (const canvas of [this.track, ...(this.panels?.canvases ?? [])]) this.resizes.observe(canvas);
+    for (const canvas of this.others()) this.resizes.observe(canvas);
+    this.shell.dataset.head = this.touch?.head ?? "learned";
     this.setTool(this.data.select ? this.tool : "look");
     this.theme = this.told = null; // the chips are new: give them their hues again
     this.readTheme();
@@ -141,11 +148,16 @@ class Player extends View {
     if (!super.readTheme()) return false;
     this.shell.dataset.theme = this.theme.dark ? "dark" : "light";
     this.hueChips();
+    this.space?.show();
     return true;
   }
 
+  others() {
+    return [this.track, ...(this.panels?.canvases ?? []), ...(this.space?.canvases ?? [])];
+  }
+
   resize() {
-    this.measure([...this.stages.map((stage) => stage.canvas), this.track, ...(this.panels?.canvases ?? [])]);
+    this.measure([...this.stages.map((stage) => stage.canvas), ...this.others()]);
     this.draw();
   }
 
@@ -238,6 +250,7 @@ class Player extends View {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || (event.target === this.range && event.key.startsWith("Arrow"))) return;
+    if (event.target !== this.range && event.target?.matches?.("input, select")) return; // they have keys of their own
     const onButton = event.target?.closest?.("button") && (event.key === " " || event.key === "Enter");
     const way = event.shiftKey && { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (way) {
@@ -248,7 +261,7 @@ class Player extends View {
     const actions = { " ": () => this.play(!this.playing), ArrowLeft: () => this.go(this.step - 1), ArrowRight: () => this.go(this.step + 1),
       "[": () => this.jump(-1), "]": () => this.jump(1), Home: () => this.go(0), End: () => this.go(this.count - 1),
       l: () => this.setLoop(), m: () => this.flip("means"), h: () => this.flip("head"), t: () => this.flip("trails"),
-      i: () => this.flip("images"), "+": () => this.zoomAt(1.25, 0, 0), "-": () => this.zoomAt(0.8, 0, 0), 0: () => this.reset(),
+      i: () => this.flip("images"), 3: () => this.space?.possible && this.flipSpace(), "+": () => this.zoomAt(1.25, 0, 0), "-": () => this.zoomAt(0.8, 0, 0), 0: () => this.reset(),
       "?": () => { this.help.hidden = !this.help.hidden; }, Escape: () => this.escape(), Enter: () => this.enter(),
       ...(this.data.select ? { v: () => this.setTool("look"), s: () => this.setTool("lasso"), b: () => this.setTool("box"),
         a: () => this.select(new Set(this.visible(this.runs[0]))) } : {}) };
@@ -281,32 +294,22 @@ class Player extends View {
     this.draw();
   }
 
-  // The numbers of the step: of one run what happened, in words; of two both, and by how much they differ.
-  tellFacts(step) {
-    const { heads, rows } = numbers(this, step), two = this.runs.length > 1;
-    const cell = (tag, text, more = {}) => element(tag, more, text);
-    const table = element("table", {}, element("tr", {}, cell("th", ""), ...heads.map((head) => cell("th", head, { scope: "col" }))),
-      ...rows.map(([title, values, at]) => element("tr", { "data-run": String(at) }, cell("th", two ? title : "now", { scope: "row" }), ...values.map((value) => cell("td", value)))));
-    const said = this.data.runs[0].sentences?.[step];
-    this.facts.replaceChildren(table, ...(said && !two ? [element("p", {}, said)] : []), ...(this.data.warning ? [element("p", { class: "warning" }, this.data.warning)] : []));
-  }
-
   // ---- drawing ---------------------------------------------------------------------------------------------------
 
   draw() {
     if (!this.stages || !this.theme || !this.sizes) return;
-    for (const stage of this.stages) this.drawStage(stage);
+    for (const stage of this.stages) this.space?.on ? this.space.draw(stage) : this.drawStage(stage);
     this.drawTrack();
     this.panels?.draw(this.t, clamp(Math.floor(this.t + 1e-6), 0, this.count - 1));
     const shown = clamp(Math.floor(this.t + 1e-6), 0, this.count - 1), between = this.t % 1 > 0;
-    if (this.shell.dataset.step !== String(shown) || this.labelled !== between) {
+    if (this.shell.dataset.step !== String(shown) || this.labelled !== between) { // `labelled` is null after a touch
       this.labelled = between;
       this.shell.dataset.step = String(shown);
       this.range.value = String(Math.round(this.t));
       const text = this.longest().steps[shown].label;
       this.range.setAttribute("aria-valuetext", text);
       this.label.replaceChildren(element("b", {}, text), element("span", {}, this.labelled ? "on the way to the next" : this.longest().steps[shown].note));
-      for (const stage of this.stages) stage.number.textContent = stage.run.accuracy ? percent(stage.run.accuracy[shown]) : "";
+      for (const stage of this.stages) stage.number.textContent = this.titleNumber(stage.run, shown);
       if (this.hover) this.fillCard();
       if (this.panels) this.tellFacts(shown);
     }
@@ -320,7 +323,7 @@ class Player extends View {
   }
 }
 
-Object.assign(Player.prototype, staging, selecting, drawing);
+Object.assign(Player.prototype, staging, selecting, drawing, telling);
 
 export function mount(root, data, send, habits) {
   return new Player(root, data, send, habits);

@@ -166,7 +166,7 @@ export const selecting = {
     if (!this.hover) return;
     const run = this.runs[this.hover.run], i = this.hover.index, at = this.between(run);
     if (!at) { this.card.hidden = true; return; }
-    const cell = at.left * run.cls.length + i, answer = run.predicted ? run.predicted[cell] : NONE_U16;
+    const cell = at.left * run.cls.length + i, answer = run.shown ? run.shown[cell] : NONE_U16;
     const seen = run.task[i] <= run.steps[at.left].task, right = answer === run.cls[i];
     const facts = element("dl", {});
     const fact = (name, value, kind) => facts.append(element("dt", {}, name), element("dd", { class: kind || "" }, value));

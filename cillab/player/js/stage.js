@@ -104,9 +104,16 @@ export const staging = {
     const toggles = Object.keys(names).filter((name) => available[name]).map((name) =>
       element("button", { type: "button", class: "toggle", "aria-pressed": String(this.show[name]), "data-show": name,
         onclick: () => this.flip(name) }, names[name]));
+    if (this.space?.possible) toggles.push(element("button", { type: "button", class: "toggle", "aria-pressed": String(this.space.on), "data-space": true,
+      title: "Three or four classes in space (3)", onclick: () => this.flipSpace() }, "Frame"));
     this.options.replaceChildren(...toggles,
       element("button", { type: "button", class: "toggle round", title: "Keys (?)", "aria-label": "Keys",
         onclick: () => { this.help.hidden = !this.help.hidden; } }, "?"));
+  },
+
+  flipSpace() {
+    this.space.flip();
+    this.options.querySelector("[data-space]").setAttribute("aria-pressed", String(this.space.on));
   },
 
   flip(name) {

@@ -5,6 +5,7 @@
 
 import { View } from "./base.js";
 import { bytes, clamp, element } from "./dom.js";
+import { Turn, paintInOrder } from "./space.js";
 
 const FRAMES_PER_SECOND = 12;
 const PANELS = [
@@ -21,7 +22,7 @@ class Toy extends View {
   constructor(root, data, colours) {
     super(root);
     this.hues = colours;
-    this.turn = { yaw: 0.75, pitch: 0.42 };
+    this.turn = new Turn();
     this.step = 0;
     this.tick = this.tick.bind(this);
     this.build();
@@ -58,15 +59,7 @@ class Toy extends View {
       element("div", { class: "stage" }, space, element("div", { class: "curves" }, ...this.panels.map((p) => p.figure))),
       element("div", { class: "bar" }, this.transport("frame"), this.slider)));
     this.box = this.root.firstElementChild;
-    let from = null;
-    this.canvas.addEventListener("pointerdown", (event) => { from = event; this.canvas.setPointerCapture(event.pointerId); });
-    this.canvas.addEventListener("pointermove", (event) => {
-      if (!from || !event.buttons || this.data.dims < 3) return;
-      this.turn.yaw += (event.clientX - from.clientX) * 0.008;
-      this.turn.pitch = clamp(this.turn.pitch + (event.clientY - from.clientY) * 0.008, -1.5, 1.5);
-      from = event;
-      this.draw();
-    });
+    this.turn.follow(this.canvas, () => this.draw(), () => this.data.dims === 3);
     this.resizes = new ResizeObserver(() => this.resize());
     for (const canvas of [this.canvas, ...this.panels.map((panel) => panel.canvas)]) this.resizes.observe(canvas);
   }
@@ -80,8 +73,7 @@ class Toy extends View {
     if (event.target === this.slider && event.key !== " ") return;
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.shiftKey && event.key.startsWith("Arrow")) {
-      this.turn.yaw += { ArrowRight: 0.12, ArrowLeft: -0.12 }[event.key] || 0;
-      this.turn.pitch = clamp(this.turn.pitch + ({ ArrowDown: 0.12, ArrowUp: -0.12 }[event.key] || 0), -1.5, 1.5);
+      this.turn.by({ ArrowRight: 0.12, ArrowLeft: -0.12 }[event.key] || 0, { ArrowDown: 0.12, ArrowUp: -0.12 }[event.key] || 0);
       this.draw();
     } else if (step) this.go(this.step + step);
     else if (event.key === "Home") this.go(0);
@@ -146,11 +138,7 @@ class Toy extends View {
     if (dims < 3) return Number.isFinite(x) ? [width / 2 + x * unit, height / 2 - (y || 0) * unit, 0] : null;
     const z = array[at + 2];
     if (!Number.isFinite(x)) return null;
-    const { yaw, pitch } = this.turn;
-    const across = x * Math.cos(yaw) + y * Math.sin(yaw), away = -x * Math.sin(yaw) + y * Math.cos(yaw);
-    const up = z * Math.cos(pitch) + away * Math.sin(pitch), depth = away * Math.cos(pitch) - z * Math.sin(pitch);
-    const near = 1 / (1 + depth / (size * 4.2));
-    return [width / 2 + across * unit * near, height / 2 - up * unit * near, depth / size];
+    return this.turn.place([x, y, z], width, height, size);
   }
 
   drawSpace() {
@@ -158,7 +146,7 @@ class Toy extends View {
     const { images, classes, labels, dims } = this.data, at = this.step, { ink: text, page: ground } = this.theme;
     const hue = (c) => this.colour(c);
     const origin = this.project(new Float32Array(dims), 0, width, height);
-    if (dims === 3) this.drawSphere(pen, width, height);
+    if (dims === 3) this.turn.rings(pen, text, this.data.radius, width, height, this.data.size);
     const things = [];
     for (let c = 0; c < classes; c++) {
       const tip = this.project(this.points.rows, at * classes + c, width, height);
@@ -173,28 +161,7 @@ class Toy extends View {
       const dot = this.project(this.points.features, at * images + i, width, height);
       if (dot) things.push([dot[2], () => { pen.globalAlpha = clamp(0.62 - dot[2] * 0.25, 0.25, 0.9); pen.fillStyle = hue(labels[i]); pen.beginPath(); pen.arc(dot[0], dot[1], 3.4, 0, 7); pen.fill(); }]);
     }
-    things.sort((a, b) => b[0] - a[0]);
-    for (const [, paint] of things) paint();
-    pen.globalAlpha = 1;
-  }
-
-  drawSphere(pen, width, height) {
-    // Three great circles: something to see the turning by.
-    pen.strokeStyle = this.theme.ink;
-    pen.globalAlpha = 0.13;
-    pen.lineWidth = 1;
-    const { radius } = this.data;
-    for (let axis = 0; axis < 3; axis++) {
-      pen.beginPath();
-      for (let k = 0; k <= 72; k++) {
-        const ring = new Float32Array(3), angle = (k / 72) * 2 * Math.PI;
-        ring[(axis + 1) % 3] = Math.cos(angle) * radius;
-        ring[(axis + 2) % 3] = Math.sin(angle) * radius;
-        const p = this.project(ring, 0, width, height);
-        if (k) pen.lineTo(p[0], p[1]); else pen.moveTo(p[0], p[1]);
-      }
-      pen.stroke();
-    }
+    paintInOrder(things);
     pen.globalAlpha = 1;
   }
 
