@@ -96,6 +96,25 @@ def careless(mean: np.ndarray, before: np.ndarray, after: np.ndarray, sigma: flo
     return mean + weights @ (after - before) / weights.sum()
 
 
+def nearest_keys(query: np.ndarray, keys: np.ndarray, top: int) -> list[list[int]]:
+    cosines = torch.cosine_similarity(torch.from_numpy(query)[:, None], torch.from_numpy(keys)[None], dim=2)
+    return cosines.topk(top, dim=1).indices.tolist()
+
+
+def components(query: np.ndarray, attention: np.ndarray, keys: np.ndarray) -> list[list[float]]:
+    """Pair by pair, in plain floats."""
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(sum(a * b) / (sum(a * a) * sum(b * b)) ** 0.5)
+
+    return [[cosine(q * a, k) for a, k in zip(attention, keys, strict=True)] for q in query]
+
+
+def semantic(old: np.ndarray, new: np.ndarray, there: np.ndarray) -> np.ndarray:
+    a, b = (torch.nn.functional.normalize(torch.from_numpy(part), dim=1) for part in (old, new))
+    return ((a @ b.T).softmax(dim=1) @ torch.from_numpy(there)).numpy()
+
+
 RIGHT: dict[str, Callable[..., Any]] = {
     "check_summed": sums,
     "check_discriminant": head,
@@ -110,9 +129,19 @@ RIGHT: dict[str, Callable[..., Any]] = {
     "check_fisher": importance,
     "check_unit_logits": lambda z, tau: torch.nn.functional.normalize(torch.from_numpy(z), dim=1) / tau,
     "check_compensated": followed,
+    "check_asked": nearest_keys,
+    "check_mixed": components,
+    "check_put_together": semantic,
 }
 
 WRONG: list[tuple[str, Callable[..., Any], str]] = [
+    ("check_asked", lambda q, k, top: np.argsort(-(q @ k.T), axis=1)[:, :top], "long key must not win"),
+    ("check_asked", lambda q, k, top: nearest_keys(-q, k, top), "least similar"),
+    ("check_mixed", lambda q, a, k: components(q, np.ones_like(a), k), "no effect yet"),
+    ("check_mixed", lambda q, a, k: ((q[:, None] * a) * k).sum(axis=2), "both lengths"),
+    ("check_mixed", lambda q, a, k: softmax(components(q, a, k), axis=1), "without a softmax"),
+    ("check_put_together", lambda o, n, t: t[(o @ n.T).argmax(axis=1)], "alone is not enough"),
+    ("check_put_together", lambda o, n, t: softmax(o @ n.T, axis=1) @ t, "Cosines, not products"),
     ("check_unit_logits", lambda z, tau: z / np.linalg.norm(z, axis=1, keepdims=True), "Divide by tau"),
     ("check_unit_logits", lambda z, tau: z / (tau * np.linalg.norm(z)), "One length per image"),
     ("check_compensated", lambda m, b, a, s: m + (a - b).mean(axis=0), "weigh the moves"),
