@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from importlib import import_module
@@ -45,17 +46,19 @@ def entries() -> list[Entry]:
     """Own runs, newest first, then the recorded ones."""
     root, own = runs_folder(), []
     if root.is_dir():
-        paths = sorted(find_runs(root), key=lambda path: -_changed(path))[:_LIMIT]
+        paths = sorted(find_runs(root), key=lambda path: -changed(path))[:_LIMIT]
         own = [Entry(_key(path, root), path, "run") for path in paths]
     shipped = [Entry(f"demo-{name}", path, "demo") for name, path in demos().items() if path.is_dir()]
     return own + shipped
 
 
-def _changed(path: Path) -> float:
-    try:
-        return max((path / name).stat().st_mtime for name in ("run.json", "status.json") if (path / name).exists())
-    except (OSError, ValueError):
-        return 0.0
+def changed(path: Path) -> float:
+    """When the run was begun or last heard of; 0 for one that is gone."""
+    when = 0.0
+    for name in ("run.json", "status.json"):
+        with suppress(OSError):
+            when = max(when, os.stat(f"{path}/{name}").st_mtime)  # noqa: PTH116 - of each of ten thousand
+    return when
 
 
 def _key(path: Path, root: Path) -> str:

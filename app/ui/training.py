@@ -7,11 +7,12 @@ import streamlit as st
 
 from app.ui import charts, curves, html, safety, ways
 from app.ui.ahead import duration
-from app.ui.store import runs_folder
+from app.ui.store import changed, runs_folder
 from cillab.core.errors import CillabError, one_line
 from cillab.lab import jobs, queue
 from cillab.lab.spec import RunSpec
-from cillab.runs import Run, find_runs
+from cillab.runs import Run
+from cillab.runs.index import listed
 from cillab.runs.schema import Status
 
 _POLL_S, _GEOMETRY_S = 1.0, 3.0
@@ -56,11 +57,16 @@ def _watched(root: Path) -> str | None:
     if kept is not None and _alive(root, kept):
         return kept
     if current is None:
-        for path in find_runs(root) if root.is_dir() else []:
-            if path != root and _liveness(path) in ("running", "paused"):
+        for path, state in _states(root):
+            if state in ("running", "paused"):
                 st.session_state[_WATCHED] = path.relative_to(root).as_posix()
                 break
     return st.session_state.get(_WATCHED)
+
+
+def _states(root: Path) -> list[tuple[Path, str]]:
+    """Every run below the root with its state, from the kept rows: ten thousand runs are not read at every click."""
+    return [(path, row["state"]) for row in listed(root) if (path := Path(row["path"])) != root]
 
 
 def _liveness(path: Path) -> str | None:
@@ -237,13 +243,13 @@ def _refused(root: Path) -> None:
 def stopped() -> None:
     """Runs that did not reach their end, why, and a way on."""
     root, rows = runs_folder(), []
-    for path in sorted(find_runs(root), key=lambda p: -p.stat().st_mtime) if root.is_dir() else []:
+    for path, live in _states(root):
         name = path.relative_to(root).as_posix()
-        live = _liveness(path)
-        if live in ("cancelled", "failed", "interrupted") and name != st.session_state.get(_WATCHED) and path != root:
+        if live in ("cancelled", "failed", "interrupted") and name != st.session_state.get(_WATCHED):
             rows.append((name, live, path))
     if not rows:
         return
+    rows.sort(key=lambda row: changed(row[2]), reverse=True)
     st.subheader("Stopped runs", anchor=False)
     for name, live, path in rows[:_MOST]:
         left, right = st.columns([5, 1], vertical_alignment="center")

@@ -101,6 +101,11 @@ def _fitting(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
     return row
 
 
+def listed(root: str | Path) -> list[dict[str, Any]]:
+    """The rows of all runs under `root` as plain values, in the order of their paths: what lists in an app need."""
+    return rows_of(find_runs(root), describe, columns())
+
+
 class Index:
     """An in-memory DuckDB database with the table `runs`; made from the folders, which are the truth."""
 

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -283,10 +284,12 @@ def is_alive(pid: int) -> bool:
 
 def find_runs(root: str | Path) -> list[Path]:
     """Run folders under `root` (or `root` itself), sorted by path; it does not look inside runs."""
-    found = []
-    for folder, below, files in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        if "run.json" in files:
+    found, open_ = [], [os.fspath(root)]
+    while open_:
+        folder = open_.pop()
+        if os.path.isfile(f"{folder}/run.json"):  # noqa: PTH113 - a Path costs more than the look
             found.append(Path(folder))
-            below.clear()
+            continue
+        with suppress(OSError), os.scandir(folder) as inside:
+            open_ += [e.path for e in inside if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
     return sorted(found)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cillab.runs import RunWriter
-from cillab.runs.index import Index, columns, describe
+from cillab.runs import RunWriter, find_runs
+from cillab.runs.index import Index, columns, describe, listed
 from cillab.runs.rows import rows_of
 from tests.runs.test_table import write
 
@@ -80,3 +80,18 @@ def test_rows_of_another_kind_hide_no_other(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("cillab.runs.index.describe", strange)
     rows = Index(folder).sql("SELECT run, state FROM runs")
     assert len(rows) == 24 and [row["run"] for row in rows if row["state"] == "damaged"] == ["r05"]
+
+
+def test_runs_are_found_at_any_depth_but_not_inside_runs(tmp_path: Path) -> None:
+    for name in ("a", "b/c", "b/.hidden", "a/steps/inner", "d" + "/e" * 60):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    assert find_runs(tmp_path) == sorted([tmp_path / "a", tmp_path / "b" / "c", tmp_path / ("d" + "/e" * 60)])
+    assert find_runs(tmp_path / "a") == [tmp_path / "a"] and find_runs(tmp_path / "nowhere") == []
+
+
+def test_a_list_reads_each_settled_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [row["run"] for row in listed(folder)] == [f"r{number:02d}" for number in range(24)]
+    monkeypatch.setattr("cillab.runs.index.Run", None)  # a second look that reads a folder finds it damaged
+    assert {row["state"] for row in listed(folder)} == {"finished"}
