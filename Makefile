@@ -77,7 +77,7 @@ clean:  ## remove .venv
 # One stamp per group of extras: a second `make` installs nothing. Pages and notebooks are tested, hence the app there;
 # types are checked everywhere, hence all of it for lint.
 $(VENV)/.app: EXTRAS := app
-$(VENV)/.test: EXTRAS := app,test,oracle
+$(VENV)/.test: EXTRAS := app,test,oracle,tensorboard
 $(VENV)/.notebooks: EXTRAS := app,test,notebooks
 $(VENV)/.browser: EXTRAS := app,test,browser
 $(VENV)/.lint: EXTRAS := app,test,notebooks,browser,lint

@@ -277,6 +277,18 @@ def report(
 
 
 @app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")],
+    to: Annotated[str, typer.Option(help="tensorboard, wandb (offline), mlflow, or dataset (Hugging Face).")],
+    out: Annotated[str, typer.Option(help="Folder to write; for mlflow also the address of a server.")],
+) -> None:
+    """A run for programs that people have already: trackers of experiments, data sets of features."""
+    from cillab.export import export as export_run  # noqa: PLC0415
+
+    typer.echo(export_run(directory, to, out))
+
+
+@app.command()
 def study(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some: of one protocol.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results/collapse-and-forgetting.md"),

@@ -248,7 +248,7 @@ def _ray(
     specs: list[RunSpec], jobs: int | None, threads: int | None, address: str | None
 ) -> Generator[Outcome, None, None]:
     try:
-        import ray  # noqa: PLC0415
+        import ray  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CillabError("--engine ray needs Ray: pip install 'cillab[ray]'. --engine local needs nothing.") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports to nobody
