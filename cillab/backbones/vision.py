@@ -1,5 +1,6 @@
 """Any timm model as a backbone: named by its full tag, which also decides the preprocessing."""
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,8 +18,11 @@ from torch import Tensor, nn
 from cillab.backbones.card import Card
 from cillab.backbones.files import complaints_about, shapes_in
 from cillab.backbones.frozen import Anatomy, FrozenBackbone
+from cillab.backbones.tags import choices, natively_quick
 from cillab.core.errors import HubError, InvalidRequestError, WeightsError, nearest, one_line
 from cillab.core.pixels import Preprocessing, Triple
+
+log = logging.getLogger(__name__)
 
 # timm's modules whose models are one stack of blocks on one sequence of tokens, which is what slots stand on.
 # Other transformers (Swin, XCiT, ...) are hierarchical or mix differently and count as "convnet": features only.
@@ -68,8 +72,8 @@ def full_name(name: str) -> str:
         raise InvalidRequestError(f"{architecture} has no tag {tag!r}. Valid: {', '.join(tags) or '(none)'}.{suffix}")
     if not tag and len(tags) > 1:
         raise InvalidRequestError(
-            f"timm:{name} could mean several weights: write timm:{architecture}.TAG with TAG one of "
-            f"{', '.join(tags)}.{suffix}"
+            f"timm:{name} could mean several weights, which give different features: write timm:{architecture}.TAG "
+            f"with TAG one of {choices(architecture, tags)}.{suffix}"
         )
     return f"{architecture}.{tag or tags[0]}" if tags else architecture
 
@@ -121,6 +125,8 @@ def load(name: str, weights: Path | None, image_size: int | None, **options: Any
         WeightsError: the file cannot be read or does not fit.
     """
     full = full_name(name)
+    if warning := natively_quick(full):
+        log.warning("%s", warning)
     config = timm.get_pretrained_cfg(full) or PretrainedCfg()
     patch = re.search(r"patch(\d+)", full)
     if image_size is not None and patch and image_size % int(patch[1]):

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cillab.backbones import LISTING, bundled, describe, make_backbone
+from cillab.backbones.tags import natively_quick
 from cillab.core.errors import HubError, InvalidRequestError, UnknownNameError, WeightsError
 from tests.backbones.models import CLIP, clip_model, pictures, saved, vit_module
 
@@ -58,6 +59,8 @@ def test_a_card_needs_no_weights(name: str, kind: str, clip: bool) -> None:
         ("timm:deit_tny_patch16_224", InvalidRequestError, "Did you mean 'deit_tiny_patch16_224'"),
         ("timm:vit_base_patch16_224.augreg", InvalidRequestError, "no tag 'augreg'. Valid: .*augreg_in21k"),
         ("timm:vit_base_patch16_224", InvalidRequestError, "several weights.*shorthand that is .*_in21k_ft_in1k"),
+        ("timm:vit_base_patch16_224", InvalidRequestError, r"augreg_in21k \(AugReg recipe on ImageNet-21k; 224 px"),
+        ("timm:vit_base_patch16_224", InvalidRequestError, r"mae \(self-supervised \(MAE\); .* cc-by-nc"),
         ("timm:vit_base_patch16_224_in21k", InvalidRequestError, "shorthand that is timm:.*.augreg_in21k.$"),
         ("openclip:ViT-B16/openai", InvalidRequestError, "Did you mean 'ViT-B-16"),
         ("openclip:vit-b-16/openai", InvalidRequestError, "Did you mean 'ViT-B-16'"),
@@ -70,6 +73,54 @@ def test_a_wrong_name_says_what_is_right(name: str, error: type, words: str) -> 
         with pytest.raises(error, match=words) as raised:
             ask(name)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vit_base_patch16_clip_224.openai", "timm:vit_base_patch16_clip_quickgelu_224.openai computes what they were"),
+        ("vit_large_patch14_clip_336.openai", "timm:vit_large_patch14_clip_quickgelu_336.openai computes"),
+        ("vit_base_patch16_clip_quickgelu_224.openai", ""),
+        ("vit_base_patch16_clip_224.laion2b", ""),
+        ("vit_base_patch16_clip_224.openai_ft_in1k", ""),  # fine-tuned with GELU
+        ("deit_tiny_patch16_224.fb_in1k", ""),
+    ],
+)
+def test_clip_weights_under_another_activation_are_named(name: str, words: str) -> None:
+    assert words in natively_quick(name)
+    assert bool(natively_quick(name)) is bool(words)
+
+
+def test_the_warning_comes_before_the_download(monkeypatch, caplog) -> None:
+    def offline(*_args, **_kwargs):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("cillab.backbones.vision.hf_hub_download", offline)
+    with pytest.raises(HubError):
+        make_backbone("timm:vit_base_patch16_clip_224.openai")
+    assert "its weights were trained with QuickGELU" in caplog.text
+
+
+def test_both_classifiers_of_a_distilled_model_are_dropped(tmp_path) -> None:
+    path = saved(timm.create_model("deit_tiny_distilled_patch16_224"), tmp_path / "distilled.safetensors")
+    backbone = make_backbone(
+        "timm:deit_tiny_distilled_patch16_224.fb_in1k", weights=path, image_size=32, precision="fp32", device="cpu"
+    )
+    assert not [key for key in backbone.module.state_dict() if key.startswith("head")]
+    assert backbone.anatomy.prefix_tokens == 2
+    assert backbone(pictures(2)).shape == (2, 192)
+
+
+@pytest.mark.slow
+def test_dinov2_is_fed_224_pixels_instead_of_518(tmp_path) -> None:
+    path = saved(timm.create_model("vit_small_patch14_dinov2", num_classes=0), tmp_path / "dinov2.safetensors")
+    options = {"weights": path, "precision": "fp32", "device": "cpu"}
+    backbone = make_backbone("timm:vit_small_patch14_dinov2.lvd142m", image_size=224, **options)
+    assert backbone.module.pos_embed.shape == (1, 1 + 16 * 16, 384)
+    assert backbone(pictures(1)).shape == (1, 384)
+    assert make_backbone("timm:vit_small_patch14_dinov2.lvd142m", **options).preprocessing.size == 518
+    with pytest.raises(InvalidRequestError, match=r"image_size = 256: .* multiple of its patch size 14"):
+        make_backbone("timm:vit_small_patch14_dinov2.lvd142m", image_size=256, **options)
 
 
 def test_the_listing_is_what_can_be_made() -> None:

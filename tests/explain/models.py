@@ -67,6 +67,35 @@ def random_model(kind: str, seed: int = 0) -> TimmBackbone:
                 return wrapped(model, timm_anatomy(model, "vit"))
 
 
+# timm's own constructors, with few and narrow layers: the architectures, not imitations of them. Name, patch size.
+ARCHITECTURES = {
+    "dinov2": ("vit_small_patch14_dinov2", 14),
+    "dinov2 with registers": ("vit_small_patch14_reg4_dinov2", 14),
+    "dinov3": ("vit_small_patch16_dinov3", 16),
+    "class and distillation token": ("deit_tiny_distilled_patch16_224", 16),
+    "SigLIP's attention pooling": ("vit_base_patch16_siglip_224", 16),
+    "CLIP with QuickGELU": ("vit_base_patch16_clip_quickgelu_224", 16),
+    "EVA-02": ("eva02_tiny_patch14_224", 14),
+}
+
+
+def narrow(kind: str) -> TimmBackbone:
+    """One of `ARCHITECTURES` with random weights and a grid of 4 x 4 patches."""
+    name, patch = ARCHITECTURES[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape: dict[str, Any] = {"img_size": 4 * patch, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 0}
+        model: Any = timm.create_model(name, pretrained=False, **shape)
+    for part, parameter in model.named_parameters():
+        if part.endswith(".gamma"):  # of a layer scale, which begins near 0 and is near 1 in trained models
+            parameter.data.fill_(1)
+    preprocessing = Preprocessing(4 * patch, 1.0, "bicubic", HALF, HALF)
+    anatomy = timm_anatomy(model, "vit")
+    return TimmBackbone(
+        model, tag=f"test:{name}", anatomy=anatomy, preprocessing=preprocessing, precision="fp32", device="cpu"
+    )
+
+
 def random_learner(kind: str = "class", seed: int = 0, scale: float = 10) -> Any:
     backbone = random_model(kind)
     rows = torch.randn(3, backbone.feature_dim, generator=torch.Generator().manual_seed(seed))

@@ -11,7 +11,17 @@ from cillab.backbones.slots import PromptSlot, Slots
 from cillab.core.errors import InvalidRequestError, NotObservedError, UnknownNameError
 from cillab.explain.gradcam import gradcam, maps_of, noise_floor, noise_floors, patch_gradients, similarity_gradcam
 from cillab.explain.layers import cam_layer, patch_grid, prefix_tokens
-from tests.explain.models import GRID, PATCH, SIZE, CosineReadOut, random_images, random_learner, random_model
+from tests.explain.models import (
+    ARCHITECTURES,
+    GRID,
+    PATCH,
+    SIZE,
+    CosineReadOut,
+    narrow,
+    random_images,
+    random_learner,
+    random_model,
+)
 
 LABELS = torch.tensor([7, 401, 3, 7, 401])
 LAYERS = {
@@ -147,6 +157,30 @@ def test_moving_a_bright_patch_moves_the_map(row: int) -> None:
     image = with_patch(row, column)[None]
     found = gradcam(learner, image, ("difference",), labels=torch.tensor([0]))["difference"]
     assert divmod(int(found.argmax()), GRID[1]) == (row, column)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_bright_patch_lights_up_where_it_is(kind: str) -> None:
+    """Class, register and distillation tokens, averages and attention pooling: features are timm's, maps lie right."""
+    backbone = narrow(kind)
+    side, module = backbone.preprocessing.size // 4, backbone.module
+    images = torch.full((17, 3, 4 * side, 4 * side), 60, dtype=torch.uint8)
+    for k in range(16):  # the last one stays dark
+        row, column = divmod(k, 4)
+        images[k, :, row * side : (row + 1) * side, column * side : (column + 1) * side] = 250
+    with torch.no_grad():
+        features = backbone(images)
+        own = module.forward_head(module.forward_features(backbone.pixels(images)), pre_logits=True)
+    torch.testing.assert_close(features, own, rtol=1e-4, atol=1e-5)
+    assert patch_grid(backbone) == (4, 4)
+    assert prefix_tokens(backbone) == {"dinov2 with registers": 5, "dinov3": 5, "class and distillation token": 2}.get(
+        kind, 0 if "SigLIP" in kind else 1
+    )
+    learner: Any = CosineReadOut(backbone, torch.stack([features[:16].mean(dim=0), features[16]]), seen=(0, 1))
+    found = gradcam(learner, images[:16], ("difference",), labels=torch.zeros(16, dtype=torch.int64))["difference"]
+    bright = found.flatten(1).argmax(dim=1)
+    at_least = 14 if "pooling" in kind else 16  # random attention may prefer a neighbour
+    assert (bright == torch.arange(16)).sum() >= at_least, bright.tolist()
 
 
 def test_another_head_gives_another_map() -> None:
