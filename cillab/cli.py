@@ -160,6 +160,8 @@ def estimate(
     from cillab.screen import estimate_line  # noqa: PLC0415
 
     found = estimate_of(request)
+    for note in found.notes[:1] if format == "text" else ():  # the others were warnings
+        typer.echo(printable(note))
     typer.echo(json.dumps(plain(found.as_json())) if format == "json" else estimate_line(found))
 
 

@@ -69,7 +69,9 @@ def _page(run: Run) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
-        f"<h1>{escape(title)}</h1>{_numbers(run)}{_gallery(run, images)}{_chapters(drawn)}"
+        f"<h1>{escape(title)}</h1>{_numbers(run)}"
+        + "".join(f"<p>{escape(note)}</p>" for note in run.info.notes)
+        + f"{_gallery(run, images)}{_chapters(drawn)}"
         + (f"<h2>Not in this run</h2><ul>{absent}</ul>" if missing else "")
         + f"<h2>Protocol</h2>{_table(protocol)}"
         f"<p>Written by cillab {escape(run.info.cillab_version)} on {escape(run.info.created)}.</p></body></html>"

@@ -107,6 +107,8 @@ def _numbers(found: dict[str, Any]) -> None:
         ("Training images", f"{found['train_images']:,}", ""),
     ]
     html.show(html.facts(rows, "small"))
+    for note in found.get("notes", ()):
+        html.note(note)
     html.note(
         f"From a few batches of the first task on {found['device']}. A method that looks back at earlier tasks takes "
         "longer than its first task tells; loading adds some seconds."

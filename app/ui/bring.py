@@ -204,14 +204,14 @@ def show_data() -> None:
             st.button("Forget", key=f"forget-{name}", on_click=folders.forget, args=(name,), width="stretch")
 
 
-def _folder_facts(facts: Mapping[str, Any]) -> None:
-    split = "as divided" if facts["divided"] else "80 / 20, drawn by the seed"
-    rows = [
-        ("Classes", str(facts["classes"]), ""),
-        ("Images", f"{facts['images']:,}", ""),
-        ("Train and test", split, ""),
-    ]
-    html.show(html.facts(rows, "small"))
+def _folder_facts(facts: folders.Described) -> None:
+    split = "80 / 20, drawn by the seed" if facts.test is None else f"as divided, test in {facts.test}/"
+    count = f"{facts.images:,}" if facts.images <= folders.COUNTED else f"more than {folders.COUNTED:,}"
+    html.show(
+        html.facts([("Classes", str(facts.classes), ""), ("Images", count, ""), ("Train and test", split, "")], "small")
+    )
+    if facts.passed:
+        html.note(f"Passed over: {facts.passed}.")
 
 
 def _register(name: str) -> None:

@@ -1,17 +1,27 @@
 """Data sets of one's own: folders below the declared root that somebody registered by name."""
 
 import json
-import os
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from app.ui import safety
 from app.ui.store import runs_folder
-from cillab.core.errors import CillabError, InvalidRequestError
+from cillab.core.errors import CillabError, DataError, InvalidRequestError
 from cillab.runs.files import write_json
 
 _FILE = ".folders.json"  # in the runs folder: what the form offers outlives the server
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"))
-_LISTED, _COUNTED = 300, 20_000  # folders offered; files looked at before a count says "more than"
+_LISTED, COUNTED = 300, 20_000  # folders offered; images counted before a count says "more than"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a folder is read as, in the words of the library's own reader."""
+
+    classes: int
+    images: int  # `COUNTED` + 1 where there are more than `COUNTED`
+    test: str | None  # the folder with the test images; None = a fifth of each class is held out
+    passed: str  # what lies there and is no image; empty = nothing
 
 
 def candidates() -> list[str]:
@@ -21,31 +31,32 @@ def candidates() -> list[str]:
         return []
     found = [path for path in _below(root) if _looks_like_data(path)]
     for folder in _below(root):
-        found += [path for path in _below(folder) if path.parent not in found and _looks_like_data(path)]
+        found += [path for path in _below(folder) if path.parent not in found and _looks_like_data(path, deep=True)]
     if _looks_like_data(root):
         found.insert(0, root)
     return [path.relative_to(root).as_posix() for path in found[:_LISTED]]
 
 
-def describe(name: str) -> dict[str, int | bool]:
-    """Classes and images of a candidate, without opening any image.
+def describe(name: str) -> Described:
+    """What a candidate is read as. No image is decoded, and those with usual endings are not even opened.
 
     Raises:
-        InvalidRequestError: it is no folder below the root, or holds no class with an image.
+        InvalidRequestError: it is no folder below the root, holds a link out of it, or no class with an image.
     """
-    path = _inside(name)
-    divided = (path / "train").is_dir()
-    base = path / "train" if divided else path
-    classes = [folder for folder in _below(base) if _first_image(folder)]
-    if not classes:
-        raise InvalidRequestError(f"{name!r} holds no class folders with images. Wanted: {path.name}/CLASS/IMAGE.")
-    images = 0
-    for folder in _below(path):
-        for _, _, files in os.walk(folder):
-            images += sum(Path(file).suffix.lower() in _SUFFIXES for file in files)
-            if images > _COUNTED:
-                break
-    return {"classes": len(classes), "images": images, "divided": divided}
+    from cillab.streams.layout import PassedOver, brief, class_names_in, layout_of, legible, walk  # noqa: PLC0415
+
+    path, passed = _inside(name), PassedOver()
+    try:
+        layout = layout_of(path, name, passed)
+        classes = class_names_in(layout.train, name)
+    except DataError as error:
+        raise InvalidRequestError(str(error)) from error
+    places = [place / one for place in (layout.train, layout.test) if place is not None for one in classes]
+    found = (image for place in places if place.is_dir() for image in walk(place, passed))
+    images = sum(1 for _ in islice(found, COUNTED + 1))
+    if not images:
+        raise InvalidRequestError(f"{brief(name)} holds no image. Wanted: {legible(path.name)}/CLASS/IMAGE.")
+    return Described(len(classes), images, None if layout.test is None else legible(layout.test.name), str(passed))
 
 
 def registered() -> dict[str, Path]:
@@ -57,7 +68,7 @@ def registered() -> dict[str, Path]:
     found = {}
     for name in names if isinstance(names, list) else []:
         try:
-            found[str(name)] = _inside(str(name))
+            found[str(name)] = _place(str(name))
         except CillabError:
             continue
     return found
@@ -81,6 +92,14 @@ def forget(name: str) -> None:
 
 
 def _inside(name: str) -> Path:
+    """The folder, once every link in it is known to stay below the root."""
+    path, root = _place(name), safety.data_root()
+    assert root is not None
+    safety.must_stay_inside(root, path)
+    return path
+
+
+def _place(name: str) -> Path:
     root = safety.data_root()
     if root is None:
         raise InvalidRequestError("No data folder is declared (CILLAB_DATA).")
@@ -88,20 +107,22 @@ def _inside(name: str) -> Path:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Sub-folders that are no links out of the tree."""
+    """Sub-folders that are no links, and whose names a list can hold."""
+    from cillab.streams.layout import folders_in, legible  # noqa: PLC0415 - torch comes with its package
+
     try:
-        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
-    except OSError:
+        return [p for p in folders_in(folder) if not p.is_symlink() and legible(p.name) == p.name]
+    except DataError:
         return []
 
 
-def _looks_like_data(path: Path) -> bool:
-    base = path / "train" if (path / "train").is_dir() else path
-    return any(_first_image(folder) for folder in _below(base)[:20])
+def _looks_like_data(path: Path, deep: bool = False) -> bool:
+    """Whether the library's reader finds classes with images straight in them; below wrappers only if `deep`."""
+    from cillab.streams.layout import PassedOver, class_names_in, is_image, layout_of  # noqa: PLC0415
 
-
-def _first_image(folder: Path) -> bool:
     try:
-        return any(item.suffix.lower() in _SUFFIXES for item in folder.iterdir())
-    except OSError:
+        layout = layout_of(path, path.name, PassedOver())
+        names = class_names_in(layout.train, path.name) if deep or layout.root == path else ()
+        return any(is_image(item) for name in names[:20] for item in (layout.train / name).iterdir() if item.is_file())
+    except (DataError, OSError):
         return False

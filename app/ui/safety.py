@@ -77,8 +77,10 @@ def must_be_declared(data: str, weights: str | None = None, order: str = "") -> 
         InvalidRequestError: with what would be allowed.
     """
     root = data_root()
-    kind, colon, where = data.partition(":")
-    places = [where] if colon and (kind in _PLACES or _is_local(where)) else []
+    places = list[str]()
+    for one in data.split(" + "):
+        kind, colon, where = one.removeprefix("held-out:").partition(":")
+        places += [where] if colon and (kind in _PLACES or _is_local(where)) else []
     places += [order] if _is_local(order) else []
     places += [weights] if weights else []
     for place in places:
@@ -90,12 +92,42 @@ def must_be_declared(data: str, weights: str | None = None, order: str = "") -> 
 
 
 def spec_must_be_declared(spec: RunSpec) -> None:
-    """`must_be_declared` for everything that a request names.
+    """`must_be_declared` for everything that a request names, and for every link below the data that it names.
 
     Raises:
         InvalidRequestError: with what would be allowed.
     """
     must_be_declared(spec.stream.data, spec.backbone.weights, spec.stream.order)
+    root = data_root()
+    for one in spec.stream.data.split(" + "):
+        kind, _, where = one.removeprefix("held-out:").partition(":")
+        if root is not None and (kind in _PLACES or (kind == "hf" and _is_local(where))):
+            must_stay_inside(root, Path(where).expanduser())
+
+
+def must_stay_inside(root: Path, folder: Path) -> None:
+    """Refuse a folder with a link, at any depth, that leads out of `root`: the library follows links.
+
+    Raises:
+        InvalidRequestError: with the first such link.
+    """
+    from cillab.streams.layout import legible  # noqa: PLC0415 - torch comes with its package: not for every page
+
+    base, waiting = root.resolve(), [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(base):
+                        name = legible(str(Path(entry.path).relative_to(folder)))
+                        raise InvalidRequestError(
+                            f"{name!r} in {legible(folder.name)!r} is a link out of this app's data folder "
+                            "(CILLAB_DATA). Copy what it leads to, or declare a folder that holds both."
+                        )
+                    if entry.is_dir(follow_symlinks=False):  # what a link leads to lies below the root, and is its own
+                        waiting.append(entry.path)
+        except (OSError, RuntimeError):  # not to be listed, or a loop: the library says so
+            continue
 
 
 def _is_local(name: str) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from app.ui import safety
 from app.ui.store import runs_folder
 from cillab import figures
-from cillab.core.errors import CillabError, InvalidRequestError, RunError, UnknownNameError, one_line
+from cillab.core.errors import CillabError, DataError, InvalidRequestError, RunError, UnknownNameError, one_line
 from cillab.lab.queue import valid_name
 from cillab.runs import Run
 from cillab.runs.checks import check
@@ -59,6 +59,13 @@ def refuse_image(name: str, content: bytes) -> str:
         or name.lower().endswith((".svg", ".svgz"))
     ):
         return f"{name}: SVG is a program that draws, not an image. Save it as PNG."
+    return _damage(name, content)
+
+
+def _damage(name: str, content: bytes) -> str:
+    """What the library's reader has against an image, once its size is known to be small enough."""
+    from cillab.streams.pictures import decode  # noqa: PLC0415
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -67,8 +74,9 @@ def refuse_image(name: str, content: bytes) -> str:
                 if width * height > PIXELS:
                     return f"{name}: {width} x {height} pixels, the limit is {PIXELS // 1_000_000} million."
                 image.verify()
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                image.load()  # `verify` looks at structure only: a file that is cut short shows here
+            decode(content, name)  # `verify` looks at structure only: a file that is cut short shows here
+    except DataError as error:
+        return one_line(error)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return f"{name}: more pixels than the limit of {PIXELS // 1_000_000} million."
     except Exception:  # PIL's plugins raise all sorts of things on damaged files
@@ -78,13 +86,9 @@ def refuse_image(name: str, content: bytes) -> str:
 
 def square(content: bytes, side: int) -> Image.Image:
     """The middle of an accepted image, upright, on white where it is transparent."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        image.draft("RGB", (2 * side, 2 * side))
-        upright = ImageOps.exif_transpose(image)
-        if "A" in upright.getbands() or "transparency" in upright.info:
-            layer = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        return ImageOps.fit(upright.convert("RGB"), (side, side))
+    from cillab.streams.pictures import decode  # noqa: PLC0415 - torch comes with it: not for every page
+
+    return ImageOps.fit(decode(content, "this image", 2 * side), (side, side))
 
 
 def images(files: Sequence[Sent]) -> tuple[list[tuple[str, bytes]], list[str]]:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from cillab.backbones.card import Card
 from cillab.backbones.files import complaints_about, shapes_in
 from cillab.backbones.frozen import Anatomy, FrozenBackbone
+from cillab.backbones.tokens import Tokeniser
 from cillab.backbones.vision import kind_of, preprocessing_of, timm_anatomy
-from cillab.core.errors import HubError, InvalidRequestError, nearest, one_line
+from cillab.core.errors import HubError, IncompatibleError, InvalidRequestError, nearest, one_line
 from cillab.core.pixels import Preprocessing
 
 TEXT_CHUNK = 256  # sentences per forward pass of the text side
@@ -33,6 +34,8 @@ class ClipBackbone(FrozenBackbone):
     """
 
     def __init__(self, model: Any, tokenise: Callable[[list[str]], Tensor], **options: Any) -> None:
+        if not isinstance(tokenise, Tokeniser):
+            tokenise = Tokeniser(options["tag"], lambda own=tokenise: own)
         self.model, self._tokenise = model, tokenise
         self.sentences: dict[str, Tensor] = {}  # embeddings of what was asked before; see `cillab.backbones.text`
         super().__init__(model.visual, clip=True, **options)
@@ -50,8 +53,21 @@ class ClipBackbone(FrozenBackbone):
         """The trained factor between cosine and logit, exp(t); about 100 for most published models."""
         return float(self.model.logit_scale.exp())
 
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Refuse what `encode_text` would refuse, without encoding it.
+
+        Raises:
+            CillabError: as there.
+        """
+        if texts:
+            self._tokenise(list(texts))
+
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "text feature"]:
-        """Embeddings in the joint space, not normalised, in float32; gradient follows the caller's mode."""
+        """Embeddings in the joint space, not normalised, in float32; gradient follows the caller's mode.
+
+        Raises:
+            CillabError: no tokeniser, or a text that is too long for the model (`cillab.backbones.tokens`).
+        """
         if not texts:
             return torch.zeros(0, self.feature_dim, device=self.device)
         tokens = self._tokenise(list(texts)).to(self.device)
@@ -115,7 +131,7 @@ def load(name: str, weights: Path | None, image_size: int | None, **options: Any
         shapes_in(weights)  # refuses what is no safetensors file
     with _root_logger_untouched():
         path = weights if weights is not None else _download(name, published)
-        with complaints_about(path, model_name):
+        with complaints_about(path, model_name), _packages_named(name):
             model: Any = open_clip.create_model(
                 model_name,
                 pretrained=str(path),
@@ -123,16 +139,29 @@ def load(name: str, weights: Path | None, image_size: int | None, **options: Any
                 force_image_size=image_size,
                 force_preprocess_cfg=published,
             )
-        tokenise = open_clip.get_tokenizer(model_name)
     preprocessing = clip_preprocessing(model.visual.preprocess_cfg)
     return ClipBackbone(
         model,
-        tokenise,
+        Tokeniser(f"openclip:{model_name}/{tag}", lambda: open_clip.get_tokenizer(model_name)),
         tag=f"openclip:{model_name}/{tag}",
         anatomy=clip_anatomy(model.visual),
         preprocessing=preprocessing.under(preprocessing.preset, image_size),
         **options,
     )
+
+
+@contextmanager
+def _packages_named(name: str) -> Iterator[None]:
+    """A text tower of the package transformers is built with the model, whether a text is read or not."""
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:
+        if "transformers" not in str(error):
+            raise
+        raise IncompatibleError(
+            f"openclip:{name} has a text tower of the package transformers, which is not installed: "
+            "pip install 'cillab[tokenizers]'."
+        ) from error
 
 
 def _download(name: str, published: dict[str, Any]) -> Path:
@@ -227,5 +256,5 @@ def clip_from_config(config: dict[str, Any], weights: Path, **options: Any) -> C
         state = {name: tensor.float() for name, tensor in load_file(weights).items()}
         resize_pos_embed(state, model)
         model.load_state_dict(state, strict=True)
-    tokenise = open_clip.SimpleTokenizer(context_length=model.context_length)
+    tokenise = Tokeniser(options["tag"], lambda: open_clip.SimpleTokenizer(context_length=model.context_length))
     return ClipBackbone(model, tokenise, anatomy=clip_anatomy(model.visual), **options)

@@ -26,6 +26,11 @@ TEMPLATES_7: tuple[str, ...] = (
 )
 
 
+def sentences_of(names: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every name in every template, a blank for an underscore; all sentences of one name together."""
+    return [template.format(name.replace("_", " ")) for name in names for template in templates]
+
+
 def encode_classes(
     backbone: Backbone, names: Sequence[str], templates: Sequence[str] = TEMPLATES
 ) -> Float[Tensor, "cls feature"]:
@@ -45,7 +50,7 @@ def encode_classes(
             raise InvalidRequestError(f"Template {template!r}: write {{}} once, where the class name goes.")
     if not templates:
         raise InvalidRequestError("No template: give at least one sentence with {} where the class name goes.")
-    sentences = [template.format(name.replace("_", " ")) for name in names for template in templates]
+    sentences = sentences_of(names, templates)
     remembered = backbone.sentences
     if missing := [text for text in dict.fromkeys(sentences) if text not in remembered]:
         with torch.no_grad():

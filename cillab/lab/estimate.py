@@ -37,6 +37,7 @@ class Estimate:
     look_images_per_second: float
     device: str
     params: dict[str, Any]  # every hyper-parameter as it would be used
+    notes: tuple[str, ...] = ()  # what was understood of data on disk, and what is odd there
 
     @property
     def total_s(self) -> float:
@@ -45,7 +46,7 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON, with the total."""
-        return {**asdict(self), "total_s": self.total_s}
+        return {**asdict(self), "notes": list(self.notes), "total_s": self.total_s}
 
 
 def estimate(spec: RunSpec) -> Estimate:
@@ -60,6 +61,7 @@ def estimate(spec: RunSpec) -> Estimate:
         CillabError: what would refuse the run, in the same words.
     """
     ready = prepare(spec)
+    _ = ready.stream.source.leaked  # counted, so that the notes name it
     sizes = [len(plan.train) for plan in ready.stream.plans]
     few, small = _timed(ready, FEW)
     more, large = _timed(ready, MORE) if small < PATIENCE_S / 4 else (few, small)
@@ -81,6 +83,7 @@ def estimate(spec: RunSpec) -> Estimate:
         look_images_per_second=speed,
         device=f"{ready.backbone.device} ({platform.machine()}, {torch.get_num_threads()} threads)",
         params=ready.learner.params.model_dump(mode="json"),
+        notes=ready.stream.source.notes,
     )
 
 

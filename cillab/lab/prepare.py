@@ -63,6 +63,7 @@ def prepare(spec: RunSpec) -> Ready:
         cache=feature_dir(),
     )
     learner = make_learner_of(spec, backbone)
+    check_lengths(learner, stream)
     return Ready(resolved(spec, learner), stream, backbone, learner)
 
 
@@ -123,6 +124,19 @@ def check_names(needs: frozenset[str], learner: str, stream: Stream) -> None:
             raise IncompatibleError(f"Learner {learner!r} reads class names, but this data set calls a class {name!r}.")
 
 
+def check_lengths(learner: Learner[Any], stream: Stream) -> None:
+    """Refuse class names that are too long for the text side of the backbone, with the sentence around them.
+
+    Raises:
+        InvalidRequestError: with the first such sentence.
+    """
+    from cillab.parts.text_head import TextHead  # noqa: PLC0415 - heavy
+
+    for part in learner.parts().values():
+        if isinstance(part, TextHead):
+            part.check_names([str(stream.class_names[c]) for c in stream.order])
+
+
 def backbone_of(learner: Learner[Any]) -> Backbone:
     """The backbone that a learner dresses.
 
@@ -175,6 +189,7 @@ def info_of(spec: RunSpec, stream: Stream, learner: Learner[Any]) -> RunInfo:
         versions=versions(),
         device=device_name(backbone),
         precision=backbone.precision,
+        notes=list(stream.source.notes),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cillab.backbones.clip import ClipBackbone
 from cillab.backbones.prompts import TextPrompt
-from cillab.backbones.text import encode_classes
+from cillab.backbones.text import encode_classes, sentences_of
 from cillab.core.contract import Backbone, Head
 from cillab.core.errors import IncompatibleError
 from cillab.parts.heads import with_new
@@ -45,6 +45,17 @@ class TextHead(Classifier):
         self.task_of: tuple[int, ...] = ()  # row of the task tokens that a class is written with
         for name in ("frozen", "prototypes"):
             self.register_buffer(name, empty(0, backbone.feature_dim, device=backbone.device))
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse class names that `grow` would refuse: before the first task instead of before theirs.
+
+        Raises:
+            InvalidRequestError: the first that is too long for the text side. CillabError: there is no tokeniser.
+        """
+        assert isinstance(self.backbone, ClipBackbone)
+        self.backbone.check_texts(sentences_of(names, self.templates))
+        if self.prompt is not None and names:
+            self.prompt.sentences(names)
 
     @property
     def prompt(self) -> TextPrompt | None:

@@ -70,6 +70,7 @@ def data_digest(stream: Any) -> str:
 declare("data_digest", str, lambda made: data_digest(made.stream), key=True)
 declare("split_digest", str, lambda made: made.stream.digest, key=True, by_seed=True)
 declare("leaked", int, lambda made: made.stream.source.leaked)
+declare("near_leaked", int, lambda made: made.stream.source.near_leaked)
 declare("weights_digest", str, lambda made: made.backbone.digest(), key=True)
 declare("exemplars", bool, lambda made: made.learner.capabilities.exemplars, key=True)
 declare("task_id_at_test", bool, lambda made: made.stream.scenario.task_id, key=True, unsaid=False)

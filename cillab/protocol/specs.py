@@ -55,6 +55,12 @@ class StreamSpec(BaseModel):
     """Take the first N training images of each class; all of them if not given."""
     test_per_class: Annotated[PositiveInt | None, Compared()] = None
     """Take the first N test images of each class; all of them if not given."""
+    image_column: Annotated[str | None, Compared()] = None
+    """Column of a table that holds the images; told by name and type if not given."""
+    label_column: Annotated[str | None, Compared()] = None
+    """Column of a table that holds the classes; told by name and type if not given."""
+    near_duplicates: bool = False
+    """Count the test images that look like a training image; decodes every image once."""
 
     @model_validator(mode="before")
     @classmethod

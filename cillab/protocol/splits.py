@@ -13,6 +13,7 @@ ALL_AT_ONCE, BASE_THEN_NEW = "all", "base-new"  # names of splits
 
 _SPLIT = re.compile(r"B[\s-]*(\d+)[\s_,-]*Inc[\s-]*(\d+)", re.IGNORECASE)
 ORDERS = ("pilot", "natural")
+NAMES = "names:"  # before a list of class names that are numbers
 
 
 def parse_split(split: str, classes: int) -> tuple[int, ...]:
@@ -57,7 +58,8 @@ def class_order(order: str | Sequence[int | str], classes: int | Sequence[str], 
     pilot: `np.random.RandomState(seed).permutation(C)`, the legacy generator (the rule of PyCIL, PILOT and C3Box).
     natural: 0, 1, 2, ...
     A list, a text "3,1,2" or the path of a file (one per line, or a JSON list) gives ids or class names itself. It may
-    leave classes out: then the stream has only those it names. Something that is a number is always an id.
+    leave classes out: then the stream has only those it names. Something that is a number is always an id, unless the
+    text begins with `names:` (`names:10,2,1`).
 
     Raises:
         UnknownNameError: neither an order, a list, a file nor a class name.
@@ -70,13 +72,34 @@ def class_order(order: str | Sequence[int | str], classes: int | Sequence[str], 
         return tuple(np.random.RandomState(seed).permutation(len(names)).tolist())
     if order == "natural":
         return tuple(range(len(names)))
-    ids = tuple(_class_id(entry, names) for entry in (_entries(order) if isinstance(order, str) else order))
+    if isinstance(order, str) and order.startswith(NAMES):
+        ids = tuple(_by_name(entry.strip(), names) for entry in order.removeprefix(NAMES).split(",") if entry.strip())
+    else:
+        ids = tuple(_class_id(entry, names) for entry in (_entries(order) if isinstance(order, str) else order))
     if not ids:
         raise InvalidRequestError("order: the list is empty.")
     twice = next((class_id for k, class_id in enumerate(ids) if class_id in ids[:k]), None)
     if twice is not None:  # class 0 too
         raise InvalidRequestError(f"order: class {twice} ({names[twice]}) is given twice.")
     return ids
+
+
+def numbers_read_as_ids(order: str | Sequence[int | str], names: Sequence[str], ids: Sequence[int]) -> str | None:
+    """What to say where an order of numbers was read as ids and classes are called by numbers; None = nothing.
+
+    Folders that are called 1, 2, 10 have the ids 0, 2, 1: a class id is a position in the alphabetical order.
+    """
+    if order in ORDERS or (isinstance(order, str) and order.startswith(NAMES)):
+        return None
+    given = [str(entry).strip() for entry in (_entries(order) if isinstance(order, str) else order)]
+    numbers = [i for text, i in zip(given, ids, strict=True) if text.isdigit()]
+    odd = next((i for i in numbers if str(i) in names and names[i] != str(i)), None)
+    if odd is None:
+        return None
+    return (
+        f"the numbers in order are class ids, and classes are called by numbers: id {odd} is the class {names[odd]!r}. "
+        f"To give names, write order = {NAMES}{','.join(names[i] for i in ids[:3])}{',...' if len(ids) > 3 else ''}"
+    )
 
 
 def _entries(order: str) -> list[int | str]:
@@ -100,8 +123,13 @@ def _class_id(entry: int | str, names: Sequence[str]) -> int:
     text = str(entry).strip()
     if text.lstrip("-").isdigit():
         if not 0 <= int(text) < len(names):
-            raise InvalidRequestError(f"order: there is no class {text}. Valid: 0 to {len(names) - 1}.")
+            hint = f" To give names, write {NAMES}{text},..." if text in names else ""
+            raise InvalidRequestError(f"order: there is no class {text}. Valid: 0 to {len(names) - 1}.{hint}")
         return int(text)
+    return _by_name(text, names)
+
+
+def _by_name(text: str, names: Sequence[str]) -> int:
     if text not in names:
         hint = nearest(text, names)
         raise InvalidRequestError(

@@ -145,6 +145,7 @@ class RunInfo(Record):
     versions: dict[str, str] = Field(default_factory=dict)  # packages, and the commit of the code if known
     device: str = ""
     precision: str = ""
+    notes: list[str] = Field(default_factory=list)  # what was understood of data on disk, and what is odd there
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @field_validator("class_names", mode="before")

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import final
 
@@ -21,13 +20,13 @@ from cillab.streams.layout import (
     layout_of,
     legible,
 )
+from cillab.streams.leaks import listing
 from cillab.streams.pictures import EncodedSource, Shelf
 from cillab.streams.sources import SPLITS, Divide, Options, Source, Split, by_seed
 
 log = logging.getLogger(__name__)
 
 _EMPTY = "no training image in class"
-_NAMED = 5  # classes or images that a note names before it counts the rest
 
 
 @final
@@ -53,6 +52,13 @@ class FileShelf(Shelf):
     def id(self, row: int) -> str:
         """The path inside the data set."""
         return legible(self.paths[row].relative_to(self._root).as_posix())
+
+    def lengths(self) -> Sequence[int] | None:
+        """As the file system says."""
+        try:
+            return [path.stat().st_size for path in self.paths]
+        except OSError:  # gone meanwhile: reading it says so
+            return None
 
 
 @sources.register("folder:DIR")
@@ -95,12 +101,11 @@ def _opened(root: Path, where: str, divide: Divide, leave_out: Sequence[str]) ->
             shelves[split] = FileShelf(layout.root, [paths[row] for row in rows], labels[rows])
     splits: dict[Split, Shelf] = {**shelves}
     source = EncodedSource(f"folder:{where}", tuple(map(legible, folders)), splits)
-    leaked = _leaked(shelves["train"], shelves["test"])
-    source.leaked = len(leaked)
-    source.notes = (_understood(layout, folders, shelves), *_troubles(folders, shelves, passed, leaked))
+    source.notes = (_understood(layout, folders, shelves), *_troubles(folders, shelves, passed))
     for note in source.notes[1:]:
         if not note.startswith(_EMPTY):  # a stream that wants such a class is refused, in these words
-            log.warning("folder:%s: %s", where, note)
+            log.warning("%s: %s", source.name, note)
+    _ = source.leaked  # cheap here, where the lengths of files are known: said with the rest
     return source
 
 
@@ -121,35 +126,11 @@ def _understood(layout: Layout, folders: Sequence[str], shelves: Mapping[Split, 
     return f"{classes}, {train} training images, {test} test images ({source})."
 
 
-def _troubles(
-    folders: Sequence[str], shelves: Mapping[Split, FileShelf], passed: PassedOver, leaked: Sequence[str]
-) -> list[str]:
+def _troubles(folders: Sequence[str], shelves: Mapping[Split, FileShelf], passed: PassedOver) -> list[str]:
     said = list[str]()
     counts = np.bincount(shelves["train"].labels, minlength=len(folders))
     if empty := [brief(name) for name, count in zip(folders, counts, strict=True) if not count]:
-        said.append(f"{_EMPTY} {_listing(empty)}: add images, remove the folder, or leave it out by --order.")
+        said.append(f"{_EMPTY} {listing(empty)}: add images, remove the folder, or leave it out by --order.")
     if passed.counts:
         said.append(f"passed over: {passed}.")
-    if leaked:
-        said.append(
-            f"{len(leaked)} of {len(shelves['test'].labels)} test images are byte for byte a training image: "
-            f"{_listing([brief(name) for name in leaked])}."
-        )
     return said
-
-
-def _leaked(train: FileShelf, test: FileShelf) -> list[str]:
-    """Test images that are byte for byte a training image; only files of one length are read."""
-    lengths = {path: path.stat().st_size for path in (*train.paths, *test.paths)}
-    shared = {lengths[path] for path in train.paths} & {lengths[path] for path in test.paths}
-    known = {sha256(train.read(row)).digest() for row, path in enumerate(train.paths) if lengths[path] in shared}
-    return [
-        test.id(row)
-        for row, path in enumerate(test.paths)
-        if lengths[path] in shared and sha256(test.read(row)).digest() in known
-    ]
-
-
-def _listing(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

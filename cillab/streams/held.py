@@ -59,5 +59,8 @@ def open_held_out(where: str, options: Options) -> Source:
     if where.startswith("held-out"):
         raise InvalidRequestError(f"data = 'held-out:{where}': name a data set, not another held-out one.")
     inner = replace(options, per_class={"train": None, "test": None})
-    source = open_source(where, seed=inner.seed, image_size=inner.image_size, cache=inner.cache)
+    source = open_source(
+        where, seed=inner.seed, image_size=inner.image_size, cache=inner.cache,
+        image_column=inner.image_column, label_column=inner.label_column,
+    )  # fmt: skip
     return HeldOut(source, options.seed)

@@ -9,10 +9,11 @@ import numpy as np
 
 from cillab.core.errors import DataError, HubError, one_line
 from cillab.core.registry import sources
+from cillab.streams.columns import columns_of, must_have
 from cillab.streams.labels import Classes, classes_of
 from cillab.streams.pictures import Shelf
 from cillab.streams.sources import Options, Source, Split, by_seed
-from cillab.streams.table import HELD_OUT, IMAGE_COLUMNS, LABEL_COLUMNS, build, cell_bytes, held_out, pick
+from cillab.streams.table import HELD_OUT, build, cell_bytes, held_out
 
 
 @final
@@ -62,14 +63,17 @@ def open_hub(where: str, options: Options) -> Source:
     features = found["train"].features
     columns = list(features)
     typed = [column for column in columns if isinstance(features[column], datasets.Image)]
-    image = pick(typed or columns, IMAGE_COLUMNS, "images", name)
-    label = pick(columns, LABEL_COLUMNS, "labels", name)
+    named = [column for column in columns if isinstance(features[column], datasets.ClassLabel)]
+    given = (options.image_column, options.label_column)
+    chosen = columns_of(columns, typed, named, lambda column: list(found["train"][column]), given, name)
+    image, label = chosen.image, chosen.label
     cache = (Path(constants.HF_HUB_CACHE), Path(config.HF_DATASETS_CACHE))
     homes = (local, *cache) if local.is_dir() else cache
 
     def shelf_of(split: str) -> HubShelf:
         for column in (image, label):
-            pick(list(found[split].features), (column,), "images" if column == image else "labels", f"{name}, {split}")
+            what = "images" if column == image else "labels"
+            must_have(list(found[split].features), column, what, f"{name}, {split}")
         side: Split = "train" if split == "train" else "test"
         return HubShelf(side, name, found[split].data.column(image), list(found[split][label]), homes)
 
@@ -78,10 +82,9 @@ def open_hub(where: str, options: Options) -> Source:
         {split: partial(shelf_of, split) for split in HELD_OUT if split in found}, lambda test: test.raw_labels, name
     )
     classes = classes_of(getattr(features[label], "names", None), train.raw_labels, name)
-    for shelf in (train, held):
-        if shelf is not None:
-            shelf.label(classes)
-    return build(name, classes.names, train, held, by_seed(options.seed))
+    for shelf in (train, *(held or ())[1:]):
+        shelf.label(classes)
+    return build(name, classes, chosen, train, held, by_seed(options.seed))
 
 
 def _reason(error: Exception) -> str:

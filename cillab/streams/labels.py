@@ -1,6 +1,5 @@
 """Labels as tables hold them (ids, names, booleans), turned into class ids."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -11,8 +10,6 @@ from jaxtyping import Int64
 
 from cillab.core.errors import DataError, shown
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Classes:
@@ -20,6 +17,7 @@ class Classes:
 
     names: tuple[str, ...]
     ids: Mapping[Any, int]
+    notes: tuple[str, ...] = ()  # what is odd about them
 
     def number(self, labels: Sequence[Any], where: Callable[[int], str]) -> Int64[np.ndarray, " image"]:
         """Class ids of stored labels; `where` says how to find a row.
@@ -44,7 +42,7 @@ def classes_of(declared: Sequence[str] | None, labels: Sequence[Any], owner: str
 
     The ids need not be without gaps: a label of 10^9 is one class more, and no table is as long as the largest id.
     Booleans give the classes "false" and "true". Names that differ only in case or blanks stay different classes,
-    which is logged.
+    which is noted.
 
     Raises:
         DataError: no label at all, labels of several kinds, fractions, lists or other things that name no class.
@@ -66,8 +64,7 @@ def classes_of(declared: Sequence[str] | None, labels: Sequence[Any], owner: str
         return Classes(("false", "true"), {False: 0, True: 1})
     if kinds == {str}:
         texts = sorted(set(given))
-        _say_alike(texts, owner)
-        return Classes(tuple(texts), {text: i for i, text in enumerate(texts)})
+        return Classes(tuple(texts), {text: i for i, text in enumerate(texts)}, _alike(texts))
     odd = next(label for label in given if type(label) is not str)
     raise DataError(
         f"{owner}: labels must be class ids or class names, one for an image, "
@@ -89,13 +86,12 @@ def _usable(label: Any) -> bool:
     return isinstance(label, int | float | str) and not is_missing(label)
 
 
-def _say_alike(texts: Sequence[str], owner: str) -> None:
+def _alike(texts: Sequence[str]) -> tuple[str, ...]:
     groups = dict[str, list[str]]()
     for text in texts:
         groups.setdefault(" ".join(text.split()).casefold(), []).append(text)
     alike = [", ".join(shown(text, 40) for text in group[:4]) for group in groups.values() if len(group) > 1]
     if alike:
         more = f", and {len(alike) - 3} more groups" if len(alike) > 3 else ""
-        log.warning(
-            "%s: class names that look alike are classes of their own: %s%s.", owner, "; ".join(alike[:3]), more
-        )
+        return (f"class names that look alike are classes of their own: {'; '.join(alike[:3])}{more}.",)
+    return ()

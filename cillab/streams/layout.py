@@ -11,6 +11,14 @@ from typing import NamedTuple
 
 from PIL import Image
 
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:
+    READS_HEIC = False
+else:
+    register_heif_opener()  # from here on PIL itself opens them, wherever it is asked
+    READS_HEIC = True
+
 from cillab.core.errors import DataError, nearest, one_line, printable
 
 TRAIN_NAMES = ("train", "training")
@@ -18,6 +26,7 @@ TEST_NAMES = ("test", "testing", "val", "valid", "validation")  # the first that
 _SUFFIXES = frozenset(
     f".{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "avif", "tga")
 )  # taken as they are: a damaged file of these must be named as damaged, not passed over
+_HEIC = frozenset((".heic", ".heif"))
 _NOT_SNIFFED = frozenset(  # PIL opens these without being able to draw them, or takes almost any file for a TGA
     ("BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "TGA", "WMF")
 )
@@ -158,7 +167,12 @@ def check_known(train: Iterable[str], test: Iterable[str], layout: Layout, where
 
 def images_in(folder: Path, passed: PassedOver) -> list[Path]:
     """Image files below `folder`, sorted; links to folders are followed, each folder is entered once."""
-    found, linked, entered = list[Path](), list[Path](), set[tuple[int, int]]()
+    return sorted(walk(folder, passed))
+
+
+def walk(folder: Path, passed: PassedOver) -> Iterator[Path]:
+    """As `images_in`, one after the other, in the order in which they are come upon."""
+    linked, entered = list[Path](), set[tuple[int, int]]()
     waiting = [folder]
     while waiting or linked:  # what lies here goes before what is linked, so that it keeps its own name
         place = waiting.pop() if waiting else linked.pop(0)
@@ -172,15 +186,14 @@ def images_in(folder: Path, passed: PassedOver) -> list[Path]:
             elif not path.is_file():
                 passed.add("broken link" if path.is_symlink() else "special file", path)
             elif is_image(path):
-                found.append(path)
+                yield path
             else:
                 passed.add(_kind(path), path)
-    return sorted(found)
 
 
 def is_image(path: Path) -> bool:
     """Whether PIL draws such a file, told by its ending or, where that says nothing, by its first bytes."""
-    if path.suffix.lower() in _SUFFIXES:
+    if path.suffix.lower() in (_SUFFIXES | _HEIC if READS_HEIC else _SUFFIXES):
         return True
     try:
         with Image.open(path, formats=_sniffed()):
@@ -231,6 +244,6 @@ def _sniffed() -> tuple[str, ...]:
 
 def _kind(path: Path) -> str:
     suffix = legible(PurePosixPath(path.name).suffix.lower())
-    if suffix in (".heic", ".heif"):
-        return f"{suffix} that PIL cannot read here, save as JPEG"
+    if suffix in _HEIC:
+        return f"{suffix} that needs pip install 'cillab[heic]', or JPEG instead"
     return f"{suffix} file" if 1 < len(suffix) <= 12 else "file without an ending"

@@ -5,7 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from io import BytesIO
 from typing import final
@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 from cillab.core.errors import DataError, one_line
 from cillab.core.pixels import Preprocessing
+from cillab.streams.leaks import copies, said_of
 from cillab.streams.sources import Size, Source, Split
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,10 @@ class Shelf(ABC):
     def id(self, row: int) -> str:
         """A name that is stable when the data set is moved."""
 
+    def lengths(self) -> Sequence[int] | None:
+        """Number of bytes of every image, where that is known without reading them."""
+        return None
+
 
 @final
 class EncodedSource(Source):
@@ -55,6 +60,19 @@ class EncodedSource(Source):
         self.name, self.class_names = name, class_names
         self._splits = dict(splits)
         self._said = False  # that an image holds more than the one picture that is used
+
+    @property
+    def leaked(self) -> int | None:
+        """Test images that are byte for byte a training image: counted when first asked for, then named."""
+        return self._copies
+
+    @cached_property
+    def _copies(self) -> int:
+        found = copies(self._splits["train"], self._splits["test"])
+        if found:
+            self.notes = (*self.notes, said_of(found, len(self.labels("test"))))
+            log.warning("%s: %s", self.name, self.notes[-1])
+        return len(found)
 
     def labels(self, split: Split) -> Int64[np.ndarray, " image"]:
         """The class of every image of `split`."""
@@ -188,8 +206,10 @@ def header_size(encoded: bytes, where: str) -> Size:
     return (width, height) if lying else (height, width)
 
 
-def decode(encoded: bytes, where: str) -> Image.Image:
+def decode(encoded: bytes, where: str, side: int | None = None) -> Image.Image:
     """An RGB image, turned upright as its EXIF data say. Transparent parts show white; `where` names it in errors.
+
+    With `side`, a JPEG may come smaller, with both sides still at least so long: for thumbnails of large photographs.
 
     Of several frames or pages it is the first. Grey values of 16 or 32 bits, and floating-point ones, are scaled to
     8 bits (see `_eight_bits`).
@@ -197,12 +217,14 @@ def decode(encoded: bytes, where: str) -> Image.Image:
     Raises:
         DataError: not an image, damaged, cut short, or grey values on no known scale.
     """
-    return _decoded(encoded, where)[0]
+    return _decoded(encoded, where, side)[0]
 
 
-def _decoded(encoded: bytes, where: str) -> tuple[Image.Image, bool]:
+def _decoded(encoded: bytes, where: str, side: int | None = None) -> tuple[Image.Image, bool]:
     try:
         with Image.open(BytesIO(encoded)) as image:
+            if side is not None:
+                image.draft(None, (side, side))  # pyright: ignore[reportArgumentType] - the mode as it is
             grey = _eight_bits(image) if image.mode[0] in "IF" else image
             return _as_rgb(ImageOps.exif_transpose(grey)), _has_more(image)  # in this order: looking on moves on
     except DataError as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from cillab.core.errors import InvalidRequestError, unknown_name
+from cillab.core.errors import InvalidRequestError, shown, unknown_name
 from cillab.core.pixels import Preprocessing
 from cillab.core.places import cache_dir
 from cillab.core.registry import sources
@@ -65,8 +65,13 @@ class Source(ABC):
         """Where in the image the thing is that decides its class, for sources that know."""
 
     notes: tuple[str, ...] = ()  # what was understood of data that lie on disk, in one sentence; then what is odd there
-    leaked: int | None = None  # test images that are byte for byte a training image; None = not counted
+    near_leaked: int | None = None  # test images that look like a training image; None = nobody asked
     domains: tuple[int, ...] = ()  # of every class: which of several data sets it comes from; empty = there is one
+
+    @property
+    def leaked(self) -> int | None:
+        """Test images that are byte for byte a training image; None = not counted."""
+        return None
 
     @property
     def uniform_size(self) -> Size | None:
@@ -83,6 +88,8 @@ class Options:
     image_size: int = 64  # of a rendered world, in pixels
     per_class: Mapping[Split, int | None] = field(default_factory=lambda: {"train": None, "test": None})
     cache: Path = field(default_factory=cache_dir)
+    image_column: str | None = None  # of a table; found by its name or type if not given
+    label_column: str | None = None  # likewise
 
 
 class Opener(Protocol):
@@ -101,22 +108,36 @@ def open_source(
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     cache: Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> Source:
     """The source called `name`: `shields`, `digits`, a named set (`cub200`), `folder:DIR`, `parquet:DIR` or `hf:NAME`.
 
     Several with ` + ` between them are one (`shields + digits`). `train_per_class` and `test_per_class` tell a rendered
     world how many images are wanted; other sources have what they have, and it is the Stream that takes the first ones.
+    `image_column` and `label_column` are for tables (`parquet:DIR`, `hf:NAME`) whose columns do not speak for
+    themselves.
 
     Raises:
         UnknownNameError: no such kind, with the nearest one.
-        InvalidRequestError: a kind that needs a place and got none, or the other way round.
+        InvalidRequestError: a kind that needs a place and got none, or the other way round; a column of what is no
+            table.
         DataError, HubError: the place holds no usable data, or cannot be reached.
     """
     if " + " in name:
         from cillab.streams.union import Union  # noqa: PLC0415 - it is made of sources
 
-        more = {"train_per_class": train_per_class, "test_per_class": test_per_class}
-        return Union([open_source(n, seed=seed, image_size=image_size, cache=cache, **more) for n in name.split(" + ")])
+        names, more = name.split(" + "), {"train_per_class": train_per_class, "test_per_class": test_per_class}
+        if not any(map(is_table, names)):
+            refuse_columns(name, image_column, label_column)
+        return Union([
+            open_source(
+                one, seed=seed, image_size=image_size, cache=cache, **more,
+                image_column=image_column if is_table(one) else None,
+                label_column=label_column if is_table(one) else None,
+            )
+            for one in names
+        ])  # fmt: skip
     kind, colon, where = name.partition(":")
     registered = {entry.partition(":")[0]: entry for entry in sources}
     if kind not in registered:
@@ -125,13 +146,31 @@ def open_source(
     if bool(wants) != bool(where) or (colon and not where):
         raise InvalidRequestError(f"data = {name!r}: write {registered[kind]!r}.")
     per_class: dict[Split, int | None] = {"train": train_per_class, "test": test_per_class}
-    options = Options(seed, image_size, per_class, cache or cache_dir())
+    if not is_table(name):
+        refuse_columns(name, image_column, label_column)
+    options = Options(seed, image_size, per_class, cache or cache_dir(), image_column, label_column)
     return sources[registered[kind]](where, options)
 
 
 def by_seed(seed: int) -> Divide:
     """`hold_out` under a seed."""
     return lambda labels, class_names, _ids: hold_out(labels, class_names, seed)
+
+
+def is_table(name: str) -> bool:
+    """Whether the data set called `name` has columns."""
+    return name.removeprefix("held-out:").partition(":")[0] in ("parquet", "hf")
+
+
+def refuse_columns(name: str, image_column: str | None, label_column: str | None) -> None:
+    """Refuse names of columns for what is no table.
+
+    Raises:
+        InvalidRequestError: with the one that was given.
+    """
+    for option, given in (("image_column", image_column), ("label_column", label_column)):
+        if given is not None:
+            raise InvalidRequestError(f"{option} = {shown(given)}: {name} is no table; parquet:DIR and hf:NAME are.")
 
 
 def hold_out(

@@ -1,6 +1,7 @@
 """A Stream deals the images of a Source out as Tasks, and writes down which image is where."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,9 +19,12 @@ from cillab.protocol.named import must_allow_training
 from cillab.protocol.rarity import falling, thirds_of
 from cillab.protocol.scenario import Deck, Plan, Scenario, make_scenario
 from cillab.protocol.specs import StreamSpec, order_text
-from cillab.protocol.splits import class_order
+from cillab.protocol.splits import class_order, numbers_read_as_ids
 from cillab.streams.images import Block, ImageSet, ImageTask, Place
+from cillab.streams.leaks import near_duplicates as near_duplicates_in, said_of
 from cillab.streams.sources import SPLITS, Size, Source, Split, open_source
+
+log = logging.getLogger(__name__)
 
 MAX_NATIVE = 256
 """Images that all have one size up to this many pixels are kept as they are and resized on the device."""
@@ -213,6 +217,9 @@ def make_stream(
     scenario: str | Mapping[str, Any] | Scenario = "class-incremental",
     train_per_class: int | None = None,
     test_per_class: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    near_duplicates: bool = False,
     image_size: int = 64,
     data_seed: int = 0,
     **settings: Any,
@@ -223,21 +230,27 @@ def make_stream(
     (docs/scenarios.md has them all); split and order that it implies need not be given. `seed` draws the class order
     and whatever the scenario draws; `data_seed` renders worlds and divides data that come without a test split, so that
     another order is an order of the same images. `train_per_class` and `test_per_class` take the first images of each
-    class in the source's order, or all there are. `image_size` is the size of a rendered world.
+    class in the source's order, or all there are. `image_column` and `label_column` name the columns of a table;
+    `near_duplicates` counts the test images that look like a training image. `image_size` is the size of a rendered
+    world.
 
     Raises:
         UnknownNameError, InvalidRequestError: a data set, scenario, split, order or number that cannot be.
         DataError: a class without a training image (its name), or a task without a test image.
     """
-    given = {"split": split, "train_per_class": train_per_class, "test_per_class": test_per_class}
+    given = {
+        "split": split, "train_per_class": train_per_class, "test_per_class": test_per_class,
+        "image_column": image_column, "label_column": label_column, "near_duplicates": near_duplicates,
+    }  # fmt: skip
     wanted = make_scenario(scenario, **settings)
     asked = {"scenario": wanted, "seed": seed, **{name: value for name, value in given.items() if value is not None}}
     spec = StreamSpec.of({**asked, "order": wanted.order}, "stream")  # refused before anything is opened
     if isinstance(data, str):
         must_allow_training(data)
         data = open_source(
-            data, seed=data_seed, image_size=image_size, train_per_class=train_per_class, test_per_class=test_per_class
-        )
+            data, seed=data_seed, image_size=image_size, train_per_class=train_per_class, test_per_class=test_per_class,
+            image_column=image_column, label_column=label_column,
+        )  # fmt: skip
     return stream_of(spec, data, order)
 
 
@@ -249,9 +262,18 @@ def stream_of(spec: StreamSpec, source: Source | None = None, order: str | Seque
     """
     must_allow_training(spec.data if source is None else source.name)
     if source is None:
-        source = open_source(spec.data, train_per_class=spec.train_per_class, test_per_class=spec.test_per_class)
+        source = open_source(
+            spec.data, train_per_class=spec.train_per_class, test_per_class=spec.test_per_class,
+            image_column=spec.image_column, label_column=spec.label_column,
+        )  # fmt: skip
     rule = spec.order if order is None else order
     ids = class_order(rule, source.class_names, spec.seed)
+    _say(source, numbers_read_as_ids(rule, source.class_names, ids))
+    if spec.near_duplicates and source.near_leaked is None:
+        found = near_duplicates_in(source)
+        source.near_leaked = len(found)
+        tests = len(source.labels("test"))
+        _say(source, said_of(found, tests, "look like a training image") if found else None)
     spec = spec.model_copy(update={"data": source.name, "order": order_text(rule, ids)})
     deck = _deck(source, spec, ids)
     check_deck(deck)
@@ -261,6 +283,13 @@ def stream_of(spec: StreamSpec, source: Source | None = None, order: str | Seque
     place = _place(native, torch.device("cpu"), _UNPLACED)
     train, test = _blocks(source, plans, place)
     return Stream(source, spec, plans, native, place, train, test)
+
+
+def _say(source: Source, note: str | None) -> None:
+    """Something odd about the data, in the log and in the notes, once."""
+    if note is not None and note not in source.notes:
+        source.notes = (*source.notes, note)
+        log.warning("%s: %s", source.name, note)
 
 
 def _deck(source: Source, spec: StreamSpec, order: tuple[int, ...]) -> Deck:

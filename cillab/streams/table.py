@@ -1,6 +1,7 @@
 """`parquet:DIR`: tables of encoded images in the layout of Hugging Face data sets."""
 
 import json
+import logging
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,13 @@ from jaxtyping import Int64
 
 from cillab.core.errors import DataError, one_line, shown
 from cillab.core.registry import sources
+from cillab.streams.columns import Columns, columns_of, must_have
 from cillab.streams.labels import Classes, classes_of, is_hidden
 from cillab.streams.pictures import EncodedSource, Shelf
 from cillab.streams.sources import Divide, Options, Source, Split, by_seed
 
-IMAGE_COLUMNS = ("image", "img", "picture", "photo", "image_path", "file_name", "filename", "path", "file")
-LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "class_name", "category", "target")
+log = logging.getLogger(__name__)
+
 HELD_OUT = ("test", "validation", "val", "valid")  # in this order; the first whose labels are known
 
 _KEPT_BYTES = 2**30  # encoded: CIFAR-100 is a tenth of that
@@ -39,7 +41,7 @@ class ParquetShelf(Shelf):
         for path in files:
             file = parquet.ParquetFile(path)
             for wanted in (column, label_column):
-                pick(file.schema_arrow.names, (wanted,), "images" if wanted == column else "labels", str(path))
+                must_have(file.schema_arrow.names, wanted, "images" if wanted == column else "labels", str(path))
             labels += file.read(columns=[label_column]).column(0).to_pylist()
             first = self._starts[-1]
             for group in range(file.num_row_groups):
@@ -135,37 +137,39 @@ def _file_bytes(given: str, where: str, homes: Sequence[Path]) -> bytes:
         raise DataError(f"{where} points to a file that cannot be read ({one_line(error)}).") from error
 
 
-def pick(columns: Sequence[str], wanted: Sequence[str], what: str, owner: str) -> str:
-    """The first of the usual names that is there.
-
-    Raises:
-        DataError: none is; says which columns there are.
-    """
-    for name in wanted:
-        if name in columns:
-            return name
-    raise DataError(f"{owner} has no column of {what} ({' or '.join(wanted)}). Its columns: {', '.join(columns)}.")
-
-
-def build(name: str, class_names: tuple[str, ...], train: Shelf, test: Shelf | None, divide: Divide) -> EncodedSource:
-    """A source from its shelves; without a test shelf, from what `divide` makes of the one there is."""
+def build(
+    name: str, classes: Classes, columns: Columns, train: Shelf, test: tuple[str, Shelf] | None, divide: Divide
+) -> EncodedSource:
+    """A source from its shelves; without a test shelf and its name, from what `divide` makes of the one there is."""
     if test is not None:
-        return EncodedSource(name, class_names, {"train": train, "test": test})
-    ids = list(map(train.id, range(len(train.labels))))
-    splits: dict[Split, Shelf] = {
-        split: Rows(train, rows) for split, rows in divide(train.labels, class_names, ids).items()
-    }
-    return EncodedSource(name, class_names, splits)
+        splits: dict[Split, Shelf] = {"train": train, "test": test[1]}
+    else:
+        divided = divide(train.labels, classes.names, list(map(train.id, range(len(train.labels)))))
+        splits = {split: Rows(train, rows) for split, rows in divided.items()}
+    source = EncodedSource(name, classes.names, splits)
+    held = "a fifth of each class, drawn by the seed" if test is None else f"split {test[0]!r}"
+    count = "1 class" if len(classes.names) == 1 else f"{len(classes.names)} classes"
+    also = f" (as {', '.join(shown(one, 40) for one in columns.also)} says too)" if columns.also else ""
+    source.notes = (
+        f"{count} by column {shown(columns.label, 40)}{also}, images in {shown(columns.image, 40)}; "
+        f"{len(splits['train'].labels)} training images, {len(splits['test'].labels)} test images ({held}).",
+        *classes.notes,
+    )
+    for note in classes.notes:
+        log.warning("%s: %s", name, note)
+    return source
 
 
 @sources.register("parquet:DIR")
 def open_parquet(where: str, options: Options) -> Source:
     """DIR/train.parquet and DIR/test.parquet, or shards such as train-00000-of-00002.parquet."""
-    return read_tables(where, by_seed(options.seed))
+    return read_tables(where, by_seed(options.seed), (options.image_column, options.label_column))
 
 
-def read_tables(where: str, divide: Divide) -> EncodedSource:
+def read_tables(where: str, divide: Divide, given: tuple[str | None, str | None] = (None, None)) -> EncodedSource:
     """The tables below `where`; `divide` holds test images out where there is no split to test on.
+
+    `given` are the columns of images and labels, where the user names them.
 
     Raises:
         DataError: no usable tables, as `parquet:{where}`.
@@ -181,8 +185,17 @@ def read_tables(where: str, divide: Divide) -> EncodedSource:
         raise DataError(f"{name}: no train.parquet (or train-*.parquet) in {str(root)!r}.")
     try:
         schema = parquet.read_schema(train[0])
-        image = pick(schema.names, IMAGE_COLUMNS, "images", name)
-        label = pick(schema.names, LABEL_COLUMNS, "labels", name)
+        features = _features(schema)
+        columns = columns_of(
+            schema.names,
+            [column for column in schema.names if features.get(column) == "Image"],
+            [column for column in schema.names if features.get(column) == "ClassLabel"],
+            lambda column: [
+                value for path in train for value in parquet.read_table(path, columns=[column]).column(0).to_pylist()
+            ],
+            given, name,
+        )  # fmt: skip
+        image, label = columns.image, columns.label
         shelf = ParquetShelf("train", train, image, label, train[0].parent)
         held = held_out(
             {
@@ -196,14 +209,15 @@ def read_tables(where: str, divide: Divide) -> EncodedSource:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{name} cannot be read ({one_line(error)}).") from error
     classes = classes_of(_declared(schema, label), shelf.raw_labels, name)
-    for each in (shelf, held):
-        if each is not None:
-            each.label(classes)
-    return build(name, classes.names, shelf, held, divide)
+    for each in (shelf, *(held or ())[1:]):
+        each.label(classes)
+    return build(name, classes, columns, shelf, held, divide)
 
 
-def held_out(splits: Mapping[str, Callable[[], T]], labels: Callable[[T], Sequence[Any]], owner: str) -> T | None:
-    """The first split to test on whose labels are known; None if there is no split to test on.
+def held_out(
+    splits: Mapping[str, Callable[[], T]], labels: Callable[[T], Sequence[Any]], owner: str
+) -> tuple[str, T] | None:
+    """The first split to test on whose labels are known, and its name; None if there is no split to test on.
 
     Raises:
         DataError: there are some, and none has labels.
@@ -216,7 +230,7 @@ def held_out(splits: Mapping[str, Callable[[], T]], labels: Callable[[T], Sequen
             why.append(one_line(error).rstrip("."))
             continue
         if not is_hidden(labels(found)):
-            return found
+            return split, found
         why.append(f"the labels of its split {split!r} are hidden (-1 or empty)")
     if not why:
         return None
@@ -259,6 +273,15 @@ def _complete(shards: Mapping[Path, re.Match[str]]) -> None:
         raise DataError(
             f"{first.parent}: {split}-{lost}.parquet is missing ({len(places)} of {total} shards are there)."
         )
+
+
+def _features(schema: Any) -> dict[str, str]:
+    """Types of columns as the schema's Hugging Face metadata declare them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {str(name): str(one.get("_type")) for name, one in features.items() if isinstance(one, dict)}
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError):  # metadata of some other tool
+        return {}
 
 
 def _declared(schema: Any, label: str) -> Sequence[str] | None:

@@ -29,8 +29,6 @@ class Union(Source):
         self.domains = tuple(k for k, part in enumerate(parts) for _ in part.class_names)
         self.families = self.domains
         self.notes = tuple(f"{part.name}: {note}" for part in parts for note in part.notes)
-        counts = [part.leaked for part in parts]
-        self.leaked = None if None in counts else sum(count or 0 for count in counts)
         firsts = np.cumsum([0, *(len(part.class_names) for part in parts)]).tolist()
         self._labels = {
             split: np.concatenate([part.labels(split) + firsts[k] for k, part in enumerate(parts)]) for split in SPLITS
@@ -38,6 +36,12 @@ class Union(Source):
         self._starts = {
             split: np.cumsum([0, *(len(part.labels(split)) for part in parts)]).tolist() for split in SPLITS
         }
+
+    @property
+    def leaked(self) -> int | None:
+        """The sum over the data sets, if each was counted."""
+        counts = [part.leaked for part in self.parts]
+        return None if None in counts else sum(count or 0 for count in counts)
 
     def labels(self, split: Split) -> Int64[np.ndarray, " image"]:
         """Labels count on from one data set to the next."""

@@ -82,7 +82,7 @@ def test_every_mode_can_be_shown(mode) -> None:
         (File("a.png", b"\xef\xbb\xbf <?xml version='1.0'?><svg onload='alert(1)'/>"), "SVG"),
         (File("a.png", b"<!-- x --><SVG/>"), "SVG"),
         (File("text.png", b"hello, I am text" * 100), "not an image"),
-        (File("cut.jpg", picture("JPEG", (400, 400))[:-3000]), "not an image"),
+        (File("cut.jpg", picture("JPEG", (400, 400))[:-3000]), "cannot be read as an image"),
         (File("empty.png", b""), "not an image"),
         (File("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"), "not an image"),
         (File("huge.png", picture(), claimed=11 * 2**20), "the limit is 10 MB"),
@@ -231,8 +231,8 @@ def test_only_folders_of_images_below_the_root_are_offered(tmp_path, monkeypatch
     (root / "way-out").symlink_to(tmp_path / "outside")
     monkeypatch.setenv("CILLAB_DATA", str(root))
     assert sorted(folders.candidates()) == ["more/birds", "pets"]
-    assert folders.describe("pets") == {"classes": 2, "images": 2, "divided": False}
-    assert folders.describe("more/birds") == {"classes": 2, "images": 4, "divided": True}
+    assert folders.describe("pets") == folders.Described(2, 2, None, "")
+    assert folders.describe("more/birds") == folders.Described(2, 4, "test", "")
     folders.register("pets")
     assert list(folders.registered()) == ["pets"]
     for name in ("../outside", "way-out", str(tmp_path / "outside"), "empty", "none"):
@@ -240,6 +240,68 @@ def test_only_folders_of_images_below_the_root_are_offered(tmp_path, monkeypatch
             folders.register(name)
     folders.forget("pets")
     assert folders.registered() == {}
+
+
+def test_folders_are_read_as_the_library_reads_them(tmp_path, monkeypatch) -> None:
+    root = tmp_path / "data"
+    dataset(root, "zip/mine", divided=True)
+    (root / "zip/mine/train").rename(root / "zip/mine/Training")
+    (root / "zip/mine/test").rename(root / "zip/mine/Validation")
+    (root / "zip/__MACOSX").mkdir()
+    (root / "zip/mine/Training/cat/notes.txt").write_text("words")
+    (root / "zip/mine/Training/cat/more.jfif").write_bytes(picture("JPEG"))
+    dataset(root, "class-named-train")
+    dataset(root / "class-named-train", "train").rename(root / "class-named-train" / "bus")
+    monkeypatch.setenv("CILLAB_DATA", str(root))
+    assert "zip/mine" in folders.candidates()
+    found = folders.describe("zip")
+    assert (found.classes, found.images, found.test) == (2, 5, "Validation")
+    assert "1 .txt file" in found.passed
+
+
+@pytest.mark.parametrize("link", ["pets/cat/more", "pets/cow", "pets/cat/1.png", "pets/train"])
+def test_a_link_out_of_the_root_is_named_before_anything_is_read(link, tmp_path, runs, monkeypatch) -> None:
+    root, outside = tmp_path / "data", dataset(tmp_path, "outside")
+    dataset(root, "pets")
+    (root / "pets/inner").symlink_to(root / "pets/dog")  # stays below the root
+    monkeypatch.setenv("CILLAB_DATA", str(root))
+    spec = RunSpec.of({"data": f"folder:{root}/pets"})
+    assert folders.describe("pets").classes == 3
+    safety.spec_must_be_declared(spec)
+    (root / link).symlink_to(outside / "cat/0.png" if link.endswith(".png") else outside)
+    said = f"'{link.removeprefix('pets/')}' in 'pets' is a link out of this app's data folder"
+    for asked in (
+        lambda: folders.register("pets"),
+        lambda: safety.spec_must_be_declared(spec),
+        lambda: safety.spec_must_be_declared(RunSpec.of({"data": f"digits + held-out:folder:{root}/pets"})),
+    ):
+        with pytest.raises(InvalidRequestError, match=said):
+            asked()
+
+
+def grey_of_16_bits() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(64, dtype=np.uint16) * 1024, (64, 1))).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def floating_point() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [grey_of_16_bits(), floating_point()], ids=["16 bits", "floating point"])
+def test_thumbnails_have_the_grey_values_that_the_learner_gets(content) -> None:
+    assert uploads.refuse_image("a", content) == ""
+    shown = np.asarray(uploads.square(content, 64))[32, :, 0].astype(int)
+    assert shown[0] < 8 and shown[-1] > 247 and np.abs(shown - np.linspace(0, 252, 64)).max() < 6
+
+
+def test_grey_values_on_no_known_scale_are_refused_in_the_reader_s_words() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4), -3.0, dtype=np.float32)).save(buffer, "TIFF")
+    assert "on no known scale" in uploads.refuse_image("a.tif", buffer.getvalue())
 
 
 def test_a_hand_written_list_leads_nowhere(tmp_path, runs, monkeypatch) -> None:

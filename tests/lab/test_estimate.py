@@ -82,7 +82,11 @@ def test_maps_take_longer(asked) -> None:
 
 def test_it_is_plain_json(asked) -> None:
     found = asked(train=5)
-    assert json.loads(json.dumps(found.as_json())) == {**asdict(found), "total_s": found.total_s}
+    assert json.loads(json.dumps(found.as_json())) == {
+        **asdict(found),
+        "notes": [],
+        "total_s": found.total_s,
+    }
 
 
 def test_what_the_run_refuses_is_refused(monkeypatch) -> None:

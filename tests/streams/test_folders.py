@@ -12,6 +12,7 @@ import pytest
 
 from cillab import cli
 from cillab.core.errors import DataError
+from cillab.streams import layout
 from cillab.streams.layout import legible
 from cillab.streams.sources import SPLITS, Source, open_source
 from cillab.streams.stream import make_stream
@@ -139,6 +140,10 @@ def test_a_class_of_test_images_only_gets_the_nearest_name(tmp_path: Path) -> No
         ("a.tga", "TGA"),
         ("a.pgm", "PPM"),
         ("a.ico", "ICO"),
+        ("a.heic", "HEIF"),
+        ("a.HEIF", "HEIF"),
+        ("a.avif", "AVIF"),
+        ("b", "HEIF"),
         ("a", "PNG"),
         ("a.", "PNG"),
         ("a.dat", "WEBP"),
@@ -146,6 +151,8 @@ def test_a_class_of_test_images_only_gets_the_nearest_name(tmp_path: Path) -> No
     ],
 )
 def test_images_are_told_by_content(tmp_path: Path, name: str, kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif")
     folder(tmp_path, CLASSES)
     (tmp_path / "cat" / name).write_bytes(encoded(picture(1, 16, 16), kind))
     source = open_source(f"folder:{tmp_path}")
@@ -154,7 +161,10 @@ def test_images_are_told_by_content(tmp_path: Path, name: str, kind: str) -> Non
     source.common_size("train", np.arange(sizes_of(source)[0]))
 
 
-def test_what_is_no_image_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_image_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "READS_HEIC", False)
     folder(tmp_path, CLASSES)
     (tmp_path / "cat" / "a.txt").write_text("notes")
     (tmp_path / "cat" / "b.txt").write_text("P6 but no image")
@@ -165,10 +175,20 @@ def test_what_is_no_image_is_counted_and_named(tmp_path: Path, caplog: pytest.Lo
         source = open_source(f"folder:{tmp_path}")
     assert sum(sizes_of(source)) == 10
     (note,) = source.notes[1:]
-    for part in ("2 .txt file (e.g. 'cat/a.txt')", "1 .heic that PIL cannot read here, save as JPEG", "1 broken link"):
+    for part in ("2 .txt file (e.g. 'cat/a.txt')", "1 .heic that needs pip install 'cillab[heic]'", "1 broken link"):
         assert part in note
     assert "1 special file" in note
     assert note in caplog.text
+
+
+@pytest.mark.parametrize("name", ["c.heic", "c.HEIF"])
+def test_a_damaged_photograph_of_a_telephone_is_named(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("pillow_heif")
+    folder(tmp_path, CLASSES)
+    whole = encoded(picture(1, 64, 64), "HEIF")
+    (tmp_path / "dog" / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=f"{name} cannot be read as an image"):
+        _ = [(task, stream.test()) for stream in [make_stream(f"folder:{tmp_path}", "B0-Inc1")] for task in stream]
 
 
 def test_clutter_is_neither_class_nor_image(tmp_path: Path) -> None:

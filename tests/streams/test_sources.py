@@ -283,7 +283,7 @@ def test_bad_tables_are_named(tmp_path: Path, pictures: list[bytes]) -> None:
     train.write_bytes(b"nonsense")
     with pytest.raises(DataError, match="cannot be read"):
         open_source(f"parquet:{tmp_path}")
-    table(train, pictures, [0] * 10, ["ant"], column="species")
+    table(train, pictures, [0] * 10, None, column="species")  # declared as classes, it would be taken
     with pytest.raises(DataError, match=r"no column of labels .*Its columns: image, species"):
         open_source(f"parquet:{tmp_path}")
     table(train, pictures, [0] * 9 + [3], ["ant"])

@@ -1,12 +1,13 @@
 """Splits and class orders against published fixtures and a naive loop."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
 from cillab.core.errors import InvalidRequestError, UnknownNameError
-from cillab.protocol.splits import class_order, parse_split
+from cillab.protocol.splits import class_order, numbers_read_as_ids, parse_split
 
 # First entries of np.random.RandomState(1993).permutation(n), the rule of PyCIL, PILOT and C3Box.
 PILOT = {
@@ -127,5 +128,37 @@ def test_a_misspelt_rule_names_the_nearest() -> None:
         class_order("pilott", NAMES)
 
 
+NUMBERS = ("1", "10", "2")  # folders in the order of the alphabet
+
+
 def test_a_number_is_an_id_even_where_class_names_are_numbers() -> None:
     assert class_order(["2"], ("2", "0", "1")) == (2,)
+    assert class_order("2,0", NUMBERS) == (2, 0)
+
+
+@pytest.mark.parametrize("order", ["names:10,2,1", " names:10, 2 ,1,".strip()])
+def test_names_that_are_numbers_can_be_given(order: str) -> None:
+    assert class_order(order, NUMBERS) == (1, 2, 0)
+    assert numbers_read_as_ids(order, NUMBERS, (1, 2, 0)) is None
+
+
+@pytest.mark.parametrize(("order", "message"), [("10,2", "no class 10.*write names:10"), ("names:3", "no class '3'")])
+def test_numbers_that_are_neither_say_how_names_are_given(order: str, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        class_order(order, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("order", "names", "said"),
+    [
+        ("1,2", NUMBERS, "id 1 is the class '10'.*names:10,2"),
+        (["1", 2], NUMBERS, "id 1 is the class '10'"),
+        ("0,1", ("0", "1", "2"), None),  # both mean the same
+        ("natural", NUMBERS, None),
+        (["cat"], ("1", "cat", "0"), None),  # a name was given, no number
+        ("0,1", ("cat", "dog"), None),
+    ],
+)
+def test_numbers_that_could_be_names_are_said(order: str, names: tuple[str, ...], said: str | None) -> None:
+    found = numbers_read_as_ids(order, names, class_order(order, names))
+    assert (found is None) if said is None else re.search(said, found or "")

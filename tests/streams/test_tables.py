@@ -1,7 +1,9 @@
 """Parquet files as people have them: every odd label, column and path is either read rightly or one clear line."""
 
+import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from cillab.core.errors import DataError
+from cillab.core.errors import DataError, InvalidRequestError
+from cillab.lab.spec import RunSpec
 from cillab.streams.sources import Source, open_source
-from cillab.streams.stream import make_stream
+from cillab.streams.stream import make_stream, stream_of
 
 from .worlds import encoded, picture, table
 
@@ -112,6 +115,112 @@ def test_odd_metadata_is_passed_over(tmp_path: Path, metadata: bytes) -> None:
 
 def test_a_label_column_called_class(tmp_path: Path) -> None:
     assert both(tmp_path, ["a", "b"] * 3, label="class").class_names == ("a", "b")
+
+
+def columns(path: Path, typed: dict[str, str] | None = None, **columns: list[Any]) -> Path:
+    """A parquet file of any columns; `typed` declares some as the hub does."""
+    content = pa.table({name: pa.array(values) for name, values in columns.items()})
+    if typed:
+        features = {name: {"_type": kind} for name, kind in typed.items()}
+        content = content.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(content, path)
+    return path
+
+
+AB, XY, OTHER = ["a", "b"] * 3, ["x", "y"] * 3, ["x", "x", "y", "y", "y", "y"]
+
+
+@pytest.mark.parametrize(
+    ("table", "typed", "asked", "names", "said"),
+    [
+        ({"Image": CELLS, "LABEL": AB}, {}, {}, ("a", "b"), "by column 'LABEL', images in 'Image'"),
+        ({"image": CELLS, "label": AB, "class": XY}, {}, {}, ("a", "b"), "by column 'label' \\(as 'class' says too\\)"),
+        ({"image": CELLS, "label": AB, "class": OTHER}, {}, {"label_column": "class"}, ("x", "y"), "by column 'class'"),
+        ({"image": CELLS, "species": AB}, {}, {"label_column": "species"}, ("a", "b"), "by column 'species'"),
+        ({"image": CELLS, "species": [0, 1] * 3}, {"species": "ClassLabel"}, {}, ("0", "1"), "by column 'species'"),
+        ({"scan": CELLS, "label": AB}, {"scan": "Image"}, {}, ("a", "b"), "images in 'scan'"),
+        ({"scan": CELLS, "image": CELLS[::-1], "label": AB}, {"scan": "Image"}, {}, ("a", "b"), "images in 'scan'"),
+        ({"scan": CELLS, "label": AB}, {}, {"image_column": "scan"}, ("a", "b"), "images in 'scan'"),
+        (
+            {"before": CELLS, "after": CELLS[::-1], "label": AB},
+            {"before": "Image", "after": "Image"},
+            {"image_column": "after"},
+            ("a", "b"),
+            "images in 'after'",
+        ),
+    ],
+)
+def test_columns_are_told_by_name_and_type_or_asked_for(
+    tmp_path: Path, table: dict[str, list], typed: dict[str, str], asked: dict[str, str], names: tuple, said: str
+) -> None:
+    columns(tmp_path / "train.parquet", typed, **table)
+    columns(tmp_path / "test.parquet", typed, **{name: values[:4] for name, values in table.items()})
+    stream = make_stream(f"parquet:{tmp_path}", "B0-Inc1", **asked)
+    assert stream.source.class_names == names
+    assert re.search(said, stream.source.notes[0])
+    assert "2 classes" in stream.source.notes[0] and "6 training images, 4 test images (split 'test')" in str(
+        stream.source.notes
+    )
+    again = stream_of(stream.spec)  # the record alone makes it again
+    assert again.digest == stream.digest
+
+
+@pytest.mark.parametrize(
+    ("table", "typed", "asked", "error", "says"),
+    [
+        (
+            {"image": CELLS, "label": AB, "class": OTHER},
+            {},
+            {},
+            DataError,
+            r"'label' \(2 classes\), 'class' \(2 classes\)\. Name one: --label-column label",
+        ),
+        ({"image": CELLS, "species": AB}, {}, {}, DataError, "Its columns: image, species.*--label-column NAME"),
+        ({"scan": CELLS, "label": AB}, {}, {}, DataError, "no column of images .*--image-column NAME"),
+        (
+            {"before": CELLS, "after": CELLS, "label": AB},
+            {"before": "Image", "after": "Image"},
+            {},
+            DataError,
+            "several columns of images: 'before', 'after'.*--image-column before",
+        ),
+        (
+            {"image": CELLS, "species": AB},
+            {},
+            {"label_column": "specie"},
+            InvalidRequestError,
+            "label_column = 'specie'.*Did you mean 'species'",
+        ),
+        ({"image": CELLS, "label": AB}, {}, {"image_column": "img"}, InvalidRequestError, "image_column = 'img'"),
+    ],
+)
+def test_columns_that_nobody_can_tell_are_asked_for(
+    tmp_path: Path, table: dict, typed: dict, asked: dict, error: type[Exception], says: str
+) -> None:
+    columns(tmp_path / "train.parquet", typed, **table)
+    with pytest.raises(error, match=says) as caught:
+        make_stream(f"parquet:{tmp_path}", "B0-Inc1", **asked)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", ["digits", "shields + digits", "held-out:digits"])
+def test_what_is_no_table_has_no_columns(data: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"label_column = 'label': .* is no table"):
+        open_source(data, label_column="label")
+
+
+def test_columns_reach_a_part_and_the_held_out_half(tmp_path: Path) -> None:
+    columns(tmp_path / "train.parquet", image=CELLS, species=AB)
+    for data in (f"digits + parquet:{tmp_path}", f"held-out:parquet:{tmp_path}"):
+        assert {"a", "b"} <= set(open_source(data, label_column="species").class_names)
+
+
+def test_columns_and_the_digest_of_a_request() -> None:
+    plain = RunSpec.of({"data": "parquet:x"})
+    assert plain.digest() == "d62693ceae5ac08a"  # as before there were columns to name
+    assert plain.with_(near_duplicates=True).digest() == plain.digest()
+    assert plain.with_(label_column="species").digest() != plain.digest()
 
 
 @pytest.mark.parametrize("shape", ["bytes", "list", "path", "path in a record"])
