@@ -1,4 +1,4 @@
-"""One file of another package: a method, a quantity of its own, and the figure that shows it."""
+"""One file of another package: a method, a quantity of its own, its figure, and a fact of the protocol."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,13 @@ import torch
 from cillab.figures import Picture, figure
 from cillab.figures.palette import Theme, style
 from cillab.kit import HyperParams, Internal, Method, Progress, Prototypes, Task, gathered, method
+from cillab.protocol import declare
 from cillab.runs import Run
+
+LAMP = ["daylight"]
+"""The light that the images were taken in: read when a run begins."""
+
+declare("lamp", str, lambda made: LAMP[0], key=True)
 
 
 class OutsiderParams(HyperParams):

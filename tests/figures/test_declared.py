@@ -3,17 +3,21 @@
 import inspect
 import re
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 from cillab import figures, glossary
+from cillab.core.errors import InvalidRequestError
 from cillab.core.internals import SHARED
 from cillab.core.registry import learners
 from cillab.figures import registry
+from cillab.protocol import FACTS, protocol_key
 from cillab.report import write_report
 from cillab.runs import Run
 from cillab.runs.schema import SCALARS, SNAPSHOT_ARRAYS
+from cillab.runs.table import ranking, table
+from cillab.streams.stream import make_stream
+from tests.lab.fakes import Line, Squares
 from tests.runs.synthetic import write_synthetic_run
 
 EVERY = [one.name for one in figures.figures_of()]
@@ -101,20 +105,27 @@ def outsider():
     yield module
     learners._entries.pop("outsider")
     registry._FIGURES._entries.pop("outsider_radius")
+    FACTS.pop("lamp")
 
 
-def test_method_quantity_and_figure_from_outside_reach_run_report_and_pages(outsider, tmp_path: Path) -> None:
+def test_method_quantity_figure_and_fact_from_outside_reach_run_report_pages_and_table(outsider, tmp_path) -> None:
     import cillab
 
-    backbone = cillab.backbone("bundled:vit", precision="fp32")
-    stream = cillab.stream("shields", split="B0-Inc3", train_per_class=4, test_per_class=3)[:2]
-    lab = cillab.Lab(stream, cillab.learner("outsider", backbone), out=tmp_path / "run")
-    for _ in lab:
-        pass
-    run = Run(tmp_path / "run")
+    def made(name: str) -> Run:
+        stream = make_stream(Squares(4, train=3, test=2), split="B0-Inc2")
+        list(cillab.Lab(stream, cillab.learner("outsider", Line()), out=tmp_path / name))
+        return Run(tmp_path / name)
+
+    run = made("run")
+    outsider.LAMP[0] = "candle"
+    assert (run.protocol.lamp, made("dark").protocol.lamp) == ("daylight", "candle")
+    assert "lamp" in protocol_key()
+    assert {row["lamp"] for row in table(tmp_path).rows} == {"daylight", "candle"}
+    with pytest.raises(InvalidRequestError, match="lamp = candle, daylight"):
+        ranking(table(tmp_path).rows)
     assert "largest distance" in run.capabilities.internals["outsider/radius"]
     assert run.capabilities.shows == ["outsider"]
-    assert run.snapshot()["internals/outsider/radius"].shape == (6,)
+    assert run.snapshot()["internals/outsider/radius"].shape == (4,)
     group = figures.groups("method", run)["radius"]
     assert group.part == figures.Part("How far a class reaches", outsider.outsider_radius.__doc__)
     assert [one.name for one in group.figures] == ["outsider_radius"]
