@@ -8,7 +8,6 @@ import hashlib
 import json
 import sys
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from cillab.lab.catalogue import FORMAT
 from cillab.runs.files import write_json
 
 
-@cache
 def fingerprint() -> str:
     """Changes with any source file of the library, the Python, and what is installed beside it (plug-ins)."""
     root = Path(cillab.__file__).parent
@@ -40,29 +38,39 @@ def place() -> Path:
 
 def kept() -> dict[str, Any] | None:
     """The catalogue as it was kept, or None when nobody has asked since the last change."""
-    try:
-        found = json.loads(place().read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("format_version") == FORMAT else None
+    return _read(place())
+
+
+def last() -> dict[str, Any] | None:
+    """The newest that was kept before the last change, if it has today's form: it serves while a new one is made."""
+    old = sorted(place().parent.glob("*.json"), key=lambda path: -path.stat().st_mtime)
+    return next((found for path in old if (found := _read(path)) is not None), None)
 
 
 def offered() -> dict[str, Any]:
     """The catalogue, kept or made now. Making it loads torch."""
     found = kept()
+    return keep() if found is None else found
+
+
+def keep(found: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Keep the catalogue, if the cache can be written: the one given, as another process made it, or one made now."""
     if found is None:
-        found = keep()
-    return found
+        from cillab.lab.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
-
-def keep() -> dict[str, Any]:
-    """Make the catalogue and keep it, if the cache can be written."""
-    from cillab.lab.catalogue import catalogue  # noqa: PLC0415 - loads torch
-
-    found = catalogue()
+        found = catalogue()
     with suppress(OSError, CillabError):
-        write_json(place(), found)
-        for old in place().parent.glob("*.json"):
-            if old != place():
+        here = place()
+        write_json(here, found)
+        for old in here.parent.glob("*.json"):
+            if old != here:
                 old.unlink(missing_ok=True)
     return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("format_version") == FORMAT else None

@@ -9,16 +9,17 @@ dies, and ends when nothing waits any more. Neither closing a browser nor stoppi
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from cillab.core.errors import InvalidRequestError, RunError, one_line
 from cillab.lab import jobs
@@ -134,7 +135,7 @@ def is_working(root: Path) -> bool:
     try:
         with _lock(root):
             return False
-    except BlockingIOError:
+    except Timeout:
         return True
 
 
@@ -164,7 +165,7 @@ def work(root: Path, launch: Callable[[Waiting, Path], jobs.Job] | None = None) 
                 while queue := waiting(root):
                     _handle(root, queue[0], launch or _launch)
                     handled += 1
-        except BlockingIOError:
+        except Timeout:
             break
     return handled
 
@@ -234,19 +235,7 @@ def _refuse(root: Path, name: str, why: str) -> None:
     write_json(root / FOLDER / "refused" / f"{Path(name).name}.json", {"error": why.removeprefix("cillab: ")})
 
 
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Held by the worker while it lives.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    import fcntl  # noqa: PLC0415 - not on Windows, where the queue is not offered
-
+def _lock(root: Path) -> FileLock:
+    """Held by the worker while it lives. Another process that takes it raises `filelock.Timeout`."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    handle = os.open(root / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
+    return FileLock(root / FOLDER / "lock", timeout=0)

@@ -5,6 +5,8 @@ import pytest
 pytest.importorskip("streamlit")
 from app.ui import catalogue as module
 from cillab.core.errors import CillabError
+from cillab.lab import offer
+from cillab.lab.catalogue import FORMAT
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 
@@ -14,7 +16,7 @@ def library(tmp_path, monkeypatch):
     """A library of some version that counts how often it was asked."""
 
     class Library:
-        version, asked, broken, form = "a", 0, False, module.FORMAT
+        version, asked, broken, form = "a", 0, False, FORMAT
 
         def ask(self, *words: str, limit_s: float) -> dict:
             assert words == ("list", "schema")
@@ -26,15 +28,15 @@ def library(tmp_path, monkeypatch):
     found = Library()
     monkeypatch.setenv("CILLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "ask", found.ask)
-    monkeypatch.setattr(module, "_fingerprint", lambda: found.version)
-    for cached in (module._read, module._ask_and_keep, module._refresh):
+    monkeypatch.setattr(offer, "fingerprint", lambda: found.version)
+    for cached in (module._ask, module._refresh):
         cached.clear()
     return found
 
 
 def test_it_is_asked_once(library) -> None:
     assert [module.catalogue()["version"] for _ in range(3)] == ["a"] * 3
-    module._ask_and_keep.clear()  # another server
+    module._ask.clear()  # another server
     assert module.catalogue()["version"] == "a" and library.asked == 1
 
 
@@ -42,7 +44,7 @@ def test_after_a_change_the_last_answer_serves_until_the_new_one_is_there(librar
     module.catalogue()
     library.version = "b"
     assert module.catalogue()["version"] == "a"
-    module._refresh(str(module._place("b"))).join(10)
+    module._refresh("b").join(10)
     assert module.catalogue()["version"] == "b" and library.asked == 2
 
 
@@ -50,7 +52,7 @@ def test_an_answer_of_another_form_never_serves(library) -> None:
     """An older library's catalogue lacks what today's form is drawn from: the Train page died of it."""
     library.form = "0.9"
     module.catalogue()
-    library.form, library.version = module.FORMAT, "b"
+    library.form, library.version = FORMAT, "b"
     assert module.catalogue()["version"] == "b"
 
 
@@ -61,8 +63,8 @@ def test_a_broken_library_is_one_line(library) -> None:
 
 def test_a_damaged_file_is_asked_for_again(library) -> None:
     module.catalogue()
-    module._place("a").write_text("{")
-    module._read.clear(), module._ask_and_keep.clear()
+    offer.place().write_text("{")
+    module._ask.clear()
     assert module.catalogue()["version"] == "a" and library.asked == 2
 
 
