@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,28 @@ def test_what_is_written_is_formatted(tmp_path: Path) -> None:
     settings = ["--config", str(ROOT / "pyproject.toml")]
     for words in (["check", "--ignore", "D,I", *settings], ["format", "--check", *settings]):
         subprocess.run([sys.executable, "-m", "ruff", *words, str(folder)], check=True, capture_output=True)
+
+
+def test_the_part_on_the_page_keeps_its_equation_when_it_is_saved_and_loaded() -> None:
+    """`WhiteMeans` as docs/build_a_learner.md prints it: another part stands inside it."""
+    import torch
+
+    from cillab import kit
+
+    page = (ROOT / "docs" / "build_a_learner.md").read_text()
+    (text,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class WhiteMeans(" in block]
+    names = {**vars(kit)}
+    exec(compile(text, "build_a_learner.md", "exec"), names)
+    part, other = (names["WhiteMeans"](5, 0.1, torch.device("cpu")) for _ in range(2))
+    rng = torch.Generator().manual_seed(0)
+    h, labels = torch.randn(40, 5, generator=rng), torch.arange(40) % 3 + 7
+    part.add(h[:20], labels[:20]), part.add(h[20:], labels[20:])
+    other.load(part.state())
+    assert other.classes == part.classes == (7, 8, 9)
+    torch.testing.assert_close(other(h), part(h), rtol=0, atol=0)
+    x = h.double()
+    means = torch.stack([x[labels == c].mean(dim=0) for c in part.classes])
+    s = sum(torch.outer(a, a) for a in x - means[labels - 7]) / len(x)
+    s = s + 0.1 * s.trace() / 5 * torch.eye(5)
+    away = x[4] - means[1]
+    assert part(h)[4, 1].item() == pytest.approx(-(away @ torch.linalg.solve(s, away)).item(), rel=1e-4)

@@ -28,8 +28,9 @@ class ModulePart(nn.Module, Part):
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def state(self) -> State:
-        """Parameters, buffers and plain attributes."""
-        return State(self.held(), {name: _as_json(getattr(self, name)) for name in self.plain}, self.learning_only)
+        """Parameters, buffers and plain attributes, those of parts inside this one included."""
+        meta = {path: _as_json(getattr(part, name)) for path, (part, name) in self._plain_by_path().items()}
+        return State(self.held(), meta, self.learning_only)
 
     def load(self, state: State) -> None:
         """Take over everything, shapes included; what a slim state lacks is emptied. Nothing requires grad afterwards.
@@ -37,15 +38,20 @@ class ModulePart(nn.Module, Part):
         Raises:
             RunError: a tensor is missing or left over.
         """
-        for name in self.plain:
-            if name in state.meta:
-                setattr(self, name, _from_json(state.meta[name]))
+        for path, (part, name) in self._plain_by_path().items():
+            if path in state.meta:
+                setattr(part, name, _from_json(state.meta[path]))
         own = self.held()
         if odd := sorted((set(own) - set(state.tensors) - self.learning_only) | (set(state.tensors) - set(own))):
             raise RunError(f"The checkpoint does not fit a {type(self).__name__}: {odd[0]!r} is there or here alone.")
         for name, tensor in own.items():
             given = state.tensors.get(name, tensor.new_zeros((0,) * tensor.dim()))
             self.put(name, given.detach().clone().to(tensor.device))
+
+    def _plain_by_path(self) -> dict[str, tuple[nn.Module, str]]:
+        """Owner and name of every plain attribute, by the dotted name under which tensors of that owner are held."""
+        parts = [(path, part) for path, part in self.named_modules() if isinstance(part, ModulePart)]
+        return {f"{path}.{name}" if path else name: (part, name) for path, part in parts for name in part.plain}
 
     def put(self, name: str, value: Tensor) -> None:
         """Replace the parameter or buffer called `name` by `value`, whatever its shape."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from cillab.core.errors import DataError, NotObservedError
 from cillab.parts.heads import Linear, Prototypes, columns_of
 from cillab.parts.least_squares import RandomFeatures, Ridge
+from cillab.parts.module import ModulePart
 
 CLASSES = (7, 401, 3)
 
@@ -106,6 +107,19 @@ def test_linear_head_grows_and_keeps_old_rows() -> None:
     head.grow((9, 1))
     assert head.classes == (5, 9, 1)
     assert torch.equal(head.weight[:2], old) and not head.weight[2].any() and old.any()
+
+
+def test_a_part_inside_another_comes_back_with_its_classes() -> None:
+    class Outer(ModulePart):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Prototypes(3)
+
+    full, fresh = Outer(), Outer()
+    full.inner.add(torch.eye(3), torch.tensor([4, 9, 4]))
+    fresh.load(full.state())
+    assert fresh.inner.classes == (4, 9)
+    torch.testing.assert_close(fresh.inner.means(), full.inner.means())
 
 
 def test_columns_of_sparse_ids() -> None:
