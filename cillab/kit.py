@@ -30,7 +30,7 @@ from cillab.parts.exemplars import Exemplars, ExemplarTask, Reservoir, herded
 from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep, views
 from cillab.parts.gaussian_head import Gaussian
 from cillab.parts.gaussian_memory import Covariance, GaussianMemory
-from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, Table, columns_of, with_new
+from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, Table, columns_of, undecayed, with_new
 from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Ridge
 from cillab.parts.losses import Competitors, cross_entropy, distillation, pull_push
 from cillab.parts.lowrank import Branches, low_rank, measured
@@ -151,6 +151,7 @@ __all__ = [
     "spring",
     "sweep",
     "torch",
+    "undecayed",
     "viewed",
     "views",
     "with_new",

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cillab.core.errors import CillabError, InvalidRequestError
+from cillab.core.params import build
 from cillab.geometry import nc2
 from cillab.geometry.association import Correlation, between, correlation, partial_spearman, spearman, within
 from cillab.geometry.nc1 import nc1_quotient
@@ -204,17 +205,31 @@ def _one_protocol(runs: Sequence[Run]) -> str:
 def _labels(runs: Sequence[Run]) -> list[str]:
     """The learner's name; where it was run with several settings, with what sets each apart."""
     kinds: dict[str, list[dict]] = {}
-    for run in runs:
+    settings = [_settings(run) for run in runs]
+    for run, params in zip(runs, settings, strict=True):
         found = kinds.setdefault(run.protocol.learner, [])
-        if run.spec.get("params", {}) not in found:
-            found.append(run.spec.get("params", {}))
+        if params not in found:
+            found.append(params)
     labels = []
-    for run in runs:
-        name, params = run.protocol.learner, run.spec.get("params", {})
+    for run, params in zip(runs, settings, strict=True):
+        name = run.protocol.learner
         several = kinds[name]
         differing = sorted(key for key in params if any(other.get(key) != params[key] for other in several))
         labels.append(name + "".join(f" {key}={params[key]}" for key in differing))
     return labels
+
+
+def _settings(run: Run) -> dict:
+    """Hyper-parameters as today's record spells them out: a field that came later must not part equal runs."""
+    from cillab.learners import learners  # noqa: PLC0415 (loads torch, which reading runs does not need)
+
+    name, given = run.protocol.learner, run.spec.get("params", {})
+    if name not in learners:
+        return given
+    try:
+        return build(learners[name].Params, given, name).model_dump(mode="json")
+    except CillabError:  # written for a record that is no more
+        return given
 
 
 def _declared(run: Run) -> tuple[str, bool]:

@@ -16,6 +16,7 @@ from cillab.kit import (
     final,
     fit,
     method,
+    undecayed,
 )  # fmt: skip
 
 
@@ -62,5 +63,5 @@ class Finetune(Method[FinetuneParams]):
         def loss(h: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(self.classifier(h), labels, self.seen, task.classes, p.competitors)
 
-        groups = [{"params": self.classifier.parameters()}, {"params": self.worn.parameters(), "lr": p.backbone_lr}]
+        groups = [undecayed(self.classifier), {"params": self.worn.parameters(), "lr": p.backbone_lr}]
         yield from fit(self, task, groups, loss, p.fit, stage="finetune")

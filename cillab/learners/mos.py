@@ -33,6 +33,7 @@ from cillab.kit import (
     gathered,
     method,
     torch,
+    undecayed,
 )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ class MOS(Method[MOSParams]):
             apart = F.cross_entropy(rows @ rows.T / p.temperature, torch.arange(len(rows), device=h.device))
             return value + p.orthogonality * apart
 
-        groups = [{"params": newest.parameters()}, {"params": head.parameters(), "lr": p.head_rate * p.fit.lr}]
+        groups = [{"params": newest.parameters()}, {**undecayed(head), "lr": p.head_rate * p.fit.lr}]
         for progress in fit(self, task, groups, loss, p.fit, stage="adapter", under=newest):
             if elders and p.merge:
                 _merge(newest, elders, p.merge)

@@ -35,6 +35,7 @@ from cillab.kit import (
     method,
     spring,
     torch,
+    undecayed,
 )  # fmt: skip
 
 PAPER = "Smith et al., A Closer Look at Rehearsal-Free Continual Learning, CVPR-W 2023, arXiv:2203.17269"
@@ -103,7 +104,7 @@ class Held(Method[P]):
             value = self.likelihood(h, labels, task)
             return value + p.weight * self.hold(before, pixels, h) if held else value
 
-        groups = [{"params": self.classifier.parameters()}, {"params": self.worn.parameters(), "lr": p.backbone_lr}]
+        groups = [undecayed(self.classifier), {"params": self.worn.parameters(), "lr": p.backbone_lr}]
         average = MovingAverage([*self.classifier.parameters(), *self.worn.parameters()], p.ema)
         for progress in fit(self, task, groups, loss, p.fit, stage="finetune", on_pixels=True):
             if p.ema:

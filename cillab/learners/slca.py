@@ -22,6 +22,7 @@ from cillab.kit import (
     gathered,
     method,
     torch,
+    undecayed,
 )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ class SLCA(Method[SLCAParams]):
         p = self.params
         self.plain.grow(task.classes, self.draws("rows", task.index))
         self.memory.grow(task.classes)
-        groups = [{"params": self.plain.parameters()}, {"params": self.worn.parameters(), "lr": p.slow * p.fit.lr}]
+        groups = [undecayed(self.plain), {"params": self.worn.parameters(), "lr": p.slow * p.fit.lr}]
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(self.plain(h), labels, self.seen, task.classes, "local")

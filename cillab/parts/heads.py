@@ -73,6 +73,15 @@ class Linear(Classifier):
         return Head(self.weight.detach(), None if self.bias is None else self.bias.detach())
 
 
+def undecayed(head: Classifier) -> dict[str, Any]:
+    """The parameters of a head as an optimiser group without weight decay.
+
+    Where the classes of a task compete among themselves, rows of older classes have no gradient, but weight decay would
+    shrink them in every task: the older a class, the smaller its logits.
+    """
+    return {"params": [*head.parameters()], "weight_decay": 0.0}
+
+
 @final
 class Cosine(Classifier):
     """logits = s cos(h, w_c), with a learnt scale s and one learnt direction per class.

@@ -21,7 +21,7 @@ def cross_entropy(
     """Softmax cross-entropy over all classes seen ("seen") or over those of the current task alone ("local").
 
     Without stored images "seen" pushes old classes down with every image (recency bias); "local" leaves their rows
-    alone, at the price of never comparing old with new.
+    alone, at the price of never comparing old with new; weight decay would not leave them alone (`undecayed`).
     """
     if competitors == "local":
         kept = [classes.index(c) for c in task_classes]

@@ -133,3 +133,12 @@ def test_one_learner_with_several_settings_is_several_methods(runs, tmp_path) ->
     assert data.methods == ("ncptm etf=nearest", "ncptm etf=prefix")
     assert data.simplex == (True, True)
     assert replace(data, simplex=(False, False)).methods == data.methods
+
+
+def test_a_field_that_came_later_does_not_part_runs_of_one_setting(tmp_path) -> None:
+    for name, params in (("then", {"rank": 10}), ("now", {"rank": 10, "fit": {"epochs": 20}})):
+        path = write_synthetic_run(tmp_path / name, tasks=3, classes_per_task=3, probe=48, dim=8, learner="lora")
+        info = Run(path).info
+        spec = {**info.spec, "params": params}
+        (path / "run.json").write_text(info.model_copy(update={"spec": spec}).model_dump_json(), encoding="utf-8")
+    assert observations([tmp_path]).methods == ("lora",)

@@ -128,3 +128,19 @@ def test_a_network_without_attention_says_so() -> None:
     )  # fmt: skip
     with pytest.raises(InvalidRequestError, match="attn"):
         make_learner("l2-anchor", backbone, moves="attention")
+
+
+@pytest.mark.parametrize("name", ["finetune", "l2-anchor", "ewc", "feature-kd", "slca", "mos"])
+def test_rows_of_old_classes_stay_where_only_new_ones_compete(name: str) -> None:
+    """Weight decay shrank them in every task: the older a class, the smaller its logits."""
+    own = {"align.epochs": 0} if name == "mos" else {}
+    bench = tiny.bench(name, **{"weight_decay": 0.5, **own})
+    learner = bench.taught(1)
+
+    def rows() -> torch.Tensor:
+        head = learner.plain if name == "slca" else learner.classifier.linear if name == "mos" else learner.classifier
+        return head.weight
+
+    before = rows()[:2].detach().clone()
+    learn(learner, bench.tasks[1])
+    assert torch.equal(rows()[:2], before) and len(rows()) == 4
