@@ -6,6 +6,7 @@ Here each line becomes a row of two cells, the equation and what stands behind i
 
 import re
 from html import escape, unescape
+from itertools import zip_longest
 
 from app.ui import html
 
@@ -23,6 +24,9 @@ _MINUS = re.compile(r"(?<![A-Za-z])-|-(?![A-Za-z])")  # the hyphen of a word sta
 _BRACKETS = re.compile(r"<(?!-)([^<>=]*,[^<>=]*)(?<!-)>")  # <a, b> is an inner product
 _NAME = re.compile(r"(?<![A-Za-z])([A-Za-z]+)(?![A-Za-z])('*)")
 _INDEX = re.compile(r"([_^])(\{[^{}]*\}|-?[A-Za-z0-9]+'*)")
+_SYMBOL = re.compile(  # of a sentence: a letter or a Greek one with an index
+    rf"(?<![A-Za-z&#])(?:[A-Za-z]|{'|'.join(_GREEK)})(?:[_^](?:\{{[^{{}}]*\}}|[A-Za-z0-9]+))+"
+)
 _BEHIND = re.compile(r"\s*((?:\[[A-Z][A-Za-z]*\]|\[[a-z]+(?:_[a-z]+)*\])?\s*(?:\(\d+\)(?:,\s*\(\d+\))*)?)\s*$")
 
 
@@ -34,7 +38,7 @@ def show(text: str) -> None:
         if all(line.startswith("    ") for line in lines):
             parts.append(f'<div class="eq">{"".join(_row(line) for line in lines)}</div>')
         else:
-            parts.append(f"<p>{html.safe(' '.join(' '.join(lines).split()))}</p>")
+            parts.append(f"<p>{prose(' '.join(' '.join(lines).split()))}</p>")
     html.show("".join(parts), "ci-equations")
 
 
@@ -44,6 +48,14 @@ def _row(line: str) -> str:
     words, space = line[: behind.start()], len(line) - len(line.lstrip())
     deep = " deep" if space > len("    ") else ""
     return f'<span class="is{deep}">{typeset(words.strip())}</span><span class="by">{html.safe(behind[1])}</span>'
+
+
+def prose(text: str) -> str:
+    """A sentence as HTML: names in backticks as code, symbols with an index typeset."""
+    pieces = html.safe(text).split("`")
+    plain = [_SYMBOL.sub(lambda found: typeset(found[0]), piece) for piece in pieces[::2]]
+    code = [f"<code>{piece}</code>" for piece in pieces[1::2]]
+    return "".join(piece for pair in zip_longest(plain, code, fillvalue="") for piece in pair)
 
 
 def typeset(line: str) -> str:

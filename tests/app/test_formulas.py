@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 pytest.importorskip("streamlit")
-from app.ui.formulas import _GREEK, _row, typeset
+from app.ui.formulas import _GREEK, _row, prose, typeset
 from cillab.learners import learners
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
@@ -28,6 +28,13 @@ pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 )  # fmt: skip
 def test_signs(plain: str, shown: str) -> None:
     assert typeset(plain) == shown
+
+
+def test_sentences_keep_their_words() -> None:
+    assert prose("p_i of `W_down` & D^2, a_last") == (
+        "<i>p</i><sub><i>i</i></sub> of <code>W_down</code> &amp; <i>D</i><sup>2</sup>, <i>a</i><sub>last</sub>"
+    )
+    assert prose("authors' code: x_i < 3") == "authors&#x27; code: <i>x</i><sub><i>i</i></sub> &lt; 3"
 
 
 def test_what_stands_behind_has_its_own_cell() -> None:
