@@ -11,6 +11,7 @@ from app.ui.store import runs_folder
 from cillab.core.errors import CillabError, one_line
 from cillab.lab import queue
 from cillab.lab.spec import RunSpec
+from cillab.protocol.named import find, homes, must_allow_training, must_be_here, named_sets
 
 _FIRST = ("learner", "data", "backbone", "split", "seed")  # drawn by hand, on top
 _NOT_HERE = {*_FIRST, "scenario", "params", "out", "weights"}
@@ -80,6 +81,18 @@ def _method(known: Mapping[str, Any]) -> str:
     return learner
 
 
+@st.cache_data(ttl=30, show_spinner=False)  # a set that was just fetched appears half a minute later
+def _absent() -> frozenset[str]:
+    """Named data sets that lie nowhere on this machine and do not download themselves."""
+    return frozenset(name for name, one in named_sets().items() if not one.small and not find(one, homes(one)))
+
+
+def _trainable(name: str) -> bool:
+    """A data set by name, on which a learner may be trained."""
+    entry = named_sets().get(name)
+    return ":" not in name and (entry is None or entry.may_train)
+
+
 def _begin(known: Mapping[str, Any], learner: str, key: str) -> None:
     """Put a starting point into every control; what it does not name goes back to its default."""
     name = st.session_state[key]
@@ -105,10 +118,12 @@ def _what(known: Mapping[str, Any]) -> tuple[str, str]:
     second, third = st.columns(2, gap="medium")
     with second:
         own = {f"folder:{path}": name for name, path in folders.registered().items()}
-        offered = [name for name in known["data"] if ":" not in name]
+        absent = _absent()
+        offered = sorted((name for name in known["data"] if _trainable(name)), key=lambda name: (name in absent, name))
         data = st.selectbox(
             "Data", [*offered, *own], index=offered.index("shields"), key="spec-data", accept_new_options=True,
-            format_func=lambda value: f"{own[value]} (your folder)" if value in own else value,
+            format_func=lambda value: f"{own[value]} (your folder)" if value in own
+            else f"{value} (not on this machine)" if value in absent else value,
             help="Or type hf:NAME, or folder:DIR and parquet:DIR inside the data folder of this app.", **state.bound(),
         )  # fmt: skip
         form = f"{str(data).partition(':')[0]}:"
@@ -215,6 +230,8 @@ def _request(
     try:
         queue.valid_name(name)
         safety.must_be_declared(values["data"])
+        must_allow_training(values["data"])
+        must_be_here(values["data"])
         given = {key: value for key, value in values.items() if value is not None}
         spec = RunSpec.of({**given, "params": params, "out": str(runs_folder() / name)})
     except CillabError as error:

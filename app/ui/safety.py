@@ -8,6 +8,7 @@ from streamlit import config
 
 from app.ui import html
 from cillab.core.errors import CillabError, InvalidRequestError
+from cillab.core.places import data_dir
 from cillab.lab.spec import RunSpec
 
 UPLOAD_BYTES = 200 * 2**20  # the largest file that the server takes at all
@@ -51,8 +52,8 @@ def show_read_only(what: str) -> None:
 
 def data_root() -> Path | None:
     """The one folder below which data sets may be registered: `CILLAB_DATA`, or none."""
-    given = os.environ.get("CILLAB_DATA", "").strip()
-    return Path(given).expanduser().resolve() if given else None
+    given = data_dir()
+    return given.resolve() if given else None
 
 
 def inside(root: Path, name: str) -> Path:

@@ -19,10 +19,10 @@ from cillab.runs.files import write_json
 
 
 def fingerprint() -> str:
-    """Changes with any source file of the library, the Python, and what is installed beside it (plug-ins)."""
+    """Changes with the sources, the named data sets, the Python, and what is installed beside it (plug-ins)."""
     root = Path(cillab.__file__).parent
     state = hashlib.blake2b(f"{cillab.__version__} {sys.version} {root}".encode(), digest_size=8)
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted((*root.rglob("*.py"), root / "protocol" / "named.yaml")):
         stat = path.stat()
         state.update(f"{path.relative_to(root)} {stat.st_mtime_ns} {stat.st_size}".encode())
     for place in sorted({one for one in sys.path if one.endswith(("site-packages", "dist-packages"))}):

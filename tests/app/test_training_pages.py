@@ -216,6 +216,8 @@ def test_start_writes_the_request_and_nothing_else(tmp_path, only_these_runs) ->
     [
         ({"spec-data": "folder:/etc"}, "outside this app's data folder"),
         ({"spec-data": "parquet:../.."}, "outside this app's data folder"),
+        ({"spec-data": "objectnet"}, "is for evaluation only"),
+        ({"spec-data": "held-out:cub200"}, "cub200 is not on this machine. `cillab data fetch cub200` downloads it"),
         ({"spec-learner": "min", "h-min-gamma": "0"}, "gamma = 0.0: Input should be greater than 0"),
     ],
 )
@@ -225,6 +227,15 @@ def test_what_cannot_be_is_refused_before_anything_starts(query, says, folders, 
     assert not test.exception
     assert says in unescape(words(test))
     assert "Start" not in labels(test)
+
+
+def test_named_data_sets_are_offered_those_at_hand_first(known, folders, only_these_runs) -> None:
+    only_these_runs(folders["empty"])
+    options = opened("train").selectbox(key="spec-data").options
+    assert options[:4] == ["cifar10", "cifar100", "digits", "shields"]
+    assert "cub200 (not on this machine)" in options
+    assert not any("objectnet" in one or ":" in one for one in options)
+    assert "CUB-200-2011, birds: 200 classes" in known["data"]["cub200"]
 
 
 def test_every_pair_that_does_not_fit_is_refused_in_the_words_of_the_library(known, folders, only_these_runs) -> None:
