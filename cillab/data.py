@@ -20,13 +20,25 @@ def list_sets() -> None:
 
 @data.command()
 def where(name: Name) -> None:
-    """Where a set lies, or which files go where."""
+    """Where a set lies, or which files go where; what is known of it."""
     entry = named_set(name)
     folders = homes(entry)
     place = find(entry, folders)
     typer.echo(f"{name}  {place.folder}  ({place.layout.says})" if place else f"{name}  not on this machine")
     if place is None:
         typer.echo(instructions(entry, folders))
+    files = [(one.file_name, one.md5) for one in entry.archives] + [(one.file, one.md5) for one in entry.by_hand]
+    facts = {
+        "size": entry.size,
+        "md5": ", ".join(f"{file} {md5 or 'none published'}" for file, md5 in files) or "none published",
+        "training": "allowed" if entry.may_train else "not allowed: evaluation only",
+        "licence": entry.licence,
+        "homepage": entry.homepage,
+        "note": entry.note,
+    }
+    for what, found in facts.items():
+        if found:
+            typer.echo(f"{what:<10} {found}")
 
 
 @data.command()

@@ -16,8 +16,9 @@ from pathlib import Path
 import cillab
 from cillab.core import threads
 from cillab.core.errors import CillabError
-from cillab.core.places import cache_dir
+from cillab.core.places import cache_dir, data_dir
 from cillab.demo import demo_runs
+from cillab.protocol.named import find, homes, named_sets
 
 _PACKAGES = ("torch", "timm", "open_clip_torch", "numpy", "safetensors", "plotly", "streamlit", "duckdb")
 _PATIENCE_S = 2.0  # for a network that does not answer
@@ -34,6 +35,7 @@ def examine() -> Iterator[str]:
         ("cache", lambda: _writable(cache_dir())),
         ("runs", lambda: _writable(Path("runs"))),
         ("bundled", _bundled),
+        ("data", _data),
         ("plug-ins", _plugins),
         ("demo runs", lambda: ", ".join(demo_runs()) or "none recorded"),
         ("app", lambda: str(find_app() or "not found; run from a checkout")),
@@ -116,6 +118,12 @@ def _bundled() -> str:
 
     missing = [name for name in ("bundled:vit", "bundled:clip") if describe(name).needs_download]
     return f"weights of {', '.join(missing)} are not here" if missing else "bundled:vit, bundled:clip"
+
+
+def _data() -> str:
+    here = [name for name, one in named_sets().items() if find(one, homes(one))]
+    where = data_dir() or "CILLAB_DATA is not set"
+    return f"{', '.join(here) or 'none'} of {len(named_sets())} named sets ({where})"
 
 
 def _plugins() -> str:

@@ -53,7 +53,7 @@ def check_set(entry: DataSet, options: Options, *, decode: bool = True) -> Check
     if empty:
         said.faults.append(f"{len(empty)} classes without an image ({', '.join(empty[:5])})")
     if decode and isinstance(source, EncodedSource):
-        broken, twins = source.broken(), source.twins()
+        broken, twins = source.survey()
         said.lines["broken"] = _some(broken) or f"none of {train + test:,} images"
         said.lines["twins"] = (
             f"{len(twins)} test images are byte for byte a training image: {_some(twins)}" if twins else "none"

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 from cillab.core.errors import DataError, one_line
 from cillab.core.pixels import Preprocessing
 from cillab.streams.leaks import copies, said_of
-from cillab.streams.sources import Size, Source, Split
+from cillab.streams.sources import SPLITS, Size, Source, Split
 
 log = logging.getLogger(__name__)
 
@@ -118,22 +118,25 @@ class EncodedSource(Source):
             return np.zeros((0, 3, side, side), dtype=np.uint8)
         return np.stack(drawn).transpose(0, 3, 1, 2)
 
-    def broken(self) -> list[str]:
-        """What is wrong with every image that cannot be decoded, from one pass over all of them."""
-        found = list[str]()
+    def survey(self) -> tuple[list[str], list[str]]:
+        """One pass over all images: what is wrong with those that cannot be decoded, and which are twins.
+
+        A twin is a test image that is byte for byte a training image; its id.
+        """
+        broken, twins, known = list[str](), list[str](), set[bytes]()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for shelf in self._splits.values():
+            for split in SPLITS:
+                shelf = self._splits[split]
                 for start in range(0, len(shelf.labels), _CHUNK):
                     rows = range(start, min(start + _CHUNK, len(shelf.labels)))
-                    complaints = pool.map(_complaint, [_read(shelf, row) for row in rows])
-                    found += [said for said in complaints if said is not None]
-        return found
-
-    def twins(self) -> list[str]:
-        """Ids of test images that are byte for byte a training image."""
-        train, test = self._splits["train"], self._splits["test"]
-        known = {sha256(train.read(row)).digest() for row in range(len(train.labels))}
-        return [test.id(row) for row in range(len(test.labels)) if sha256(test.read(row)).digest() in known]
+                    found = [_read(shelf, row) for row in rows]
+                    broken += [said for said in pool.map(_complaint, found) if said is not None]
+                    digests = [b"" if isinstance(one, str) else sha256(one[0]).digest() for one in found]
+                    if split == "test":
+                        twins += [shelf.id(row) for row, digest in zip(rows, digests, strict=True) if digest in known]
+                    else:
+                        known.update(filter(None, digests))
+        return broken, twins
 
     def shelf(self, split: Split) -> Shelf:
         """The encoded images of a split."""
@@ -141,7 +144,7 @@ class EncodedSource(Source):
 
     def _with_others(self, first: DataError) -> DataError:
         """`first`, or one error that names every unreadable image: nobody mends a data set one run at a time."""
-        found = self.broken()
+        found, _ = self.survey()
         if len(found) < 2:
             return first
         more = f" And {len(found) - _LISTED} more." if len(found) > _LISTED else ""

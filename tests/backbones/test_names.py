@@ -1,15 +1,19 @@
 """Names, files and downloads: what is refused, and in which words. No network is needed or used."""
 
 import json
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
+import cillab
 from cillab.backbones import LISTING, bundled, describe, make_backbone
 from cillab.backbones.tags import natively_quick
 from cillab.core.errors import HubError, InvalidRequestError, UnknownNameError, WeightsError
+from cillab.protocol.ledger import ledger
 from tests.backbones.models import CLIP, clip_model, pictures, saved, vit_module
 
 NAME = "timm:test_vit.r160_in1k"
@@ -73,6 +77,16 @@ def test_a_wrong_name_says_what_is_right(name: str, error: type, words: str) -> 
         with pytest.raises(error, match=words) as raised:
             ask(name)
         assert "\n" not in str(raised.value)
+
+
+def test_what_the_project_itself_names_is_unambiguous() -> None:
+    """Presets and the ledger of published results: a full tag, spelt as a run records it."""
+    presets = (Path(cillab.__file__).parent / "presets").glob("*.yaml")
+    named = {yaml.safe_load(path.read_text(encoding="utf-8")).get("backbone", "bundled:vit") for path in presets}
+    named |= {entry.backbone for entry in ledger().values() if entry.backbone}
+    assert len(named) >= 6
+    for name in named:
+        assert describe(name).tag == name
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from scipy.io import savemat
 from torchvision import datasets as torchvision
 
 from cillab.core.errors import DataError, HubError, InvalidRequestError, UnknownNameError
+from cillab.core.pixels import Preprocessing
 from cillab.lab.early import refuse_early
 from cillab.lab.spec import RunSpec
 from cillab.protocol.named import DataSet, homes, named_set, named_sets
@@ -415,6 +416,15 @@ def test_evaluation_only_refuses_training_in_one_line(wrapped: str, data: Path) 
         assert "\n" not in str(said.value)
 
 
+def test_evaluation_only_still_shows_its_images(data: Path) -> None:
+    """As docs/data.md does it: on the canvas of a backbone, all of them test images."""
+    objectnet(data / "objectnet")
+    source = open_named(of_two("objectnet"), Options())
+    canvas = Preprocessing(20, 0.8, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert source.images("test", np.arange(2), canvas).shape == (2, 3, canvas.resize, canvas.resize)
+    assert check_set(of_two("objectnet", counts={"official": (0, 2)}), Options()).faults == []
+
+
 # --- getting them --------------------------------------------------------------------------------------------------
 
 
@@ -535,7 +545,9 @@ def test_the_command_line(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "* cub200 " in out
     assert "  dtd " in out
     assert run("data", "where", "cub200")[1].startswith(f"cub200  {data}/cub200/CUB_200_2011  (CUB_200_2011/images.txt")
-    assert f"Put it into {data}/dtd in one of" in run("data", "where", "dtd")[1]
+    _, out, _ = run("data", "where", "dtd")
+    assert f"Put it into {data}/dtd in one of" in out
+    assert "md5        dtd-r1.0.1.tar.gz fff73e5086ae6bdbea199a49dfb8a4c1" in out
     code, out, error = run("data", "check", "cub200")
     assert code == 2
     assert "broken     none of 4 images" in out

@@ -10,7 +10,9 @@ import torch
 
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
-from cillab.streams.sources import Source, open_source
+from cillab.protocol.named import named_set
+from cillab.streams.checking import check_set
+from cillab.streams.sources import Options, Source, open_source
 from cillab.streams.stream import Stream, make_stream
 
 pytestmark = pytest.mark.real_data
@@ -74,3 +76,12 @@ def test_caltech_is_complete() -> None:
     source = open_source(named("caltech101_71"))
     assert len(source.labels("train")) == 1410
     assert np.bincount(source.labels("test")).tolist() == [10] * 71
+
+
+def test_cifar_by_its_name_is_the_official_division(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `CILLAB_DATA` names the folder; the images stay closed here (`cillab data check` opens them)."""
+    named("cifar100")
+    monkeypatch.setenv("CILLAB_DATA", str(ROOT))
+    said = check_set(named_set("cifar100"), Options(), decode=False)
+    assert said.faults == []
+    assert said.lines["images"] == "50,000 training, 10,000 test: the official division"
