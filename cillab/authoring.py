@@ -1,11 +1,12 @@
 """`cillab new learner NAME`: a package with a working learner of 25 lines, its entry point and its test."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from string import Template
 
 from cillab.core.errors import InvalidRequestError, unknown_name
-from cillab.core.registry import learners
+from cillab.lab import offer
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40
@@ -112,14 +113,12 @@ def new_learner(name: str, out: Path | None = None) -> Path:
     Raises:
         InvalidRequestError: the name is no name, is taken, or the folder exists.
     """
-    import cillab.learners  # noqa: F401, PLC0415 - fills the registry; it loads torch
-
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise InvalidRequestError(
             f"{name[:60]!r} is no name for a learner: small letters, digits and hyphens, at most {_LONGEST}, "
             "such as nearest-mean."
         )
-    if name in learners:
+    if name in _learners():
         raise InvalidRequestError(f"There is a learner {name!r} already (`cillab list learners`): choose another name.")
     folder = out or Path(name)
     if folder.exists():
@@ -130,6 +129,15 @@ def new_learner(name: str, out: Path | None = None) -> Path:
     for file, template in files.items():
         (folder / file).write_text(template.substitute(name=name, module=module, cls=cls), encoding="utf-8")
     return folder
+
+
+def _learners() -> Collection[str]:
+    """Names that are taken, from the kept catalogue: without one, learners and torch with them are loaded."""
+    if (known := offer.kept()) is not None:
+        return known["learners"]
+    from cillab.learners import learners  # noqa: PLC0415
+
+    return list(learners)
 
 
 KINDS = {"learner": new_learner}

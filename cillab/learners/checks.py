@@ -353,7 +353,7 @@ def check_learner(name: str, backbone: Backbone | None = None, stream: Any = Non
         Check name -> "passed", or "excused: reason" for a declared exception.
 
     Raises:
-        AssertionError: at the first check that fails, with its name.
+        AssertionError: at the first check that fails, with its name. An error of the learner's own has it as a note.
     """
     bench = make_bench(name, backbone, stream, **quick)
     outcome = {}
@@ -366,6 +366,9 @@ def check_learner(name: str, backbone: Backbone | None = None, stream: Any = Non
             check(bench)
         except AssertionError as failure:
             raise AssertionError(f"{name} fails {check.__name__}: {failure}") from failure
+        except Exception as error:  # the learner's own: the line that raised it does not say what was asked of it
+            error.add_note(f"{name} fails {check.__name__}: {(check.__doc__ or '').strip().partition(chr(10))[0]}")
+            raise
         outcome[check.__name__] = "passed"
     return outcome
 

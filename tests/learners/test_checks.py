@@ -33,6 +33,17 @@ def test_whole_battery_on_the_bundled_world(name: str) -> None:
     assert len(outcome) == len(checks.CHECKS)
 
 
+def test_an_error_of_the_learners_own_says_which_check_met_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counts_to_three(bench: Any) -> None:
+        """A learner can count."""
+        raise ValueError("two")
+
+    monkeypatch.setattr(checks, "CHECKS", (counts_to_three,))
+    with pytest.raises(ValueError, match="two") as found:
+        checks.check_learner("simplecil")
+    assert found.value.__notes__ == ["simplecil fails counts_to_three: A learner can count."]
+
+
 class Broken(Learner[Any]):  # by composition around a sound learner
     """A learner with one fault, chosen by name."""
 
