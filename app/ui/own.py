@@ -13,6 +13,7 @@ from PIL import Image
 from app.ui import safety
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
+from cillab.geometry.rows import unit
 from cillab.lab.spec import RunSpec
 
 _REMEMBERED = 2000  # answers, of a few numbers and one small map each
@@ -161,11 +162,6 @@ def _near(snapshot: Any, features: np.ndarray) -> list[tuple[tuple[int, float], 
         return [()] * len(features)
     means, ids = np.asarray(means, dtype=np.float64), np.asarray(snapshot["seen"])
     centre = means.mean(axis=0)
-    unit = _unit(means - centre)
-    cosines = _unit(features.astype(np.float64) - centre) @ unit.T
+    cosines = unit(features - centre) @ unit(means - centre).T
     best = np.argsort(-cosines, axis=1)[:, :_NEAREST]
     return [tuple((int(ids[k]), float(row[k])) for k in chosen) for row, chosen in zip(cosines, best, strict=True)]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

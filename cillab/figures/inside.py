@@ -14,7 +14,7 @@ from cillab.figures.panels import finished, grid, heat, line, log_reach, matrix_
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, plural, task_axis
-from cillab.geometry.rows import centre, cosine
+from cillab.geometry.rows import centre, cosine, unit
 from cillab.runs import Run, Snapshot, parse_step
 
 _CHOSEN, _KEYS = "internals/prompts/chosen", "internals/prompts/keys"
@@ -34,11 +34,6 @@ def _at(run: Run, step: str | int | None, name: str) -> tuple[str, Float64[np.nd
 
 def _ordinals(count: int) -> list[str]:
     return [str(n + 1) for n in range(count)]
-
-
-def unit_rows(rows: Float64[np.ndarray, "row feature"]) -> Float64[np.ndarray, "row feature"]:
-    """Rows of length 1; a row of zeros stays."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def choices_by_task(counts: Sequence[Float64[np.ndarray, " _"]]) -> Float64[np.ndarray, "task prompt"]:
@@ -97,7 +92,7 @@ def prompt_choice(run: Run, step: str | int | None = None, *, theme: Theme = "li
 def prompt_keys(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Cosines between the keys of the pool at a step, and how far each key turned with every task."""
     chosen, keys = _at(run, step, _KEYS)
-    between = unit_rows(keys) @ unit_rows(keys).T
+    between = unit(keys) @ unit(keys).T
     steps = [s for s in run.steps if _KEYS in run.snapshot(s)]
     turned = np.full((len(steps), 3), np.nan)
     for row, (old, new) in enumerate(pairwise(steps), start=1):
@@ -283,8 +278,8 @@ def adapters(run: Run, step: str | int | None = None, *, theme: Theme = "light")
 def anchors(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
     """Angles between the anchors of all pairs of classes, and the cosine of each class mean with its own anchor."""
     chosen, rows = _at(run, step, _ANCHORS)
-    unit, count = unit_rows(rows), len(rows)
-    pairs = (unit @ unit.T)[np.triu_indices(count, 1)]
+    count = len(rows)
+    pairs = (unit(rows) @ unit(rows).T)[np.triu_indices(count, 1)]
     tasks = len(run.info.tasks)
     near = np.full((len(run.steps), tasks), np.nan)
     for at, one in enumerate(run.steps):

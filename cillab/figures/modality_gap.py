@@ -8,12 +8,14 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Float64, Int64
 
-from cillab.figures.clouds import ellipse, outlines, plane, spaced, square, unit
+from cillab.figures.clouds import ellipse, outlines, spaced
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor, see_through, task_colour
 from cillab.figures.panels import finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
+from cillab.geometry.rows import unit
+from cillab.plane import along, box
 from cillab.runs import Run, Snapshot
 
 _LEARNT, _FROZEN, _MEAN, _FACTOR = (
@@ -35,7 +37,7 @@ class ModalityGap:
     learnt: Float64[np.ndarray, "cls 2"]
     frozen: Float64[np.ndarray, "cls 2"]
     shapes: tuple[Float64[np.ndarray, "point 2"], ...]  # outlines of the stored Gaussians, one a class, or none
-    reach: tuple[list[float], list[float]]  # ranges over all steps
+    reach: Float64[np.ndarray, "2 2"]  # ranges over all steps
     nearest: float  # share of classes whose own name is the nearest to their mean
     task_of_class: Int64[np.ndarray, " cls"]
     labels: tuple[str, ...]
@@ -89,8 +91,8 @@ def read_modality_gap(run: Run, step: str | int | None = None) -> ModalityGap:
     known = [_clouds(run.snapshot(one)) for one in spaced(run.steps) if _fits(run.snapshot(one))]
     between = np.stack([c["images"].mean(axis=0) - c["learnt"].mean(axis=0) for c in known])
     inside = [c[name] - c[name].mean(axis=0) for c in known for name in ("images", "learnt")]
-    axes = plane(between, np.concatenate(inside))
-    ranges = square(*(cloud @ axes.T for c in known for cloud in c.values()), pad=0.1)
+    axes = along(between, np.concatenate(inside))
+    ranges = box(np.concatenate([cloud @ axes.T for c in known for cloud in c.values()]), 0.1)
     shot, clouds = run.snapshot(chosen), _clouds(run.snapshot(chosen))
     own, other = own_and_other(clouds["images"], clouds["learnt"])
     return ModalityGap(
@@ -201,8 +203,8 @@ def _plane(figure: go.Figure, data: ModalityGap, theme: Theme) -> None:
             x=[None], y=[None], mode="markers", name=what, **cell,
             marker={"symbol": symbol, "size": 8, "color": MUTED[theme], "line": {"color": MUTED[theme], "width": 1.2}},
         )  # fmt: skip
-    figure.update_xaxes(range=data.reach[0], showticklabels=False, constrain="domain", **cell)
-    figure.update_yaxes(range=data.reach[1], showticklabels=False, scaleanchor="x2", **cell)
+    figure.update_xaxes(range=data.reach[0].tolist(), showticklabels=False, constrain="domain", **cell)
+    figure.update_yaxes(range=data.reach[1].tolist(), showticklabels=False, scaleanchor="x2", **cell)
 
 
 def _sentence(data: ModalityGap) -> str:

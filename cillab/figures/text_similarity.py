@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 
 from cillab.figures.coarse import pairs, shown
 from cillab.figures.palette import Theme, diverging
@@ -11,6 +11,7 @@ from cillab.figures.panels import finished, grid, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number
+from cillab.geometry.rows import cosine_matrix
 from cillab.runs import Run
 
 _PANELS = ("frozen", "prototypes")
@@ -58,15 +59,10 @@ def read_text_similarity(run: Run, step: str | int | None = None) -> TextSimilar
         clusters = np.asarray(clusters, np.int64)
         rows = np.argsort(clusters, kind="stable")
         clusters = clusters[rows]
-    cosines = {name: _cosines(np.asarray(shot[f"internals/text/{name}"], np.float64)[rows]) for name in _PANELS}
+    cosines = {name: cosine_matrix(np.asarray(shot[f"internals/text/{name}"], np.float64)[rows]) for name in _PANELS}
     labels = class_labels(run, np.asarray(shot["seen"])[rows].tolist())
     tasks = np.asarray(shot["task_of_class"], np.int64) if clusters is None else None
     return TextSimilarity(shot.id, cosines, clusters, tuple(labels), tasks)
-
-
-def _cosines(rows: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls cls"]:
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit @ unit.T
 
 
 @figure(

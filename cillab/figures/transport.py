@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Float64, Int64
 from plotly.subplots import make_subplots
 
-from cillab.figures.clouds import ellipse, outlines, plane, spaced, square
+from cillab.figures.clouds import ellipse, outlines, spaced
 from cillab.figures.palette import (
     ACCENT,
     CURSOR,
@@ -26,6 +26,7 @@ from cillab.figures.panels import Cell, finished, line, missing, reach, scalars,
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
+from cillab.plane import along, box
 from cillab.runs import Run, Snapshot
 
 _MEAN, _FACTOR = "internals/gaussian/mean", "internals/gaussian/factor"
@@ -58,7 +59,7 @@ class Transport:
     step: str
     tasks: int
     clouds: tuple[Cloud, ...]  # of `step`; empty in the first task
-    reach: tuple[list[float], list[float]]
+    reach: Float64[np.ndarray, "2 2"]
     before: Float64[np.ndarray, " old"]  # W2 at `step`, old classes
     after: Float64[np.ndarray, " old"]
     task_of_class: Int64[np.ndarray, " old"]
@@ -88,7 +89,7 @@ def read_transport(run: Run, step: str | int | None = None) -> Transport:
     drawn = [p for c in clouds for p in (*c.shapes.values(), *(centre[None] for centre in c.centres.values()))]
     values = shot.get("internals/transport/eigenvalues")
     return Transport(
-        run.steps, chosen, len(run.info.tasks), clouds, square(*drawn or [np.eye(2)]),
+        run.steps, chosen, len(run.info.tasks), clouds, box(np.concatenate(drawn or [np.eye(2)]), 0.06),
         np.asarray(shot.get(_BEFORE, none), np.float64)[old], np.asarray(shot.get(_AFTER, none), np.float64)[old],
         np.asarray(shot["task_of_class"], np.int64)[old], tuple(labels[at] for at in old),
         scalars(run, {
@@ -108,8 +109,8 @@ def _axes(run: Run) -> Float64[np.ndarray, "2 feature"]:
             means.append(np.asarray(shot["means/now"], np.float64))
             if len(old):
                 moved.append(means[-1][old] - np.asarray(shot[f"{_MEAN}_before"], np.float64)[old])
-    along = np.concatenate(moved) if moved else np.zeros((1, means[-1].shape[1]))
-    return plane(along, np.concatenate(means))
+    moves = np.concatenate(moved) if moved else np.zeros((1, means[-1].shape[1]))
+    return along(moves, np.concatenate(means))
 
 
 def _clouds(
@@ -219,8 +220,8 @@ def _draw_plane(figure: go.Figure, data: Transport, theme: Theme) -> None:
             x=float(x), y=float(y), text=cloud.label, yanchor="bottom", yshift=2, font={"size": 11},
             bgcolor=see_through(GROUND[theme], 0.75), borderpad=1, row=1, col=1,
         )  # fmt: skip
-    figure.update_xaxes(range=data.reach[0], showticklabels=False, constrain="domain", row=1, col=1)
-    figure.update_yaxes(range=data.reach[1], showticklabels=False, scaleanchor="x", row=1, col=1)
+    figure.update_xaxes(range=data.reach[0].tolist(), showticklabels=False, constrain="domain", row=1, col=1)
+    figure.update_yaxes(range=data.reach[1].tolist(), showticklabels=False, scaleanchor="x", row=1, col=1)
 
 
 def _top(cloud: Cloud) -> Float64[np.ndarray, "2"]:

@@ -8,12 +8,12 @@ _TOP = 32767
 _OUTSIDE = 0.002  # share of coordinates that may lie beyond `square`: a few outliers must not shrink the rest
 
 
-def box(points: Float[np.ndarray, "*shape axis"]) -> Float64[np.ndarray, "axis 2"]:
-    """Low and high end of each axis over all points there are, with a margin of 5 %."""
+def box(points: Float[np.ndarray, "*shape axis"], margin: float = 0.05) -> Float64[np.ndarray, "axis 2"]:
+    """Low and high end of each axis over all points there are, with a `margin` in sizes of the box."""
     flat = points.reshape(-1, points.shape[-1]).astype(np.float64)
     low, high = np.nanmin(flat, axis=0), np.nanmax(flat, axis=0)
-    margin = 0.05 * np.maximum(high - low, 1e-6)
-    return np.stack([low - margin, high + margin], axis=1)
+    beyond = margin * np.maximum(high - low, 1e-6)
+    return np.stack([low - beyond, high + beyond], axis=1)
 
 
 def square(points: Float[np.ndarray, "*shape axis"]) -> Float64[np.ndarray, "axis 2"]:

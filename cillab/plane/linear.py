@@ -91,6 +91,36 @@ def lda(
     return Projection(centre, orthonormal, _shares(x, orthonormal))
 
 
+def along(moves: Float[ndarray, "move feature"], spread: Float[ndarray, "row feature"]) -> Float[ndarray, "2 feature"]:
+    """Two orthonormal axes, as rows: where `moves` mostly point, then where `spread` varies most across that.
+
+    a_1 = first right singular vector of `moves`, not centred, pointing with their mean; a_2 = first one of
+    (`spread` - mean)(I - a_1 a_1^T). Where `moves` are zero, a_1 is the first principal direction of `spread`.
+    """
+    centred = np.asarray(spread, np.float64)
+    centred = centred - centred.mean(axis=0)
+    moved = np.asarray(moves, np.float64)
+    size = np.linalg.norm(moved)
+    first = _leading(moved if size > 1e-9 * max(np.linalg.norm(centred), 1e-30) else centred)
+    if (moved @ first).sum() < 0:
+        first = -first
+    return np.stack([first, _leading(centred - np.outer(centred @ first, first), across=first)])
+
+
+def _leading(
+    rows: Float[ndarray, "_ feature"], across: Float[ndarray, " feature"] | None = None
+) -> Float[ndarray, " feature"]:
+    """First eigenvector of rows^T rows, made orthogonal to `across` where the rows leave it open."""
+    vector = np.linalg.eigh(rows.T @ rows)[1][:, -1]
+    if across is not None:
+        vector = vector - (vector @ across) * across
+        if np.linalg.norm(vector) < 1e-6:
+            other = np.eye(len(across))[int(np.abs(across).argmin())]
+            vector = other - (other @ across) * across
+        vector = vector / np.linalg.norm(vector)
+    return vector * np.sign(vector[np.abs(vector).argmax()])
+
+
 def _checked(features: Float[ndarray, "point feature"], axes: int) -> Float[ndarray, "point feature"]:
     if len(features) < 2 or not 1 <= axes <= features.shape[1]:
         raise InvalidRequestError(

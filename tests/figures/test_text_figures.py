@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from cillab import figures
-from cillab.figures.clouds import ellipse, plane, spaced
+from cillab.figures.clouds import ellipse, spaced
 from cillab.figures.modality_gap import gap, own_and_other
+from cillab.plane import along as towards
 from cillab.runs import Run
 from tests.runs.synthetic import write_synthetic_run
 
@@ -107,9 +108,9 @@ def test_the_plane_holds_the_gap_at_full_length(text) -> None:
 def test_plane_is_orthonormal_and_ellipse_has_the_spread_of_its_gaussian() -> None:
     draws = np.random.default_rng(1)
     along, spread = draws.normal(size=(1, 6)), draws.normal(size=(30, 6))
-    for axes in (plane(along, spread), plane(np.zeros((1, 6)), spread), plane(along, np.ones((3, 6)))):
+    for axes in (towards(along, spread), towards(np.zeros((1, 6)), spread), towards(along, np.ones((3, 6)))):
         np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-9)
-    np.testing.assert_allclose(plane(along, spread)[0], along[0] / np.linalg.norm(along))
+    np.testing.assert_allclose(towards(along, spread)[0], along[0] / np.linalg.norm(along))
     factor = np.array([[3.0, 0.0], [0.0, 0.5]])
     line = ellipse(np.array([1.0, -2.0]), factor)
     np.testing.assert_allclose(np.abs(line - [1, -2]).max(axis=0), [3, 0.5])
