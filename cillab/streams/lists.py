@@ -46,6 +46,8 @@ def read(folder: Path, layout: Layout) -> tuple[Found, tuple[str, ...]]:
 
 def _all_there(folder: Path, found: Found) -> None:
     listed = [path for rows in found.values() for path, _, _ in rows]
+    if odd := next((path for path in listed if ".." in path.parts or not path.is_relative_to(folder)), None):
+        raise DataError(f"{folder}: a list names {shown(str(odd))}, which is not below it.")  # it may come from anybody
     present = {
         place: {inside.name for inside in place.iterdir()} for place in {p.parent for p in listed} if place.is_dir()
     }

@@ -406,6 +406,15 @@ def test_parts_and_damaged_lists_are_refused(data: Path) -> None:
         open_named(of_two("food101"), Options())
 
 
+@pytest.mark.parametrize("line", ["../../secret/1", "pho/../../../../secret/1"])
+def test_a_list_cannot_show_another_file_of_this_machine(line: str, data: Path) -> None:
+    food101(data / "food101")
+    draw(data, "secret/1.jpg")
+    (data / "food101/food-101/meta/test.txt").write_text(f"{line}\n")
+    with pytest.raises(DataError, match="which is not below it"):
+        open_named(of_two("food101"), Options())
+
+
 @pytest.mark.parametrize("wrapped", ["{}", "held-out:{}", "shields + {}"])
 def test_evaluation_only_refuses_training_in_one_line(wrapped: str, data: Path) -> None:
     objectnet(data / "objectnet")
