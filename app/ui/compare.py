@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app.ui import charts, html, state, theme, ways
+from app.ui import charts, html, safety, state, theme, ways
 from app.ui.store import Entry, Opened, entries, opened, runs_folder
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
 from cillab.geometry.pairing import Paired, paired
@@ -167,11 +169,17 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
         placeholder="None", max_selections=3,
         help="Curves from the authors' logs, grey and dashed; mostly of other weights and transforms than a run here.",
     )  # fmt: skip
-    try:
-        picture = import_module("cillab.figures").accuracy(named, theme=theme.mode(), published=published)
-    except (CillabError, ValueError, KeyError) as error:
-        html.empty("These curves cannot be drawn", one_line(error))
-        return
+    own = None if safety.read_only() else st.file_uploader(
+        "A published curve as a file", "csv", key="compare-csv", max_upload_size=1,
+        help="CSV with a header and two columns: classes seen, accuracy (fractions or percent).",
+    )  # fmt: skip
+    with TemporaryDirectory(prefix="cillab-") as folder:
+        laid = [*published, *([written(own.name, own.getvalue(), Path(folder))] if own is not None else [])]
+        try:
+            picture = import_module("cillab.figures").accuracy(named, theme=theme.mode(), published=laid)
+        except (CillabError, ValueError, KeyError) as error:
+            html.empty("These curves cannot be drawn", one_line(error).replace(f"{folder}/", ""))
+            return
     charts.panel(picture, "compare-curves", "Accuracy of several runs")
     if len(chosen) > 1:
         _by_image({key: ready[key] for key in chosen})
@@ -241,6 +249,14 @@ def _in_words(this: str, that: str, step: int, found: Paired) -> str:
         f"{found.only_first} are right with {this} alone and {found.only_second} with {that} alone "
         f"(exact McNemar test, p = {found.p_value:.2g}). {verdict}; other class orders vary on top of it."
     )
+
+
+def written(name: str, content: bytes, folder: Path) -> Path:
+    """A curve that was sent, as a file in `folder` under a name that a legend can show."""
+    stem = "".join(c if c.isalnum() or c in " ._-" else "-" for c in Path(name).stem)[:40].strip(" .") or "curve"
+    path = folder / f"{stem}.csv"
+    path.write_bytes(content)
+    return path
 
 
 def seeds(kept: Sequence[dict[str, Any]], by: str) -> None:

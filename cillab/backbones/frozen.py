@@ -299,7 +299,10 @@ def digest_of_weights(module: nn.Module) -> str:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """`auto` is CUDA where there is one, then Apple's MPS, then the CPU."""
+    """`auto` is CUDA where there is one, else the CPU; Apple's MPS only by name.
+
+    MPS has no float64, in which means, Gram matrices and covariances are summed: what sums on the device ends there.
+    """
     if device != "auto":
         check_device(str(device))
         found = torch.device(device)
@@ -309,7 +312,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return found
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("cpu")
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:

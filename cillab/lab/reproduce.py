@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cillab.core.errors import IncompatibleError
 from cillab.geometry.seeds import t_interval
 from cillab.lab.spec import RunSpec
@@ -34,6 +36,8 @@ class Reproduction:
             if len(run.info.class_names) != e.classes:
                 found.append(f"{len(run.info.class_names)} classes")
             found += [f"{n} {getattr(p, n)}" for n in ("train_per_class", "test_per_class") if getattr(p, n)]
+            if size := run.info.spec.get("image_size"):  # asked for: other than the weights were made for
+                found.append(f"image_size {size}")
         return tuple(found)
 
     def ours(self, number: str) -> list[float]:
@@ -42,10 +46,28 @@ class Reproduction:
         return [100 * value for value in values]
 
     @property
+    def trend(self) -> float | None:
+        """Correlation of the steps of our accuracy curve with those of the published one, over the same class order.
+
+        Both fall when hard classes come, whatever the backbone: 1 = they rise and fall at the same tasks, about 0 =
+        another order or other data. None without a public curve of three tasks, a run over the published order,
+        or any movement.
+        """
+        published = np.diff(self.entry.curve)
+        for run in self.runs:
+            if run.protocol.seed == self.entry.seed and run.result is not None:
+                ours = np.diff(run.result.accuracy_seen)
+                if len(ours) == len(published) > 1 and ours.std() > 0 and published.std() > 0:
+                    return float(np.corrcoef(ours, published)[0, 1])
+        return None
+
+    @property
     def verdict(self) -> str:
         """One word or a short sentence."""
         if not self.runs:
             return "not run here"
+        if self.stand_in and all(one.startswith("backbone ") for one in self.stand_in):
+            return "same protocol, other backbone: trend only"
         if self.stand_in:
             return "stand-in: judges the code, not the number"
         off = [
@@ -115,6 +137,8 @@ def compared(found: Reproduction) -> str:
         lines.append(f"  task    published   ours (seed {found.runs[0].protocol.seed})")
         for task, (theirs, ours) in enumerate(zip(entry.curve, result.accuracy_seen, strict=False)):
             lines.append(f"  {task + 1:<7} {theirs:9.2f}  {100 * ours:6.2f}  {100 * ours - theirs:+6.2f}")
+    if found.trend is not None:
+        lines.append(f"  steps of both curves correlate with {found.trend:.2f}")
     if found.stand_in:
         lines.append(f"  other than published: {', '.join(found.stand_in)}")
     return "\n".join([*lines, f"  {found.verdict}"])
@@ -133,6 +157,9 @@ def page(out: Path) -> str:
         "runs an entry as it was published and says how near it came, task by task where the authors' curve is public.",
         "`--data`, `--backbone`, `--weights`, `--image-size`, `--train-per-class` and `--test-per-class` take others"
         " instead: such a run shows that code and protocol work from end to end, and says nothing about the number.",
+        "Where the backbone alone differs the verdict is *same protocol, other backbone: trend only*. `trend` is the"
+        " correlation of the changes from task to task with those of the published curve, over the published class"
+        " order: both fall when hard classes come, so 1 means at the same tasks and 0 nothing in common.",
         "An entry's curve can be laid over a run: `figures.accuracy(run, published=\"ease/cifar100-inc5\")`.", "",
         "Made by `cillab reproduce --page FILE`.", "",
     ]  # fmt: skip
@@ -146,7 +173,7 @@ def page(out: Path) -> str:
 def _table(rows: Sequence[Reproduction]) -> list[str]:
     heads = (
         "entry", "data", "split", "order, seed", "backbone", "transform", "settings", "A_avg", "A_last", "tolerance",
-        "ours A_avg", "ours A_last", "verdict", "source",
+        "ours A_avg", "ours A_last", "trend", "verdict", "source",
     )  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     for row in rows:
@@ -154,11 +181,12 @@ def _table(rows: Sequence[Reproduction]) -> list[str]:
         settings = ", ".join(f"{k}={v}" for k, v in e.params.items())
         verdict = row.verdict if e.learner else "method not here"
         if row.stand_in:
-            verdict += f" ({', '.join(row.stand_in)}; {len(row.runs)} orders)"
+            orders = "1 order" if len(row.runs) == 1 else f"{len(row.runs)} orders"
+            verdict += f" ({', '.join(row.stand_in)}; {orders})"
         cells = (
             e.name, e.data, e.split, f"{e.order}, {e.seed}", e.backbone or "the authors' own", e.transform, settings,
             _number(e.a_avg), _number(e.a_last), f"{e.tolerance:g}", _interval(row.ours("a_avg")),
-            _interval(row.ours("a_last")), verdict, e.source,
+            _interval(row.ours("a_last")), _number(row.trend), verdict, e.source,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} |")
     return lines

@@ -169,6 +169,35 @@ def test_runs_of_different_protocols_are_not_ranked_together(three_seeds) -> Non
     assert re.search(r"points, 95 % interval .* over 3 shared seeds", text)
 
 
+class Sent:
+    """A CSV as Streamlit hands it over."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name, self.getvalue = name, lambda: content
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (Sent("../<b>.csv", b"classes,accuracy\n2,90\n4,80.5\n"), "-b- ends at 80.5 %"),
+        (Sent("mine.csv", b"classes,accuracy\n4,90\n2,80\n"), "mine.csv: classes must increase"),
+        (None, ""),
+    ],
+)
+def test_a_published_curve_is_laid_over_runs_by_name_or_from_a_file(sent, said, folders, only_these_runs, monkeypatch):
+    from app.ui import compare
+
+    monkeypatch.setattr(compare.st, "file_uploader", lambda *_, **__: sent)
+    only_these_runs(folders["noise"])
+    test = opened("compare")
+    assert not test.exception, test.exception
+    test.multiselect(key="compare-published").set_value(["ease/cifar100-inc5"]).run()
+    assert not test.exception, test.exception
+    text = unescape(words(test))
+    assert said in text and "/tmp" not in text
+    assert ("Published: ease/cifar100-inc5 ends at 85.8 %" in text) != ("must increase" in said)
+
+
 @pytest.mark.parametrize("page", ["head_lab", "compare"])
 def test_names_from_a_run_are_text_and_never_markup(page, tmp_path, only_these_runs) -> None:
     path = write_synthetic_run(tmp_path / "<img src=x onerror=alert(1)>")

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
+from cillab.backbones.frozen import resolve_device
 from cillab.core.contract import Delta
 from cillab.core.errors import InvalidRequestError
 from tests.backbones.models import clip, convnet, copies_of, hooks_of, pictures, pixels, same, vit
@@ -129,3 +130,9 @@ def test_the_model_is_frozen_and_in_eval_mode() -> None:
     for backbone in (vit(), convnet(), clip()):
         assert not any(module.training for module in backbone.module.modules())
         assert not any(parameter.requires_grad for parameter in backbone.module.parameters())
+
+
+def test_a_device_without_float64_is_not_taken_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("auto") == torch.device("cpu")

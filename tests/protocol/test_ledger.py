@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cillab.core.params import build
 from cillab.lab.reproduce import Reproduction, compared, found_of, page, reproduce, spec_for
 from cillab.learners import learners
 from cillab.protocol.ledger import curve_of, entry_of, ledger
+from cillab.runs import Run
 
 ENTRIES = list(ledger().values())
 
@@ -60,6 +62,27 @@ def test_verdicts(small: Reproduction) -> None:
     assert Reproduction(near, small.runs).verdict == "reproduced within 0.7"
     assert Reproduction(far, small.runs).verdict == "differs by 2.0 points"
     assert Reproduction(near, ()).verdict == "not run here"
+    other = near.model_copy(update={"backbone": "timm:vit_base_patch16_224.augreg_in21k"})
+    assert Reproduction(other, small.runs).verdict == "same protocol, other backbone: trend only"
+    small.runs[0].info.spec["image_size"] = 32
+    assert "image_size 32" in Reproduction(other, small.runs).stand_in
+    assert Reproduction(other, small.runs).verdict.startswith("stand-in")
+
+
+def test_the_trend_is_the_correlation_of_steps_over_the_published_order(small: Reproduction, monkeypatch) -> None:
+    run = small.runs[0]
+    ours = SimpleNamespace(accuracy_seen=[0.9, 0.7, 0.6, 0.55])  # 20, 10 and 5 points down
+    monkeypatch.setattr(Run, "result", property(lambda self: ours))
+    entry = small.entry.model_copy(update={"seed": run.protocol.seed})
+    for curve, expected in (
+        ([99.0, 97.0, 96.0, 95.5], 1.0),  # the same shape on another level and scale
+        ([90.0, 89.5, 88.5, 86.0], -0.891),  # falls late
+        ([90.0, 80.0, 70.0, 60.0], None),  # every step the same: nothing to correlate
+        ([90.0, 80.0], None),  # of another length
+    ):
+        found = Reproduction(entry.model_copy(update={"curve": curve}), small.runs).trend
+        assert found == (None if expected is None else pytest.approx(expected, abs=1e-3))
+    assert Reproduction(entry.model_copy(update={"seed": 99}), small.runs).trend is None  # other orders say nothing
 
 
 def test_what_is_printed_and_written(small: Reproduction, tmp_path: Path) -> None:
