@@ -1,13 +1,20 @@
 """`python -m cillab` and `cillab` are the command line. Ctrl-C is one line from here on, also while this loads."""
 
+import sys
+
 from cillab.core.leaving import leaving_at_once
 
 
 def main() -> None:
-    """Load the command line and run it."""
+    """Load the command line, or of it only the lists where one is asked for, and run it."""
     with leaving_at_once():
-        from cillab import cli  # noqa: PLC0415 - under the handler
-    cli.main()
+        from cillab.answering import answer  # noqa: PLC0415 - under the handler
+
+        if sys.argv[1:2] == ["list"]:
+            from cillab.listing import alone as app  # noqa: PLC0415
+        else:
+            from cillab.cli import app  # noqa: PLC0415
+    answer(app)
 
 
 if __name__ == "__main__":

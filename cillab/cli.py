@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import closing, contextmanager
 from inspect import Parameter, Signature, signature
@@ -13,12 +12,11 @@ import typer
 from rich.console import Console
 
 import cillab
+from cillab.answering import answer
 from cillab.core.errors import (
     CancelledError,
     CillabError,
     InvalidRequestError,
-    nearest,
-    one_line,
     printable,
     unknown_name,
 )
@@ -33,8 +31,6 @@ from cillab.runs.claim import claim
 from cillab.runs.probe import has_probe
 from cillab.runs.schema import plain
 from cillab.runs.writer import must_be_free
-
-REFUSED, SIGNALLED = 2, 128  # exit codes: a request that cannot be carried out; plus the signal, as shells count it
 
 app = typer.Typer(
     name="cillab",
@@ -365,27 +361,7 @@ def app_(
 
 def main() -> NoReturn:
     """Entry point: every refusal is one line on stderr and exit code 2."""
-    try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except CancelledError as error:
-        _end(one_line(error), SIGNALLED + error.signal)
-    except CillabError as error:
-        _end(one_line(error), REFUSED)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _end(f"{error.strerror or one_line(error)}{where}", REFUSED)
-    except KeyboardInterrupt:
-        _end("Interrupted.", SIGNALLED + signal.SIGINT)
-    except Exception as error:
-        usage: Callable[[], str] | None = getattr(error, "format_message", None)
-        if type(error).__name__ == "NoArgsIsHelpError":
-            sys.stdout.write(f"{usage() if usage else error}\n")
-            sys.exit(REFUSED)
-        if usage is not None:  # Typer's own complaints; their class has moved between its versions
-            _end(_usage_line(error, usage()), REFUSED)
-        if type(error).__name__ == "Abort":
-            _end("Interrupted.", SIGNALLED + signal.SIGINT)
-        raise
+    answer(app)
 
 
 def _follow(lab: Any, log: Path | None) -> None:
@@ -425,22 +401,6 @@ def _interruptible(how: str = "`cillab resume DIR` goes on"):
 
 def _console() -> Console:
     return Console(soft_wrap=False)
-
-
-def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"cillab: {message}\n")
-    sys.exit(code)
-
-
-def _usage_line(error: Exception, message: str) -> str:
-    """Typer's complaint in one line, with the nearest name if it gave none itself."""
-    line = " ".join(message.split())
-    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
-    if "Did you mean" in line or "Possible options" in line or option is None or context is None:
-        return line
-    known = [flag for parameter in context.command.params for flag in parameter.opts]
-    hint = nearest(option, known)
-    return f"{line} Did you mean {hint!r}?" if hint else line
 
 
 def _version(wanted: bool | None) -> None:

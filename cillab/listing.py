@@ -8,6 +8,13 @@ import typer
 from cillab.lab import offer
 
 lists = typer.Typer(help="What there is, one line each.", no_args_is_help=True, rich_markup_mode=None)
+alone = typer.Typer(name="cillab", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+alone.add_typer(lists, name="list")
+
+
+@alone.callback()
+def _root() -> None:
+    """The command line with nothing but its lists: they are answered without loading the rest."""
 
 
 @lists.command("learners")

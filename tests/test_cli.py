@@ -85,6 +85,18 @@ def test_help_and_lists_do_not_load_torch() -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_lists_load_next_to_nothing_and_answer_as_the_whole_command_line_does() -> None:
+    heavy = "('numpy', 'yaml', 'cillab.cli')"
+    code = f"import sys, cillab.__main__ as m\ntry: m.main()\nfinally: print([n for n in {heavy} if n in sys.modules])"
+    for words in (["list", "transforms"], ["list", "learner"]):
+        light = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        said = light.stdout.splitlines()
+        assert said.pop() == "[]", words
+        whole = "import cillab.cli as c; c.main()"
+        other = subprocess.run([sys.executable, "-c", whole, *words], capture_output=True, text=True, check=False)
+        assert (said, light.stderr, light.returncode) == (other.stdout.splitlines(), other.stderr, other.returncode)
+
+
 @pytest.mark.slow
 def test_a_small_run_and_its_report(tmp_path) -> None:
     words = ["run", "--data", "digits", "--split", "B0-Inc5", "--learner", "simplecil", "--out", "r"]

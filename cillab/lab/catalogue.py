@@ -7,12 +7,10 @@ from inspect import cleandoc
 from typing import Any
 
 from cillab.core.errors import IncompatibleError, one_line
+from cillab.lab.offer import FORMAT
 from cillab.lab.spec import RunSpec
 from cillab.lab.starts import starts
 from cillab.protocol.scenario import Scenario, scenarios
-
-FORMAT = "1.2"
-"""Changes with the shape of what `catalogue` returns: kept ones of another format are not used."""
 
 
 def catalogue() -> dict[str, Any]:

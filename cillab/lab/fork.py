@@ -41,7 +41,7 @@ def continued(path: Path, stream: Stream | None, learner: Learner[Any] | None) -
         writer = RunWriter.resume(path)  # before anything is loaded: it refuses a run that is being written
     try:
         if stream is None or learner is None:
-            ready = prepare(spec)
+            ready = prepare(spec.with_(precision=run.info.precision or spec.backbone.precision))  # what auto was then
             stream, learner = stream or ready.stream, learner or ready.learner
         stream = stream.on(backbone_of(learner))
         _must_match(run, spec, stream, learner)
@@ -115,6 +115,10 @@ def _finished_tasks(run: Run) -> int:
 def _must_match(run: Run, spec: RunSpec, stream: Stream, learner: Learner[Any]) -> None:
     """Going on with other images or other weights would make a run that never was."""
     now, then = info_of(spec, stream, learner), run.info
+    if then.precision and now.precision != then.precision:
+        raise RunError(
+            f"{run.path} was made in {then.precision}, here it is {now.precision}: not the same run any more."
+        )
     for what in ("data_digest", "split_digest", "weights_digest"):
         ours, theirs = getattr(now.protocol, what), getattr(then.protocol, what)
         if ours != theirs:

@@ -14,8 +14,9 @@ from typing import Any
 import cillab
 from cillab.core.errors import CillabError
 from cillab.core.places import cache_dir
-from cillab.lab.catalogue import FORMAT
-from cillab.runs.files import write_json
+
+FORMAT = "1.2"
+"""Changes with the shape of what `catalogue` returns: kept ones of another format are not used."""
 
 
 def fingerprint() -> str:
@@ -59,6 +60,8 @@ def keep(found: dict[str, Any] | None = None) -> dict[str, Any]:
         from cillab.lab.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
         found = catalogue()
+    from cillab.runs.files import write_json  # noqa: PLC0415 - loads NumPy, which lists need not
+
     with suppress(OSError, CillabError):
         here = place()
         write_json(here, found)

@@ -6,6 +6,7 @@ from cillab.core.errors import RunError
 from cillab.lab import checkpoints
 from cillab.runs import Run
 from cillab.runs.arrays import Arrays
+from cillab.runs.claim import claim
 from cillab.runs.files import write_arrays
 
 _DIRECTIONS = 5  # of each stored Gaussian
@@ -19,11 +20,20 @@ def slim(path: str | Path, *, checkpoint: bool = True) -> int:
     directions of eight: pictures are drawn in two, and their distances stand in arrays of their own.
 
     Raises:
-        RunError: the run is not finished: it could not be resumed any more.
+        RunError: the run is not finished: it could not be resumed any more. Or another process is writing it.
     """
     run = Run(path)
     if run.result is None:
         raise RunError(f"{run.path} is not finished: slimming it would make it impossible to resume.")
+    held = claim(run.path)
+    try:
+        _slim(run, checkpoint)
+    finally:
+        held.release()
+    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+
+
+def _slim(run: Run, checkpoint: bool) -> None:
     kept = run.checkpoints
     for task, file in kept.items():
         if checkpoint and task == max(kept):
@@ -33,7 +43,6 @@ def slim(path: str | Path, *, checkpoint: bool = True) -> int:
             file.unlink()
     for step in run.steps:
         _slim_step(run.path / "steps" / f"{step}.safetensors")
-    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
 
 
 def _slim_step(file: Path) -> None:

@@ -49,7 +49,7 @@ class StreamSpec(BaseModel):
     """How images are dealt out as tasks; `cillab list scenarios` names them, --set-scenario sets their parameters."""
     order: Annotated[str, BeforeValidator(joined), Compared()] = "pilot"
     """Class order: pilot (RandomState(seed).permutation), natural, or label ids such as 3,1,2."""
-    seed: Annotated[int, Compared(by_seed=True)] = 1993
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), Compared(by_seed=True)] = 1993
     """Decides the class order and every random draw of the run."""
     train_per_class: Annotated[PositiveInt | None, Compared()] = None
     """Take the first N training images of each class; all of them if not given."""

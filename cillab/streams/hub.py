@@ -1,9 +1,14 @@
 """`hf:NAME`: an image data set of the Hugging Face hub, through `datasets.load_dataset`."""
 
-from collections.abc import Sequence
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, final
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 
@@ -51,11 +56,14 @@ def open_hub(where: str, options: Options) -> Source:
 
     name = f"hf:{where}"
     local = Path(where).expanduser()
+    alone = not local.is_dir() and not constants.HF_HUB_OFFLINE and not is_reachable(constants.ENDPOINT)
     try:
-        found = datasets.load_dataset(str(local) if local.is_dir() else where)
+        with _kept_only(config, constants) if alone else nullcontext():
+            found = datasets.load_dataset(str(local) if local.is_dir() else where)
     except Exception as error:  # connection, name, configuration, damaged cache: each library has its own classes
+        why = f"no connection to {constants.ENDPOINT}" if alone else _reason(error)
         raise HubError(
-            f"{name} could not be loaded ({_reason(error)}). Without a hub, give local files: folder:DIR, "
+            f"{name} could not be loaded ({why}). Without a hub, give local files: folder:DIR, "
             "parquet:DIR with train.parquet and test.parquet, or hf:DIR with a copy of the repository."
         ) from error
     if "train" not in found:
@@ -85,6 +93,36 @@ def open_hub(where: str, options: Options) -> Source:
     for shelf in (train, *(held or ())[1:]):
         shelf.label(classes)
     return build(name, classes, chosen, train, held, by_seed(options.seed))
+
+
+def is_reachable(address: str, patience_s: float = 1.0) -> bool:
+    """Does the server at `address` take a connection? Taken for granted where a proxy stands in between."""
+    if getproxies():
+        return True
+    parts, answered = urlsplit(address), threading.Event()
+
+    def ask() -> None:
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        with suppress(OSError), socket.create_connection((parts.hostname or "", port), timeout=patience_s):
+            answered.set()
+
+    asking = threading.Thread(target=ask, daemon=True)  # a name server that does not answer takes longer than a second
+    asking.start()
+    asking.join(patience_s)
+    return answered.is_set()
+
+
+@contextmanager
+def _kept_only(*modules: Any) -> Iterator[None]:
+    """Inside, the hub's libraries look at what is kept on this machine: without a network they retry for 24 s."""
+    before = [module.HF_HUB_OFFLINE for module in modules]
+    try:
+        for module in modules:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
 
 
 def _reason(error: Exception) -> str:
