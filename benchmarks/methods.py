@@ -9,6 +9,11 @@ square of the features (and of the class texts, where a prompt is trained): no a
 statistics. The two take turns, step by step, so that whatever else the machine does meets both; `step` is the median
 over steps of the ratio of their times. `beside` is the share of the task's time that is spent outside gradient steps
 and outside passes of images through the backbone: statistics, simplex, transport, sampling, encoding of class names.
+
+    python benchmarks/methods.py --adapters 10 [--full-size]
+
+`each` is the time of one joint pass over so many adapters (EASE, MOS) over that of a pass for each, on images that no
+memory knows: the median over rounds in which the two take turns, for one image, eight and 128.
 """
 
 import argparse
@@ -16,12 +21,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
 import cillab
 import parts_full_size
 from cillab.backbones.prompts import TextPrompt
+from cillab.backbones.slots import AdapterSlot, Slots
 from cillab.core.contract import Learner, Task
 from cillab.learners import learners
 from cillab.learners.checks import learn
@@ -149,13 +156,51 @@ def measure(name: str, classes: int, per_class: int, full_size: bool) -> Iterato
                "beside": beside / whole, "task_s": whole}  # fmt: skip
 
 
+def abreast(count: int, full_size: bool, rounds: int = 7) -> Iterator[dict[str, Any]]:
+    """One record per number of images."""
+    backbone = parts_full_size.vit() if full_size else cillab.backbone("bundled:vit")
+    draws = torch.Generator().manual_seed(0)
+    sets = [
+        Slots.everywhere(backbone, "mlp", lambda _: AdapterSlot(backbone.token_dim, 16, generator=draws))
+        for _ in range(count)
+    ]
+    stored = next(iter(cillab.stream("shields", train_per_class=13)[0].batches(128)))[0]
+
+    def one_by_one(images: Tensor) -> None:
+        for one in sets:
+            with backbone.wearing(one):
+                backbone(images)
+
+    def timed(run: Callable[[], object]) -> float:
+        backbone.memory.clear()  # pyright: ignore[reportAttributeAccessIssue]
+        began = time.perf_counter()
+        with torch.no_grad():
+            run()
+        if backbone.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    for images in (stored[:1], stored[:8], stored):
+        turns = [
+            (timed(partial(backbone.each, images, sets)), timed(partial(one_by_one, images))) for _ in range(rounds)
+        ]
+        yield {"adapters": count, "images": len(images), "each": median(joint / apart for joint, apart in turns),
+               "joint_ms": 1000 * median(joint for joint, _ in turns), "n": rounds}  # fmt: skip
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("learners", nargs="*", default=list(DEFAULT))
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--per-class", type=int, default=40)
     parser.add_argument("--full-size", action="store_true", help="ViT-B/16 with random weights")
+    parser.add_argument("--adapters", type=int, help="compare a joint pass over so many with a pass for each")
     options = parser.parse_args()
-    for chosen in options.learners:
-        for record in measure(chosen, options.classes, options.per_class, options.full_size):
+    runs = (
+        [abreast(options.adapters, options.full_size)]
+        if options.adapters
+        else [measure(name, options.classes, options.per_class, options.full_size) for name in options.learners]
+    )
+    for run in runs:
+        for record in run:
             print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in record.items()}), flush=True)

@@ -24,33 +24,38 @@ from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progr
 from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestError, NotObservedError
 from cillab.core.internals import Internal
 from cillab.core.params import HyperParams
-from cillab.parts.adapting import adapters, prompts
+from cillab.parts.adapting import PrefixParams, adapters, prefixes, prompts
 from cillab.parts.anchors import Importance, MovingAverage, fisher, frozen_copy, spring
+from cillab.parts.drifting import Drifting, DriftingParams
 from cillab.parts.exemplars import Exemplars, ExemplarTask, Reservoir, herded
 from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, descend, sweep, views
 from cillab.parts.gaussian_head import Gaussian
 from cillab.parts.gaussian_memory import Covariance, GaussianMemory
 from cillab.parts.heads import Cosine, Frame, Linear, Prototypes, Table, columns_of, undecayed, with_new
 from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Ridge
-from cillab.parts.losses import Competitors, cross_entropy, distillation, pull_push
+from cillab.parts.losses import Competitors, contrast, cross_entropy, distillation, opposed, pull_push
 from cillab.parts.lowrank import Branches, low_rank, measured
+from cillab.parts.maps import LinearMap, Projections, ResidualMap
 from cillab.parts.method import Method, fit, gathered, method, viewed
 from cillab.parts.module import Classifier, ModulePart, Roster, empty
+from cillab.parts.per_task import Circle, Subspaces
 from cillab.parts.pools import ComponentPool, PromptPool
 from cillab.parts.prompting import PromptParams, balanced_cross_entropy, deep_prompt, make_prompt, shuffled
 from cillab.parts.set_attention import SetAttention
-from cillab.parts.stages import align, first_session, keep_exemplars
-from cillab.parts.subspaces import Directions, FrequentDirections, leading_left
+from cillab.parts.stages import align, align_head, first_session, keep_exemplars
+from cillab.parts.subspaces import Adam, Directions, FrequentDirections, SubspaceSteps, leading_left
 from cillab.parts.text_head import TextHead
 from cillab.parts.wardrobe import Wardrobe
 
 __all__ = [
     "LDA",
+    "Adam",
     "AdapterSlot",
     "Affine",
     "Backbone",
     "Branches",
     "CillabError",
+    "Circle",
     "Classifier",
     "Competitors",
     "ComponentPool",
@@ -59,6 +64,8 @@ __all__ = [
     "Covariance",
     "Delta",
     "Directions",
+    "Drifting",
+    "DriftingParams",
     "ExemplarTask",
     "Exemplars",
     "F",
@@ -80,6 +87,7 @@ __all__ = [
     "InvalidRequestError",
     "Iterator",
     "Linear",
+    "LinearMap",
     "Literal",
     "LoRA",
     "Mapping",
@@ -93,20 +101,25 @@ __all__ = [
     "Part",
     "PositiveFloat",
     "PositiveInt",
+    "PrefixParams",
     "PrefixSlot",
     "Progress",
+    "Projections",
     "PromptParams",
     "PromptPool",
     "PromptSlot",
     "Prototypes",
     "RandomFeatures",
     "Reservoir",
+    "ResidualMap",
     "Ridge",
     "Roster",
     "SetAttention",
     "Slot",
     "Slots",
     "State",
+    "SubspaceSteps",
+    "Subspaces",
     "Table",
     "Task",
     "Tensor",
@@ -118,11 +131,13 @@ __all__ = [
     "Wardrobe",
     "adapters",
     "align",
+    "align_head",
     "attention_for",
     "augmentation",
     "augmented",
     "balanced_cross_entropy",
     "columns_of",
+    "contrast",
     "cross_entropy",
     "deep_prompt",
     "descend",
@@ -144,6 +159,8 @@ __all__ = [
     "model_validator",
     "nn",
     "norms",
+    "opposed",
+    "prefixes",
     "prompts",
     "pull_push",
     "rng",

@@ -210,11 +210,7 @@ class FeatureMemory:
         group = self._groups.get(key.digest)
         if group is None:
             group = self._read(key)
-        known = group.rows if group is not None else {}
-        missing: dict[bytes, int] = {}
-        for position, digest in enumerate(digests):
-            if digest not in known:
-                missing.setdefault(digest, position)
+        missing = _unknown(group, digests)
         if missing or group is None:
             fresh = compute(torch.tensor(list(missing.values()), dtype=torch.int64))
             if group is None:
@@ -232,6 +228,10 @@ class FeatureMemory:
             self.flush()
         self._shrink()
         return found
+
+    def missing(self, key: FeatureKey, digests: Sequence[bytes]) -> tuple[int, ...]:
+        """The positions that `recall` would ask for, were nothing read from the disk."""
+        return tuple(_unknown(self._groups.get(key.digest), digests).values())
 
     def flush(self) -> None:
         """Write what is not on disk yet."""
@@ -265,6 +265,16 @@ class FeatureMemory:
             new = {digest: row for row, digest in enumerate(digests) if digest not in group.rows}
             group.add(list(new), features[list(new.values())])
         return group
+
+
+def _unknown(group: _Group | None, digests: Sequence[bytes]) -> dict[bytes, int]:
+    """Digests that the group lacks, each with the first position where it stands."""
+    known = group.rows if group is not None else {}
+    missing: dict[bytes, int] = {}
+    for position, digest in enumerate(digests):
+        if digest not in known:
+            missing.setdefault(digest, position)
+    return missing
 
 
 def _flush(folder: Path, groups: Mapping[str, _Group]) -> None:

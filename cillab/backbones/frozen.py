@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from cillab.backbones import abreast
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
 from cillab.core.contract import Backbone, Conditional, Delta
 from cillab.core.devices import check_device
@@ -147,7 +148,7 @@ class FrozenBackbone(Backbone):
 
     def _embed_conditional(
         self, pixels: Float[Tensor, "image 3 size size"], query: Float[Tensor, "image feature"]
-    ) -> Float[Tensor, "image feature"]:
+    ) -> Float[Tensor, "image read"]:
         """One forward pass under deltas that have seen the naked features of these very images."""
         worn = self._conditional()
         with ExitStack() as stack:
@@ -197,7 +198,7 @@ class FrozenBackbone(Backbone):
         *,
         without: Sequence[Conditional] = (),
         queries: Float[Tensor, "image feature"] | None = None,
-    ) -> Float[Tensor, "image feature"]:
+    ) -> Float[Tensor, "image read"]:
         """Features from memory, or computed: those `without` some deltas, or those of deltas that get `queries`."""
 
         def compute(missing: Int64[Tensor, " missing"]) -> Float[Tensor, "missing feature"]:
@@ -210,12 +211,57 @@ class FrozenBackbone(Backbone):
 
         return self.memory.recall(self.feature_key(without), image_digests(images), compute).to(self._device)
 
+    def each(
+        self, images: UInt8[Tensor, "image 3 height width"], deltas: Sequence[Delta]
+    ) -> Float[Tensor, "delta image feature"]:
+        """Features of the same images under each of `deltas` alone; what is not remembered, in joint passes."""
+        if torch.is_grad_enabled() or self._taps or self._worn or not abreast.possible(deltas):
+            return super().each(images, deltas)
+        digests, keys = image_digests(images), list[FeatureKey]()
+        for delta in deltas:
+            with self.wearing(delta):
+                keys.append(self.feature_key())
+        missing = [self.memory.missing(key, digests) for key in keys]
+        fresh: dict[int, Tensor] = {}
+        for positions in set(missing):
+            which = [i for i, own in enumerate(missing) if own == positions]
+            if positions and len(which) > 1:
+                some = images[torch.tensor(positions, device=images.device)]
+                fresh |= dict(zip(which, self._abreast(some, [deltas[i] for i in which]), strict=True))
+
+        def computed(i: int) -> Callable[[Int64[Tensor, " missing"]], Tensor]:
+            def compute(asked: Int64[Tensor, " missing"]) -> Tensor:
+                if i in fresh and tuple(asked.tolist()) == missing[i]:
+                    return fresh[i]
+                with self.wearing(deltas[i]):
+                    return self._by_chunks(images[asked.to(images.device)], self.embed)
+
+            return compute
+
+        return torch.stack(
+            [self.memory.recall(keys[i], digests, computed(i)).to(self._device) for i in range(len(keys))]
+        )
+
+    def _abreast(
+        self, images: UInt8[Tensor, "image 3 height width"], deltas: Sequence[Any]
+    ) -> Float[Tensor, "delta image feature"]:
+        """Batches of few images and up to `SIDE` deltas, a row for each pair."""
+        found: list[Tensor] = []
+        for start in range(0, len(deltas), abreast.SIDE):
+            side = deltas[start : start + abreast.SIDE]
+            again = torch.arange(max(len(images), SMALLEST_BF16_BATCH), device=images.device) % len(images)
+            parts = -(-len(again) // max(SMALLEST_BF16_BATCH, CHUNK // len(side)))
+            with abreast.abreast(self, side).worn_by(self.module):
+                rows = [self._embed(self._pixels_of(images[own])) for own in torch.tensor_split(again, parts)]
+            found.append(torch.cat([own.unflatten(0, (len(side), -1)) for own in rows], dim=1)[:, : len(images)])
+        return torch.cat(found)
+
     def _by_chunks(
         self,
         images: UInt8[Tensor, "image 3 height width"],
         forward: Callable[..., Float[Tensor, "image feature"]],
         *beside: Float[Tensor, "image feature"],
-    ) -> Float[Tensor, "image feature"]:
+    ) -> Float[Tensor, "image read"]:
         """Batches of at most CHUNK images and of nearly equal size; one batch under a tap."""
         count = len(images)
         if count == 0:

@@ -273,7 +273,9 @@ def _hook(root: nn.Module, place: Place, slot: Slot) -> Iterator[RemovableHandle
         return output + ask(inputs[0])
 
     def beside_mlp(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
-        return output + ask(stream.pop())
+        added, images = ask(stream.pop()), 1 if turned else 0
+        rows = added.shape[images] // output.shape[images]  # of an image: several where sets of slots stand abreast
+        return (output if rows == 1 else torch.cat([output] * rows, dim=images)) + added
 
     # What is added belongs to the module's own output: it comes before any slot that stands after the module.
     match place.kind:

@@ -1,7 +1,7 @@
 """The abstract nouns: Task, Backbone, Part, Learner. Everything else in cillab is written against these."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -146,7 +146,7 @@ class Conditional(Delta):
     def see(self, query: Float[Tensor, "image feature"]) -> None:
         """The naked features of the images of the next forward pass, without gradient."""
 
-    def read(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
+    def read(self, features: Float[Tensor, "row feature"]) -> Float[Tensor, "image read"]:
         """What the backbone returns in place of `features`; mostly themselves."""
         return features
 
@@ -214,6 +214,16 @@ class Backbone(ABC):
         Without grad they are remembered by content (image, weights, deltas worn, transform), so that each image is
         forwarded once per changed state. With grad enabled nothing is remembered and gradients flow.
         """
+
+    def each(
+        self, images: UInt8[Tensor, "image 3 height width"], deltas: Sequence[Delta]
+    ) -> Float[Tensor, "delta image feature"]:
+        """Features of the same images under each of `deltas` alone, as if asked one after the other."""
+        found: list[Tensor] = []
+        for delta in deltas:
+            with self.wearing(delta):
+                found.append(self(images))
+        return torch.stack(found)
 
     @abstractmethod
     def digest(self) -> str:

@@ -1,11 +1,10 @@
 """CoSO: the weights themselves learn, in a subspace that follows the gradient and keeps out of those of old tasks."""
 
 from cillab.kit import (
+    Adam,
     Directions,
     Field,
     Fit,
-    Float,
-    FrequentDirections,
     HyperParams,
     Internal,
     InvalidRequestError,
@@ -16,6 +15,7 @@ from cillab.kit import (
     PositiveFloat,
     PositiveInt,
     Progress,
+    SubspaceSteps,
     Task,
     Tensor,
     cross_entropy,
@@ -64,7 +64,7 @@ class CoSO(Method[CoSOParams]):
 
         G' = G - M M^T G,    P = the r1 leading left singular vectors of G', again every k steps                (1)
         N  = Adam's step for P^T G',    W <- W - lr P N                                                          (2)
-        S  = frequent directions of the columns of G' over the task                       [FrequentDirections]   (3)
+        S  = frequent directions of the columns of G' over the task                       [SubspaceSteps]   (3)
         M  <- M and the leading right singular vectors of S, until they hold a share eps of it      [Directions]  (4)
 
     for every matrix W that makes q, k and v; CE over the classes of the task. A change of W stays in the span of the
@@ -88,8 +88,8 @@ class CoSO(Method[CoSOParams]):
         """Equations (1) to (4)."""
         p, matrices, head = self.params, [*self.worn.parameters()], [*self.classifier.parameters()]
         draws = self.draws("directions", task.index)
-        steps = [_Steps(matrix, p.rank, p.sketch, p.every, draws) for matrix in matrices]
-        plain = [_Adam() for _ in head]
+        steps = [SubspaceSteps(matrix, p.rank, p.sketch, p.every, draws) for matrix in matrices]
+        plain = [Adam() for _ in head]
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(self.classifier(h), labels, self.seen, task.classes, "local")
@@ -110,44 +110,3 @@ class CoSO(Method[CoSOParams]):
     def internals(self):
         """How many directions are taken."""
         return {"subspaces/kept": torch.tensor(self.kept.sizes(), dtype=torch.float32)}
-
-
-class _Adam:
-    """Adam's step for one tensor (Kingma and Ba, ICLR 2015), without the learning rate."""
-
-    def __init__(self) -> None:
-        self.first = self.second = torch.zeros(())
-        self.count = 0
-
-    def step(self, gradient: Tensor) -> Tensor:
-        """M / (sqrt v + eps), both corrected for their start at zero."""
-        self.count += 1
-        self.first = 0.9 * self.first.to(gradient) + 0.1 * gradient
-        self.second = 0.999 * self.second.to(gradient) + 0.001 * gradient.square()
-        scale = (self.second / (1 - 0.999**self.count)).sqrt() + 1e-8
-        return self.first / (1 - 0.9**self.count) / scale
-
-
-class _Steps:
-    """Equations (1) to (3) for one matrix and one task."""
-
-    def __init__(self, like: Tensor, rank: int, rows: int, every: int, draws: torch.Generator) -> None:
-        size, columns = like.shape
-        self.rank, self.every, self.count = min(rank, columns), every, 0
-        self.sketch, self.adam = FrequentDirections(size, rows, like.device), _Adam()
-        self.around = torch.randn(columns, min(rows, columns), generator=draws).to(like)
-        self.directions = like.new_zeros(size, self.rank)
-
-    def step(self, gradient: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
-        """P N, from G'."""
-        basis = torch.linalg.qr(gradient @ (gradient.T @ (gradient @ self.around))).Q
-        inner = basis.T @ gradient
-        values, vectors = torch.linalg.eigh(inner @ inner.T)
-        values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)  # largest first
-        there = values > 1e-10 * values[0]  # the others are rounding, which Adam would make as large as the rest
-        leading = basis @ vectors * there  # left singular vectors of G'
-        if self.count % self.every == 0:
-            self.directions = leading[:, : self.rank]
-        self.count += 1
-        self.sketch.add((leading * values.sqrt()).T)
-        return self.directions @ self.adam.step(self.directions.T @ gradient)

@@ -6,8 +6,8 @@ from cillab.kit import (
     Float,
     HyperParams,
     Iterator,
+    LinearMap,
     Method,
-    ModulePart,
     PositiveInt,
     Progress,
     Slots,
@@ -21,7 +21,6 @@ from cillab.kit import (
     final,
     fit,
     method,
-    nn,
     torch,
 )  # fmt: skip
 
@@ -42,27 +41,12 @@ class CPEClipParams(HyperParams):
 
 
 @final
-class Bridge(ModulePart):
-    """The linear map that makes a prompt of the image tower from one of the text tower."""
-
-    def __init__(self, inputs: int, outputs: int, device: torch.device, draws: torch.Generator) -> None:
-        super().__init__()
-        drawn = torch.empty(outputs, inputs + 1).uniform_(-(inputs**-0.5), inputs**-0.5, generator=draws).to(device)
-        self.weight = nn.Parameter(drawn[:, :-1].contiguous(), requires_grad=False)
-        self.bias = nn.Parameter(drawn[:, -1].contiguous(), requires_grad=False)
-
-    def forward(self, prompt: Float[Tensor, "token text"]) -> Float[Tensor, "token image"]:
-        """The same vectors in the other tower."""
-        return F.linear(prompt, self.weight, self.bias)
-
-
-@final
 class Translated(TokenSlot):
     """The prompt of one layer of the text tower, through the bridge, beside those of earlier layers."""
 
     keeps = True
 
-    def __init__(self, prompt: TextPrompt, layer: int, bridge: Bridge) -> None:
+    def __init__(self, prompt: TextPrompt, layer: int, bridge: LinearMap) -> None:
         super().__init__()
         self._of = (prompt, layer, bridge)  # in a tuple: parts of the learner, not of this one
 
@@ -113,7 +97,9 @@ class CPEClip(Method[CPEClipParams]):
         tower = TextTower(backbone)
         layers = min(p.layers, tower.depth, backbone.depth)
         self.prompt = TextPrompt(backbone, p.length, layers=layers, generator=self.draws("prompt"))
-        self.bridge = Bridge(tower.width, backbone.token_dim, backbone.device, self.draws("bridge"))
+        self.bridge = LinearMap(
+            tower.width, backbone.token_dim, bias=True, device=backbone.device, draws=self.draws("bridge")
+        )
         self.worn = Slots.everywhere(backbone, "before", lambda i: Translated(self.prompt, i, self.bridge), layers)
         self.classifier = TextHead(backbone, ["a photo of a {}."], self.prompt)
 

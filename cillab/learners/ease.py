@@ -1,31 +1,27 @@
 """EASE: an adapter per task, each with a subspace of its own, and prototypes in all of them."""
 
 from cillab.kit import (
-    Classifier,
     F,
     Fit,
     Float,
-    Head,
     HyperParams,
-    Int64,
     Iterator,
     Method,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Progress,
+    Subspaces,
     Table,
     Task,
     Tensor,
     Wardrobe,
     adapters,
-    empty,
     final,
     first_session,
     gathered,
     method,
     torch,
-    with_new,
 )  # fmt: skip
 
 
@@ -78,7 +74,7 @@ class EASE(Method[EASEParams]):
 
     def embed(self, run):
         """Equation (1); before any task the original feature."""
-        return torch.cat([run(adapter) for adapter in self.worn] or [run()], dim=1)
+        return torch.cat([*run.each(self.worn)], dim=1) if len(self.worn) else run()
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """A new adapter learns the task alone, then (2); (3) follows from it."""
@@ -91,65 +87,6 @@ class EASE(Method[EASEParams]):
     def internals(self):
         """How alike what two adapters make of the newest task's images is."""
         return {f"adapters/{name}": tensor for name, tensor in self.record.tensors.items()}
-
-
-class Subspaces(Classifier):
-    """P, one prototype per class and task, measured or put together; reads [h_1, ..., h_T]."""
-
-    plain = ("classes", "home")
-    sums: Tensor
-    counts: Tensor
-
-    def __init__(self, dim: int, alpha: float, device: torch.device | None = None) -> None:
-        super().__init__()
-        self.dim, self.alpha = dim, alpha
-        self.home: tuple[int, ...] = ()  # t_c, the first task that brought the class
-        self.register_buffer("sums", empty(0, 0, dim, device=device, dtype=torch.float64))
-        self.register_buffer("counts", empty(0, 0, device=device, dtype=torch.int64))
-        self._of = self._table = empty(0)
-
-    def grow(self, arriving: tuple[int, ...]) -> None:
-        """A row for every new class; its home is the task whose adapter comes next."""
-        before = len(self.classes)
-        self.classes = with_new(self.classes, arriving)
-        fresh = len(self.classes) - before
-        self.home += (self.counts.shape[1],) * fresh
-        self.sums, self.counts = F.pad(self.sums, (0, 0, 0, 0, 0, fresh)), F.pad(self.counts, (0, 0, 0, fresh))
-
-    def take(self, h: Float[Tensor, "image wide"], labels: Int64[Tensor, " image"]) -> None:
-        """Equation (2): images of the newest task under all adapters; the newest has no column yet."""
-        self.sums, self.counts = F.pad(self.sums, (0, 0, 0, 1)), F.pad(self.counts, (0, 1))
-        columns = torch.tensor([self.classes.index(int(y)) for y in labels], device=h.device)
-        self.sums = self.sums.index_add(0, columns, h.unflatten(1, (-1, self.dim)).to(self.sums))
-        self.counts = self.counts.index_add(0, columns, torch.ones_like(self.counts[columns]))
-
-    def prototypes(self) -> Float[Tensor, "cls task feature"]:
-        """Measured means, and equation (3) where there are none."""
-        if self._of is not self.sums:  # buffers are replaced, never written
-            self._of, self._table = self.sums, self._put_together()
-        return self._table
-
-    def _put_together(self) -> Float[Tensor, "cls task feature"]:
-        table = self.sums / self.counts.clamp(min=1)[..., None]
-        measured, home = self.counts > 0, torch.tensor(self.home, device=table.device)
-        for j in range(table.shape[1]):
-            for i in range(j):
-                missing, known = (home == i) & ~measured[:, j], measured[:, j] & measured[:, i]
-                alike = F.normalize(table[missing, i], dim=1) @ F.normalize(table[known, i], dim=1).T
-                table[missing, j] = alike.softmax(dim=1) @ table[known, j]
-        return table
-
-    def forward(self, features: Float[Tensor, "image wide"]) -> Float[Tensor, "image cls"]:
-        """Equation (4)."""
-        unit = [F.normalize(x, dim=-1) for x in (features.unflatten(1, (-1, self.dim)), self.prototypes().to(features))]
-        cosines = torch.einsum("ntd,ctd->nct", *unit)
-        tasks = cosines.shape[2]
-        own = F.one_hot(torch.tensor(self.home, device=features.device), tasks).to(features)
-        return (cosines * (own + self.alpha / max(tasks - 1, 1) * (1 - own))).sum(dim=2)
-
-    def rows(self) -> Head:
-        """The prototypes of all tasks, side by side."""
-        return Head(self.prototypes().flatten(1).float(), None)
 
 
 def _alike(h: Float[Tensor, "image task feature"]) -> Float[Tensor, "task task"]:

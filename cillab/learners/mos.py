@@ -1,16 +1,13 @@
 """MOS: an adapter per task that keeps near its elders, and a guess of the task that corrects itself."""
 
 from cillab.kit import (
-    Classifier,
+    Circle,
     F,
     Field,
     Fit,
-    Float,
     GaussianMemory,
-    Head,
     HyperParams,
     Iterator,
-    Linear,
     Literal,
     Method,
     NonNegativeFloat,
@@ -18,15 +15,13 @@ from cillab.kit import (
     PositiveFloat,
     PositiveInt,
     Progress,
-    Prototypes,
     Slots,
-    State,
     Table,
     Task,
     Tensor,
     Wardrobe,
     adapters,
-    align,
+    align_head,
     cross_entropy,
     final,
     fit,
@@ -105,7 +100,7 @@ class MOS(Method[MOSParams]):
 
     def embed(self, run):
         """[f, h_1, ..., h_T]."""
-        return torch.cat([run(), *(run(adapter) for adapter in self.worn)], dim=1)
+        return torch.cat([run(), *(run.each(self.worn) if len(self.worn) else ())], dim=1)
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """Equations (1) to (3)."""
@@ -129,20 +124,8 @@ class MOS(Method[MOSParams]):
         dim = self.backbone.feature_dim
         self.classifier.means.add(h[:, :dim], labels)
         self.memory.add(h[:, -dim:], labels)
-        before = head.weight.detach().clone()
-        if self.old and p.align.epochs:
-            yield from self._align(task)
-        self.record.tensors = {"align/before": before, "align/after": head.weight.detach().clone()}
-
-    def _align(self, task: Task) -> Iterator[Progress]:
-        """Equation (3)."""
-        p, head = self.params, self.classifier.linear
-
-        def loss(h: Tensor, columns: Tensor) -> Tensor:
-            return F.cross_entropy(head(h), columns)
-
-        draws = self.draws("align", task.index)
-        yield from align(head.parameters(), self.seen, self.memory, loss, p.align, p.each, draws)
+        how = p.align if self.old else p.align.model_copy(update={"epochs": 0})
+        self.record.tensors = yield from align_head(self, task, head, self.memory, how, p.each)
 
     def internals(self):
         """The head before and after it was aligned."""
@@ -154,50 +137,3 @@ def _merge(newest: Slots, elders: list[Slots], share: float) -> None:
     with torch.no_grad():
         for own, *older in zip(newest.parameters(), *(elder.parameters() for elder in elders), strict=True):
             own.lerp_(torch.stack(older).mean(dim=0), share)
-
-
-class Circle(Classifier):
-    """Equations (4) and (5) on [f, h_1, ..., h_T]; a linear head, class means of f, and the task of every class."""
-
-    plain = ("classes", "home", "tasks")
-
-    def __init__(self, dim: int, loops: int, ensemble: bool, device: torch.device) -> None:
-        super().__init__()
-        self.dim, self.loops, self.ensemble = dim, loops, ensemble
-        self.linear, self.means = Linear(dim, device=device), Prototypes(dim, device)
-        self.home: tuple[int, ...] = ()  # number of the adapter of each class
-        self.tasks = 0
-
-    def grow(self, arriving: tuple[int, ...]) -> None:
-        """A row of the head for every new class, whose adapter comes next."""
-        for head in (self.linear, self.means):
-            head.grow(arriving)
-        self.home += (self.tasks,) * (len(self.linear.classes) - len(self.classes))
-        self.classes, self.tasks = self.linear.classes, self.tasks + 1
-
-    def forward(self, features: Float[Tensor, "image wide"]) -> Float[Tensor, "image cls"]:
-        """Equation (5)."""
-        original, adapted = features[:, : self.dim], features[:, self.dim :].unflatten(1, (-1, self.dim))
-        near = self.means(original)
-        every = self.linear(adapted.flatten(0, 1)).unflatten(0, adapted.shape[:2])  # [image, task, cls]
-        home, images = torch.tensor(self.home, device=features.device), torch.arange(len(features))
-        task = home[near.argmax(dim=1)]
-        for _ in range(self.loops):
-            found = home[every[images, task].argmax(dim=1)]
-            if torch.equal(found, task):
-                break
-            task = found
-        score = every[images, task].softmax(dim=1)
-        return score + (near * self.tasks).softmax(dim=1) if self.ensemble else score
-
-    def load(self, state: State) -> None:
-        """Both heads are of the same classes."""
-        super().load(state)
-        self.linear.classes = self.means.classes = self.classes
-
-    def rows(self) -> Head:
-        """Each row in the block of its adapter, zero elsewhere."""
-        rows = self.linear.weight.new_zeros(len(self.classes), self.tasks + 1, self.dim)
-        if self.classes:
-            rows[torch.arange(len(self.classes)), torch.tensor(self.home) + 1] = self.linear.weight.detach()
-        return Head(rows.flatten(1), self.linear.bias.detach() if self.linear.bias is not None else None)

@@ -7,28 +7,26 @@ from cillab.kit import (
     Float,
     Head,
     HyperParams,
-    Int64,
     Internal,
     Iterator,
     Literal,
     Method,
-    ModulePart,
     NonNegativeInt,
     PositiveInt,
     Progress,
+    Projections,
     Prototypes,
     SetAttention,
     Task,
     Tensor,
     TextHead,
     columns_of,
+    contrast,
     descend,
-    empty,
     final,
     gathered,
     keep_exemplars,
     method,
-    nn,
     shuffled,
     torch,
     viewed,
@@ -52,54 +50,6 @@ class ProofParams(HyperParams):
     """The newest projections and contexts, and the attention."""
 
     quick = {"memory": 24}
-
-
-@final
-class Projections(ModulePart):
-    """x -> sum over tasks m of (A_m x + b_m); the matrices [A_m, b_m] of older tasks are kept as their sum."""
-
-    former: Tensor
-
-    def __init__(self, dim: int, device: torch.device, start: str) -> None:
-        super().__init__()
-        eye = torch.eye(dim, dim + 1, device=device)
-        self.register_buffer("former", eye if start == "identity" else torch.zeros_like(eye))
-        self.newest = nn.Parameter(torch.zeros_like(eye), requires_grad=False)
-
-    def grow(self, draws: torch.Generator | None) -> None:
-        """One more, zero or drawn; what was there before is left alone."""
-        fresh = torch.zeros_like(self.former, device="cpu")
-        if draws is not None:
-            fresh.uniform_(-(len(fresh) ** -0.5), len(fresh) ** -0.5, generator=draws)
-        self.former = self.former + self.newest.detach()
-        self.put("newest", fresh.to(self.former))
-
-    def forward(self, x: Float[Tensor, "row dim"]) -> Float[Tensor, "row dim"]:
-        """Of length 1."""
-        whole = self.former + self.newest
-        return F.normalize(F.linear(x, whole[:, :-1], whole[:, -1]), dim=-1)
-
-
-@final
-class Contexts(ModulePart):
-    """Vectors beside names and prototypes, a few per task."""
-
-    former: Tensor
-
-    def __init__(self, dim: int, device: torch.device) -> None:
-        super().__init__()
-        self.register_buffer("former", empty(0, dim, device=device))
-        self.newest = nn.Parameter(empty(0, dim, device=device), requires_grad=False)
-
-    def grow(self, count: int, draws: torch.Generator) -> None:
-        """`count` more, drawn on the unit sphere; what was there before is left alone."""
-        self.former = torch.cat([self.former, self.newest.detach()])
-        fresh = torch.randn(count, self.former.shape[1], generator=draws)
-        self.put("newest", F.normalize(fresh, dim=1).to(self.former))
-
-    def forward(self) -> Float[Tensor, "context dim"]:
-        """All of them."""
-        return torch.cat([self.former, self.newest])
 
 
 @method(
@@ -135,8 +85,8 @@ class Proof(Method[ProofParams]):
     def setup(self) -> None:
         """CLIP as it is, no name, no image."""
         p, dim, device = self.params, self.backbone.feature_dim, self.backbone.device
-        self.of_images, self.of_names = (Projections(dim, device, p.start) for _ in range(2))
-        self.contexts, self.attention = Contexts(dim, device), SetAttention(dim, device, self.draws("attention"))
+        self.of_images, self.of_names = (Projections(dim, device, identity=p.start == "identity") for _ in range(2))
+        self.attention = SetAttention(dim, device, self.draws("attention"))
         self.text, self.means, self.stored = (
             TextHead(self.backbone, [p.template]),
             Prototypes(dim, device),
@@ -151,20 +101,21 @@ class Proof(Method[ProofParams]):
         self.means.grow(task.classes)
         self.of_images.grow(self.draws("images", task.index) if drawn else None)
         self.of_names.grow(self.draws("names", task.index) if drawn else None)
-        self.contexts.grow(self.params.contexts, self.draws("contexts", task.index))
+        self.attention.grow(self.params.contexts, self.draws("contexts", task.index))
 
     def shape(self, h: Tensor) -> Tensor:
         """The z of (1)."""
-        return self.of_images(F.normalize(h, dim=-1))
+        return F.normalize(self.of_images(F.normalize(h, dim=-1)), dim=-1)
 
     def head(self) -> Head:
         """The projected names."""
-        return Head(self.of_names(self.text.prototypes).detach(), None)
+        return Head(F.normalize(self.of_names(self.text.prototypes).detach(), dim=-1), None)
 
     def terms(self, z: Float[Tensor, "image feature"]) -> Float[Tensor, "3 image cls"]:
         """The three cosines of (3), times s."""
         names, means = self.of_names(self.text.prototypes), self.of_images(self.means.means(like=z))
-        became, rows = self.attention(z, torch.cat([names, means]), self.contexts())
+        names, means = F.normalize(names, dim=-1), F.normalize(means, dim=-1)
+        became, rows = self.attention(z, torch.cat([names, means]))
         near = torch.einsum("nd,nrd->nr", F.normalize(became, dim=-1), F.normalize(rows, dim=-1))
         return self.text.scale * torch.stack([z @ names.T, *near.tensor_split(2, dim=1)])
 
@@ -186,7 +137,7 @@ class Proof(Method[ProofParams]):
             plain, names, means = self.terms(self.shape(h))
             return F.cross_entropy(names, columns) + F.cross_entropy(means, columns) + contrast(plain, columns)
 
-        trained = [self.of_images.newest, self.of_names.newest, self.contexts.newest, *self.attention.parameters()]
+        trained = [self.of_images.newest, self.of_names.newest, *self.attention.parameters()]
         yield from descend(
             lambda epoch: shuffled(taken, how.batch_size, self.draws("order", task.index, epoch)),
             -(-len(taken[1]) // how.batch_size), trained, loss, how, stage="fusion", total=how.epochs * len(taken[1]),
@@ -196,11 +147,3 @@ class Proof(Method[ProofParams]):
     def internals(self):
         """Number of stored images of each class."""
         return {"stored": self.stored.counts(self.seen)} if self.seen else {}
-
-
-def contrast(logits: Float[Tensor, "image cls"], columns: Int64[Tensor, " image"]) -> Float[Tensor, ""]:
-    """CLIP's loss where several images have one name: the mean of CE over names, and over images with even shares."""
-    own = F.one_hot(columns, logits.shape[1]).to(logits)
-    here = own.sum(dim=0) > 0
-    shares = (own / own.sum(dim=0).clamp(min=1)).T
-    return (F.cross_entropy(logits, columns) + F.cross_entropy(logits.T[here], shares[here])) / 2

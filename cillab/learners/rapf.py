@@ -8,9 +8,9 @@ from cillab.kit import (
     HyperParams,
     Int64,
     Iterator,
+    LinearMap,
     Literal,
     Method,
-    ModulePart,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -24,7 +24,6 @@ from cillab.kit import (
     final,
     gathered,
     method,
-    nn,
     torch,
     viewed,
 )  # fmt: skip
@@ -55,19 +54,6 @@ class RAPFParams(HyperParams):
     quick = {"each": 4}
 
 
-@final
-class LinearMap(ModulePart):
-    """x -> A x, without a bias."""
-
-    def __init__(self, dim: int, device: torch.device) -> None:
-        super().__init__()
-        self.matrix = nn.Parameter(torch.eye(dim, device=device), requires_grad=False)
-
-    def forward(self, x: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
-        """A x."""
-        return F.linear(x, self.matrix)
-
-
 @method(
     "rapf",
     paper="Huang et al., RAPF, ECCV 2024, arXiv:2407.14143",
@@ -96,10 +82,8 @@ class RAPF(Method[RAPFParams]):
     def setup(self) -> None:
         """A, no name, no Gaussian."""
         dim, device = self.backbone.feature_dim, self.backbone.device
-        self.map = LinearMap(dim, device)
-        if self.params.start == "random":
-            drawn = torch.empty(dim, dim).uniform_(-(dim**-0.5), dim**-0.5, generator=self.draws("map"))
-            self.map.put("matrix", drawn.to(device))
+        drawn = self.draws("map") if self.params.start == "random" else None
+        self.map = LinearMap(dim, device=device, draws=drawn)
         self.classifier = TextHead(self.backbone, [self.params.template])
         self.memory = GaussianMemory(dim, "full", device)
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -40,6 +41,17 @@ def distillation(
     return F.cross_entropy(logits / temperature, (teacher / temperature).softmax(dim=1))
 
 
+def contrast(logits: Float[Tensor, "image cls"], columns: Int64[Tensor, " image"]) -> Float[Tensor, ""]:
+    """CLIP's loss where several images have one name: the mean of CE over names, and over images with even shares.
+
+    No image is a negative of another of its class, as it would be if every pair of a batch were its own class.
+    """
+    own = F.one_hot(columns, logits.shape[1]).to(logits)
+    here = own.sum(dim=0) > 0
+    shares = (own / own.sum(dim=0).clamp(min=1)).T
+    return (F.cross_entropy(logits, columns) + F.cross_entropy(logits.T[here], shares[here])) / 2
+
+
 def pull_push(
     features: Float[Tensor, "image feature"], vertices: Float[Tensor, "cls feature"], columns: Int64[Tensor, " image"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -58,3 +70,22 @@ def pull_push(
     pull = 0.5 * (cosines[own] - 1).square().mean()
     open_hinge = F.relu(cosines + 1 / others).masked_fill(own, 0)
     return pull, 0.5 * open_hinge.square().sum(dim=1).mean() / others
+
+
+def opposed(
+    logits: Float[Tensor, "image cls"],
+    columns: Int64[Tensor, " image"],
+    h: Float[Tensor, "image feature"],
+    factors: Float[Tensor, "image cls"] | float = 1.0,
+) -> Float[Tensor, " image"]:
+    """How far an image pulls the row of its class another way than its batch does, in [0, 2]; without gradient.
+
+        a = 1 - cos(g_x, G_y),   g_x the gradient of the image's own cross-entropy for the row w_y, G_y of the mean
+
+    of logits z_c = factor_c (w_c h + b_c). In closed form g_x = -(1 - p_y) factor_y h, so that its direction is -h, and
+    G_c is the mean of (p_c - [y = c]) factor_c h. Source: gradient similarity-based focal loss of MVP, Moon et al.,
+    ICCV 2023, arXiv:2308.09303.
+    """
+    with torch.no_grad():
+        pulls = factors * (logits.softmax(dim=1) - F.one_hot(columns, logits.shape[1]))
+        return 1 - F.cosine_similarity(-h, (pulls.T @ h)[columns], dim=1)

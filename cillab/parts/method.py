@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, final, get_args
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -31,8 +31,27 @@ from cillab.parts.fitting import Fit
 from cillab.parts.module import Roster
 
 P = TypeVar("P", bound=HyperParams)
-Run = Callable[..., Float[Tensor, "image feature"]]  # run(delta, ...) forwards the images at hand under these deltas
 BATCH = 128  # images per forward pass where nothing is trained: changes speed, never the result
+
+
+@final
+class Run:
+    """The images at hand: `run(delta, ...)` forwards them under these deltas, `run.each(deltas)` under each alone."""
+
+    def __init__(self, backbone: Backbone, images: Tensor, *, stored: bool) -> None:
+        self._backbone, self._images, self._stored = backbone, images, stored
+
+    def __call__(self, *worn: Delta) -> Float[Tensor, "image feature"]:
+        """Features under `worn`."""
+        forward = self._backbone if self._stored else self._backbone.embed
+        with self._backbone.wearing(*worn):
+            return forward(self._images)
+
+    def each(self, deltas: Iterable[Delta]) -> Float[Tensor, "delta image feature"]:
+        """Features under each of `deltas`, for less than a pass for each."""
+        if self._stored:
+            return self._backbone.each(self._images, [*deltas])
+        return torch.stack([self(delta) for delta in deltas])
 
 
 class Method(Learner[P]):
@@ -143,18 +162,11 @@ class Method(Learner[P]):
 
     def on(self, images: UInt8[Tensor, "image 3 height width"]) -> Run:
         """Forward stored images under the evaluation transform."""
-        return self._running(self.backbone, images)
+        return Run(self.backbone, images, stored=True)
 
     def on_pixels(self, pixels: Float[Tensor, "image 3 size size"]) -> Run:
         """Forward normalised pixels."""
-        return self._running(self.backbone.embed, pixels)
-
-    def _running(self, forward: Callable[[Tensor], Tensor], x: Tensor) -> Run:
-        def run(*worn: Delta) -> Float[Tensor, "image feature"]:
-            with self.backbone.wearing(*worn):
-                return forward(x)
-
-        return run
+        return Run(self.backbone, pixels, stored=False)
 
 
 def method(

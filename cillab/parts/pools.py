@@ -151,6 +151,8 @@ class PromptPool(_Pool):
         blocks: Sequence[int] = (0,),
         reads: bool = False,
         vote: bool = False,
+        spread: bool = False,
+        shows: bool = False,
         beside: Delta | None = None,
     ) -> None:
         """Slots at `blocks`, and no prompt yet.
@@ -164,14 +166,19 @@ class PromptPool(_Pool):
             reads: Return the mean of what the prompts became instead of the backbone's own feature. Tokens only.
             vote: Let all images that pass together have the prompts that most of them would choose: a leak, since test
                 images come class by class in many loaders. Nothing of it is remembered.
+            spread: Let prompts that were chosen often seem farther away: an image gets those with the smallest
+                (1 - cos(q, k_m)) (n_m + 1), n_m being `chosen` (MVP, Moon et al., ICCV 2023, arXiv:2308.09303).
+            shows: Return q behind the feature, for classifiers that ask again which prompts an image got.
             beside: Worn with the pool, and not while the naked feature is taken.
         """
         self.top = top
         super().__init__(backbone, length, kind, blocks, reads=reads, beside=beside)
-        self.vote = vote
+        self.vote, self.spread, self.shows = vote, spread, shows
         self.chosen: tuple[int, ...] = ()  # how many training images have chosen each prompt
         self.keys, self.prompts = nn.ParameterList(), nn.ParameterList()
         self.likeness: Tensor = torch.zeros(0, top)
+        self.rows: Tensor = torch.zeros(0, top, dtype=torch.int64)  # what the images of the last pass got
+        self._query = torch.zeros(0, self._query_dim)
         self._forced: int | None = None
 
     def _tokens_of(self, length: int) -> int:
@@ -201,28 +208,44 @@ class PromptPool(_Pool):
     def choice(self, query: Query) -> Int64[Tensor, "image top"]:
         """Equation (1), most similar first; in a vote, the same for all."""
         with torch.no_grad():
-            chosen = self.cosines(query).topk(min(self.top, self.total), dim=1).indices
+            near = self.cosines(query)
+            if self.spread:
+                near = (near - 1) * self.mass(near)
+            chosen = near.topk(min(self.top, self.total), dim=1).indices
             if self.vote:
                 votes = torch.bincount(chosen.flatten(), minlength=self.total)
                 chosen = votes.argsort(descending=True, stable=True)[: chosen.shape[1]].expand(len(query), -1)
         return chosen
 
+    def mass(self, like: Tensor) -> Float[Tensor, " row"]:
+        """n_m + 1: how often each prompt was chosen, and once more."""
+        return torch.tensor(self.chosen).to(like) + 1
+
     def count(self, query: Query) -> None:
         """Add to `chosen` what these images choose: naked features of training images."""
-        with torch.no_grad():
-            more = torch.bincount(self.choice(query).flatten(), minlength=self.total).tolist()
+        self.tally(self.choice(query))
+
+    def tally(self, rows: Int64[Tensor, "image top"]) -> None:
+        """Add these choices to `chosen`."""
+        more = torch.bincount(rows.flatten(), minlength=self.total).tolist()
         self.chosen = tuple(a + b for a, b in zip(self.chosen, more, strict=True))
 
     def _prompts_for(self, query: Query) -> Given:
         cosines = self.cosines(query)
         rows = self.choice(query) if self._forced is None else torch.full_like(query[:, :1], self._forced).long()
-        self.likeness = cosines.gather(1, rows)
+        self._query, self.rows, self.likeness = query, rows, cosines.gather(1, rows)
         given = torch.cat([*self.prompts])[rows]  # [image, top, layer, half, length, dim]
         return given.permute(2, 3, 0, 1, 4, 5).flatten(3, 4)
 
+    def read(self, features: Float[Tensor, "row feature"]) -> Float[Tensor, "image read"]:
+        """What the pool reads, and the naked feature behind it where that is shown."""
+        found = super().read(features)
+        return torch.cat([found, self._query], dim=1) if self.shows else found
+
     def circumstances(self) -> dict[str, Tensor]:
-        """How many prompts an image gets, and which one is forced; in a vote something that is never the same twice."""
-        more = torch.tensor([self.top, -1 if self._forced is None else self._forced])
+        """How many prompts an image gets, which one is forced, what counts; in a vote what is never the same twice."""
+        counts = self.chosen if self.spread else ()
+        more = torch.tensor([self.top, -1 if self._forced is None else self._forced, *counts])
         return {"choice": more, "vote": _once()} if self.vote else {"choice": more}
 
 

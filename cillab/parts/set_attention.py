@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cillab.parts.module import ModulePart
+from cillab.parts.module import ModulePart, empty
 
 
 @final
@@ -22,9 +22,11 @@ class SetAttention(ModulePart):
         sum_u a_ru V u = (1 - g) m_r + g V x,   g = sigmoid(<Q r, K x> / sqrt d - log Z_r)                         (2)
 
     with m_r and Z_r the mean and the sum of exponentials over rows and context. (2) is exact, and costs n d numbers per
-    x in place of (n + k)^2 + (n + k) d. O starts at zero, so that a fresh layer returns LN(x) and LN(r). Holds
-    4 d^2 + 2 d numbers.
+    x in place of (n + k)^2 + (n + k) d. O starts at zero, so that a fresh layer returns LN(x) and LN(r). The context
+    c_1 ... c_k grows, and only what came last is trained. Holds 4 d^2 + (2 + k) d numbers.
     """
+
+    former: Tensor
 
     def __init__(self, dim: int, device: torch.device, draws: torch.Generator) -> None:
         super().__init__()
@@ -36,12 +38,25 @@ class SetAttention(ModulePart):
         self.out = nn.Parameter(torch.zeros(dim, dim, device=device), requires_grad=False)
         self.gain = nn.Parameter(torch.ones(dim, device=device), requires_grad=False)
         self.shift = nn.Parameter(torch.zeros(dim, device=device), requires_grad=False)
+        self.register_buffer("former", empty(0, dim, device=device))
+        self.newest = nn.Parameter(empty(0, dim, device=device), requires_grad=False)
+
+    def grow(self, count: int, draws: torch.Generator) -> None:
+        """`count` context vectors more, drawn on the unit sphere."""
+        self.former = torch.cat([self.former, self.newest.detach()])
+        fresh = torch.randn(count, self.former.shape[1], generator=draws)
+        self.put("newest", F.normalize(fresh, dim=1).to(self.former))
+
+    @property
+    def context(self) -> Float[Tensor, "context dim"]:
+        """c_1 ... c_k."""
+        return torch.cat([self.former, self.newest])
 
     def forward(
-        self, x: Float[Tensor, "image dim"], rows: Float[Tensor, "row dim"], context: Float[Tensor, "context dim"]
+        self, x: Float[Tensor, "image dim"], rows: Float[Tensor, "row dim"]
     ) -> tuple[Float[Tensor, "image dim"], Float[Tensor, "image row dim"]]:
         """Equation (1) for every x, and for every row in the company of every x."""
-        others, root = torch.cat([rows, context]), x.shape[1] ** 0.5
+        others, root = torch.cat([rows, self.context]), x.shape[1] ** 0.5
         keys, values = others @ self.key.T, others @ self.value.T
         own_key, own_value = x @ self.key.T, x @ self.value.T
         q = torch.cat([rows, x]) @ self.query.T

@@ -1,7 +1,7 @@
 """Stages that many methods have: a first session, the alignment of a head, the choice of images to keep."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -81,6 +81,20 @@ def align(
     steps = sum(math.ceil(size * len(classes) / how.batch_size) for size in sizes)
     total = how.epochs * each * len(classes)
     yield from descend(batches, steps, trained, loss, how, stage=stage, total=total)
+
+
+def align_head(
+    learner: Method[Any], task: Task, head: Linear | Cosine, memory: GaussianMemory, how: Fit, each: int
+) -> Generator[Progress, None, dict[str, Tensor]]:
+    """`align` a head by cross-entropy over all classes seen; returns its rows before and after it, for `internals`."""
+    before = head.weight.detach().clone()
+
+    def loss(h: Tensor, columns: Tensor) -> Tensor:
+        return F.cross_entropy(head(h), columns)
+
+    trained = [p for name, p in head.named_parameters() if name != "scale"]
+    yield from align(trained, learner.seen, memory, loss, how, each, learner.draws("align", task.index))
+    return {"align/before": before, "align/after": head.weight.detach().clone()}
 
 
 def keep_exemplars(learner: Method[Any], stored: Exemplars, task: Task, each: int) -> Iterator[Progress]:

@@ -19,9 +19,9 @@ class Directions(ModulePart):
         ||C||_F^2                                                                                              (2)
 
     where C is what a task leaves behind, one matrix per layer: its activations (GPM, Saha et al., ICLR 2021,
-    arXiv:2103.09762) or their second moments (InfLoRA). DualGPM (Liang and Li, CVPR 2023, arXiv:2301.06421) stores the
-    complement of M once that is smaller, which is the same projection. Only learning needs it. Keeps at most d^2
-    numbers a layer.
+    arXiv:2103.09762) or their second moments (InfLoRA). DualGPM (Liang and Li, CVPR 2023,
+    doi:10.1109/CVPR52729.2023.00755) stores the complement of M once that is smaller, which is the same projection.
+    Only learning needs it. Keeps at most d^2 numbers a layer.
     """
 
     def __init__(self, dim: int, layers: int, device: torch.device | None = None) -> None:
@@ -87,3 +87,53 @@ class FrequentDirections:
 def leading_left(matrices: Sequence[Float[Tensor, "dim column"]], count: int) -> list[Float[Tensor, "dim count"]]:
     """The `count` leading left singular vectors of each matrix, in float64."""
     return [torch.linalg.svd(m.double(), full_matrices=False)[0][:, :count] for m in matrices]
+
+
+@final
+class Adam:
+    """Adam's step for one tensor (Kingma and Ba, ICLR 2015), without the learning rate."""
+
+    def __init__(self) -> None:
+        self.first = self.second = torch.zeros(())
+        self.count = 0
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """M / (sqrt v + eps), both corrected for their start at zero."""
+        self.count += 1
+        self.first = 0.9 * self.first.to(gradient) + 0.1 * gradient
+        self.second = 0.999 * self.second.to(gradient) + 0.001 * gradient.square()
+        scale = (self.second / (1 - 0.999**self.count)).sqrt() + 1e-8
+        return self.first / (1 - 0.9**self.count) / scale
+
+
+@final
+class SubspaceSteps:
+    """Adam inside the directions in which the gradients of one matrix are large, and a sketch of those gradients.
+
+        P  = the `rank` leading left singular vectors of G, again every k steps;   the step is P Adam(P^T G)    (1)
+        S  = frequent directions of the columns of G                                      [FrequentDirections]   (2)
+
+    P and the rows for S come from an orthogonal iteration with `rows` columns. Source: CoSO, Cheng et al., NeurIPS
+    2025, arXiv:2505.11816.
+    """
+
+    def __init__(self, like: Tensor, rank: int, rows: int, every: int, draws: torch.Generator) -> None:
+        size, columns = like.shape
+        self.rank, self.every, self.count = min(rank, columns), every, 0
+        self.sketch, self.adam = FrequentDirections(size, rows, like.device), Adam()
+        self.around = torch.randn(columns, min(rows, columns), generator=draws).to(like)
+        self.directions = like.new_zeros(size, self.rank)
+
+    def step(self, gradient: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
+        """The step of (1), for G."""
+        basis = torch.linalg.qr(gradient @ (gradient.T @ (gradient @ self.around))).Q
+        inner = basis.T @ gradient
+        values, vectors = torch.linalg.eigh(inner @ inner.T)
+        values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)  # largest first
+        there = values > 1e-10 * values[0]  # the others are rounding, which Adam would make as large as the rest
+        leading = basis @ vectors * there  # left singular vectors of G
+        if self.count % self.every == 0:
+            self.directions = leading[:, : self.rank]
+        self.count += 1
+        self.sketch.add((leading * values.sqrt()).T)
+        return self.directions @ self.adam.step(self.directions.T @ gradient)

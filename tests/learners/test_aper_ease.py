@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from cillab.learners import make_learner
 from cillab.learners.checks import accuracy, learn
-from cillab.learners.ease import Subspaces
+from cillab.parts.per_task import Subspaces
 from tests.learners import tiny
 
 QUICK = {"bottleneck": 4, "epochs": 2, "batch_size": 16, "lr": 0.05}

@@ -40,7 +40,7 @@ def test_prompts_that_keep_stand_beside_earlier_ones_and_are_gone_at_the_end(tau
 def test_images_read_the_prompt_of_names_through_the_bridge(taught) -> None:
     with torch.no_grad():
         made = taught.worn[0].tokens()
-        expected = taught.prompt.context @ taught.bridge.weight.T + taught.bridge.bias
+        expected = taught.prompt.context @ taught.bridge.matrix.T + taught.bridge.bias
         torch.testing.assert_close(made, expected)
         torch.testing.assert_close(taught.features(IMAGES).norm(dim=1), torch.ones(len(IMAGES)))
 

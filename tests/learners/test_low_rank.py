@@ -7,7 +7,7 @@ import torch
 from cillab.kit import cross_entropy, fit
 from cillab.learners import make_learner
 from cillab.learners.checks import learn
-from cillab.learners.coso import _Steps
+from cillab.parts.subspaces import SubspaceSteps
 from tests.learners import tiny
 
 FIT = {"rank": 2, "epochs": 2, "batch_size": 16, "lr": 0.01}
@@ -128,7 +128,7 @@ def test_cosos_matrices_move_outside_the_directions_of_old_tasks() -> None:
 def test_cosos_first_step_is_adam_inside_the_leading_directions() -> None:
     draws = torch.Generator().manual_seed(0)
     gradient = torch.randn(20, 8, generator=draws) * 0.3 ** torch.arange(8)
-    own = _Steps(gradient, 3, 8, 1, draws)
+    own = SubspaceSteps(gradient, 3, 8, 1, draws)
     moved = own.step(gradient)
     u, _, _ = torch.linalg.svd(gradient, full_matrices=False)
     p = u[:, :3]

@@ -65,3 +65,29 @@ def test_codas_older_components_stay(weight) -> None:
     for old, values in zip(before, learner.worn.children(), strict=True):
         assert torch.equal(old, values[0])
         assert not torch.equal(values[1], values[0])
+
+
+def test_the_size_of_the_leak_in_points_of_tasks_that_are_found() -> None:
+    """Keys at the means of their tasks: a vote in batches of one class finds more tasks than images alone do.
+
+    In mixed batches it finds hardly any: what is won is no knowledge of the image, but of the order of the files.
+    """
+    bench = tiny.bench("dualprompt", vote=True)
+    learner, task = bench.taught(), bench.labels // 2
+    draws = torch.Generator().manual_seed(0)
+    images = (bench.images + 90 * torch.randn(bench.images.shape, generator=draws)).clamp(0, 255).to(torch.uint8)
+    with torch.no_grad():
+        for key, own in zip(learner.worn.keys, bench.tasks, strict=True):
+            key.copy_(bench.backbone(next(own.batches(64))[0]).mean(dim=0)[None])
+
+    def found(order: torch.Tensor, size: int) -> float:
+        right = []
+        for some in order.split(size):
+            logits(learner, images[some])
+            right.append(learner.worn.rows[:, 0] == task[some])
+        return float(torch.cat(right).double().mean())
+
+    in_order, mixed = torch.arange(len(images)), torch.randperm(len(images), generator=draws)
+    alone, voted, misled = found(in_order, 1), found(in_order, 6), found(mixed, 12)
+    assert voted > alone + 0.1, (alone, voted)
+    assert misled < alone - 0.1, (alone, misled)

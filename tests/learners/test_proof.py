@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cillab.learners.checks import learn
-from cillab.learners.proof import contrast
+from cillab.parts.losses import contrast
 from tests.learners import tiny, tiny_clip
 
 IMAGES = tiny_clip.images()
@@ -40,18 +40,18 @@ def test_untrained_its_parts_are_zero_shot_clip_and_class_means() -> None:
 
 def test_images_and_names_are_seen_through_sums_of_projections_of_which_only_the_newest_learns(taught) -> None:
     before = {name: part.former + part.newest for name, part in _projections(taught)}
-    contexts = torch.cat([taught.contexts.former, taught.contexts.newest]).detach()
+    contexts = taught.attention.context.detach()
     again = tiny_clip.taught("proof", 2)
     learn(again, tiny.TinyTask(2, (4, 5)))
     for name, part in _projections(again):
         torch.testing.assert_close(part.former, before[name].detach())
         assert float(part.newest.abs().max()) > 0
-    torch.testing.assert_close(again.contexts.former, contexts)
-    assert again.contexts().shape == (9, 24)
+    torch.testing.assert_close(again.attention.former, contexts)
+    assert again.attention.context.shape == (9, 24)
     h = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
     one, two = taught.of_images.former, taught.of_images.newest
     summed = F.linear(h, one[:, :-1], one[:, -1]) + F.linear(h, two[:, :-1], two[:, -1])
-    torch.testing.assert_close(taught.of_images(h), F.normalize(summed, dim=1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(taught.of_images(h), summed, rtol=0, atol=1e-5)
 
 
 def _projections(learner):

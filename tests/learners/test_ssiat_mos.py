@@ -6,8 +6,10 @@ import torch.nn.functional as F
 
 from cillab.kit import cross_entropy, fit
 from cillab.learners.checks import learn
-from cillab.learners.mos import Circle
-from cillab.learners.ssiat import ResidualMap, moved, roominess
+from cillab.learners.rsiat import roominess
+from cillab.parts.drifting import moved
+from cillab.parts.maps import ResidualMap
+from cillab.parts.per_task import Circle
 from tests.learners import tiny
 
 

@@ -13,18 +13,25 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def layer() -> SetAttention:
+def fresh() -> SetAttention:
     made = SetAttention(D, torch.device("cpu"), torch.Generator().manual_seed(0)).double()
+    for seed, count in ((1, 2), (2, 1)):
+        made.grow(count, torch.Generator().manual_seed(seed))
+    return made
+
+
+def layer() -> SetAttention:
+    made = fresh()
     for seed, name in enumerate(("query", "key", "value", "out", "gain", "shift")):
         made.put(name, drawn(*made.held()[name].shape, seed=seed))
     return made
 
 
 def test_equals_attention_over_a_copy_of_the_set_for_every_query() -> None:
-    made, x, rows, context = layer(), drawn(5, D, seed=7), drawn(7, D, seed=8), drawn(3, D, seed=9)
-    became, became_rows = made(x, rows, context)
+    made, x, rows = layer(), drawn(5, D, seed=7), drawn(7, D, seed=8)
+    became, became_rows = made(x, rows)
     for i in range(5):
-        whole = torch.cat([x[i : i + 1], rows, context])
+        whole = torch.cat([x[i : i + 1], rows, made.context])
         q, k, v = (whole @ m.T for m in (made.query, made.key, made.value))
         out = whole + F.scaled_dot_product_attention(q, k, v) @ made.out.T
         expected = F.layer_norm(out, (D,), made.gain, made.shift)
@@ -33,16 +40,15 @@ def test_equals_attention_over_a_copy_of_the_set_for_every_query() -> None:
 
 
 def test_a_fresh_layer_only_normalises_and_company_does_not_matter() -> None:
-    fresh = SetAttention(D, torch.device("cpu"), torch.Generator().manual_seed(0)).double()
-    x, rows, context = drawn(5, D, seed=7), drawn(7, D, seed=8), drawn(3, D, seed=9)
-    became, became_rows = fresh(x, rows, context)
+    x, rows = drawn(5, D, seed=7), drawn(7, D, seed=8)
+    became, became_rows = fresh()(x, rows)
     torch.testing.assert_close(became, F.layer_norm(x, (D,)))
     torch.testing.assert_close(became_rows[2], F.layer_norm(rows, (D,)))
     made = layer()
-    torch.testing.assert_close(made(x, rows, context)[1][3], made(x[3:4], rows, context)[1][0])
+    torch.testing.assert_close(made(x, rows)[1][3], made(x[3:4], rows)[1][0])
 
 
 def test_rows_in_another_order_become_the_same() -> None:
-    made, x, rows, context = layer(), drawn(2, D, seed=7), drawn(7, D, seed=8), drawn(3, D, seed=9)
+    made, x, rows = layer(), drawn(2, D, seed=7), drawn(7, D, seed=8)
     order = torch.tensor([3, 1, 6, 0, 2, 5, 4])
-    torch.testing.assert_close(made(x, rows[order], context)[1], made(x, rows, context)[1][:, order])
+    torch.testing.assert_close(made(x, rows[order])[1], made(x, rows)[1][:, order])
