@@ -3,10 +3,16 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'")
 
+from cillab import cockpit
+from cillab.figures.angles import read_angles
+from cillab.figures.collapse import PANELS as COLLAPSE, read_collapse
+from cillab.figures.drift import read_drift
+from cillab.player import Blob
 from cillab.runs import Run
 from tests.app.serving import CHROMIUM, MISSING, serve
 from tests.app.test_browser import _WAIT_MS, browser, page, ready  # noqa: F401 (fixtures)
@@ -53,15 +59,62 @@ def test_all_of_it_is_on_one_screen(page, address, width, height, query) -> None
 _NOW = """node => {
   const text = name => node.querySelector(`[data-panel=${name}] output`).textContent;
   return {
-    step: Number(node.dataset.step), label: node.querySelector('.label b').textContent, nc1: text('nc1'),
-    matrix: text('matrix'), cells: [...node.querySelectorAll('.facts td')].map(n => n.textContent),
+    step: Number(node.dataset.step), label: node.querySelector('.label b').textContent,
+    ...Object.fromEntries([...node.querySelectorAll('[data-panel]')].map(n => n.dataset.panel).map(n => [n, text(n)])),
+    cells: [...node.querySelectorAll('.facts td')].map(n => n.textContent),
   };
 }"""
 
 
-def test_numbers_are_of_the_step_on_the_map_while_it_plays(page, address, runs) -> None:  # noqa: F811
+class Expected:
+    """What every panel must say at a step, worked out from the run folder by the figures' own readers."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.blob = run, Blob()
+        metrics = run.metrics()
+        self.seen = metrics.over("accuracy/seen", run.steps)
+        series, nothing = read_collapse(run).series, np.full(len(run.steps), math.nan)
+        self.nc = {
+            panel: next((v for name in scalars if np.isfinite(v := series[f"train/{name}"]).any()), nothing)
+            for panel, (_, _, scalars) in zip(("nc1", "nc2", "nc3", "nc4"), COLLAPSE, strict=True)
+        }
+        self.angles, self.drift = read_angles(run), read_drift(run).mean
+        self.own = cockpit.own(run, [run.snapshot(step) for step in run.steps], self.blob)[0]
+
+    def check(self, now: dict, at: int) -> None:
+        """Every text of a moment against the step that it says it is of."""
+        run, shot = self.run, self.run.snapshot(self.run.steps[at])
+        assert now["label"] == run_label(run, at)
+        assert now["matrix"] == now["cells"][0]
+        assert math.isclose(number(now["matrix"]), 100 * self.seen[at], abs_tol=0.06)
+        for panel, values in self.nc.items():
+            same(now[panel], values[at] * (100 if panel == "nc4" else 1))
+        found = self.angles.steps[run.steps[at]]
+        weights = np.asarray(found.pairs, dtype=float)
+        same(now["angles"], float(np.nansum(weights * np.nan_to_num(found.means)) / weights.sum()))
+        row = self.drift[at][np.isfinite(self.drift[at])]
+        same(now["drift"], float(row.mean()) if len(row) else math.nan)
+        place = self.own["steps"][at]["at"]
+        values = np.frombuffer(bytes(self.blob.data[place[0] : sum(place)]), np.float32)
+        low, high = now["own"].split(" to ")
+        same(low, float(np.nanmin(values)))
+        same(high, float(np.nanmax(values)))
+        label, answer = int(run.probe.labels[0]), int(shot["predictions"][0])
+        right = "✓ answered rightly" if label == answer else f"✗ {run.info.name_of(answer)}"
+        assert now["cams"] == (right if label in shot["seen"] else "class still to come")
+
+
+def same(text: str, value: float) -> None:
+    """A text of the browser says a number to three digits, a dash for none."""
+    if math.isnan(value):
+        assert text == "\N{EN DASH}"
+    else:
+        assert math.isclose(number(text), value, rel_tol=6e-3, abs_tol=0.06 if "%" in text else 1e-9), (text, value)
+
+
+def test_every_panel_is_of_the_step_on_the_map_by_hand_and_while_it_plays(page, address, runs) -> None:  # noqa: F811
     run = Run(runs / "first")
-    nc1, seen = (run.metrics().over(name, run.steps) for name in ("nc/train/nc1", "accuracy/seen"))
+    expected = Expected(run)
     ready(page, f"{address}/step_through?run=first&step=0")
     page.wait_for_selector(".player[data-step='0']", timeout=_WAIT_MS)
     page.get_by_role("button", name="Speed").click()
@@ -71,14 +124,14 @@ def test_numbers_are_of_the_step_on_the_map_while_it_plays(page, address, runs) 
         now = page.locator(".cockpit").evaluate(_NOW)
         at = now["step"]
         steps.add(at)
-        assert now["label"] == run_label(run, at)
-        assert now["matrix"] == now["cells"][0]
-        assert math.isclose(number(now["matrix"]), 100 * seen[at], abs_tol=0.06)
-        assert math.isclose(number(now["nc1"]), nc1[at], rel_tol=6e-3)
+        expected.check(now, at)
         if at == len(run.steps) - 1:
             break
         page.wait_for_timeout(25)
     assert steps == set(range(len(run.steps)))
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f".player[data-step='{len(run.steps) - 2}']", timeout=_WAIT_MS)
+    expected.check(page.locator(".cockpit").evaluate(_NOW), len(run.steps) - 2)
 
 
 def run_label(run: Run, at: int) -> str:
@@ -142,7 +195,7 @@ def test_a_lecture_sets_step_and_panel_and_keys_turn_it(page, address, runs) -> 
 
 
 def test_a_run_in_training_opens_and_grows(page, address, runs) -> None:  # noqa: F811
-    source = write_synthetic_run(runs.parent / "elsewhere", noise=False, finished=False)
+    source = write_synthetic_run(runs.parent / "elsewhere", noise=True, cams=True, finished=False)
     late = sorted((source / "steps").glob("*.safetensors"))[-1]
     kept = late.read_bytes()
     late.unlink()
@@ -154,6 +207,8 @@ def test_a_run_in_training_opens_and_grows(page, address, runs) -> None:  # noqa
     (runs / "going" / "steps" / late.name).write_bytes(kept)
     page.locator(f".timeline input[max='{int(before) + 1}']").wait_for(timeout=_WAIT_MS)
     page.wait_for_selector(f".player[data-step='{int(before) + 1}']", timeout=_WAIT_MS)
+    page.wait_for_timeout(500)
+    Expected(Run(runs / "going")).check(page.locator(".cockpit").evaluate(_NOW), int(before) + 1)
     page.get_by_role("button", name="Train").click()
     page.locator("h1", has_text="Train").wait_for(timeout=_WAIT_MS)
 
