@@ -37,3 +37,15 @@ def test_a_simplex_without_room_is_left_out_and_so_is_a_run_that_is_too_large(ru
     assert (found["etf"][1:] == -1).all()
     monkeypatch.setattr(heads, "_ROOM", 10)
     assert heads.head_answers(run, [run.snapshot(step) for step in run.steps]) == {}
+
+
+def test_the_recorded_run_that_forgets_has_lost_it_in_the_head() -> None:
+    """The line that says what to look for is true: another head on the same features brings most of it back."""
+    from cillab.demo import LOOK_FOR, demo_runs
+
+    assert set(LOOK_FOR) == set(demo_runs())
+    forgets = Run(demo_runs()["finetune"])
+    last, labels = forgets.snapshot(forgets.steps[-1]), forgets.probe.labels
+    learned = float((last["predictions"] == labels).mean())
+    for answers in heads.head_answers(forgets, [last]).values():
+        assert float((answers[0] == labels).mean()) > learned + 0.15

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import streamlit as st
 
 from app.ui import html, images, theme, ways
-from app.ui.store import Broken, Entry, Opened, runs_folder, signature
+from app.ui.store import Broken, Entry, Opened, look_for, runs_folder, signature
 from app.ui.theme import task_colour
 from cillab import __version__
 
@@ -144,11 +144,13 @@ def _row(entry: Entry, run: Opened | Broken) -> str:
     p, seen = run.run.protocol, [float(v) for v in run.scalar("accuracy/seen")]
     kind = "recorded demo" if entry.kind == "demo" else run.liveness
     what = " · ".join(str(v) for v in (p.learner, p.data, p.split, p.backbone, kind) if v)
+    look = look_for(name) if entry.kind == "demo" else ""
+    look = f'<div class="what">{html.safe(look)}</div>' if look else ""
     average = run.run.result.a_avg if run.run.result else None
     label = f"Accuracy on the classes seen, after each of {len(seen)} tasks"
     return (
         f'<div class="ci-row"><div><div class="name">{html.safe(name)}</div>'
-        f'<div class="what">{html.safe(what)}</div></div>'
+        f'<div class="what">{html.safe(what)}</div>{look}</div>'
         f"<div>{html.bars(seen, [task_colour(s.task) for s in run.snapshots], label)}</div>"
         f'<div class="n">{html.percent(seen[-1] if seen else None)}<small>last</small></div>'
         f'<div class="n">{html.percent(average)}<small>average</small></div></div>'

@@ -34,6 +34,14 @@ def runs_folder() -> Path:
     return Path(os.environ.get("CILLAB_RUNS") or "runs")
 
 
+def look_for(name: str) -> str:
+    """What to look for in a recorded run; empty for others."""
+    try:
+        return import_module("cillab.demo").LOOK_FOR.get(name, "")
+    except ImportError:
+        return ""
+
+
 def demos() -> dict[str, Path]:
     """Recorded runs that ship with the package, or nothing when they are not installed."""
     try:
