@@ -8,7 +8,7 @@ LOOK_FOR = {
     "min": "A closed-form head on features that hardly move: angles and drift stay as they are while classes arrive.",
     "ncptm": "The frame turns when it grows, and the answers stay: compare drift and accuracy of old tasks.",
     "dmc-ot": "Names and images in one space: text anchors against the means of their images.",
-    "finetune": "Press another head at the last step: most of what was forgotten is lost in the head, not in the features.",
+    "finetune": "Press another head at the last step: more was lost in the head than in the features.",
 }
 """What to look for in each recorded run, one line."""
 
