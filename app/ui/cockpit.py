@@ -22,7 +22,7 @@ _STYLE = """
 .st-key-cockpit-bar [data-testid="stHeading"] { margin: 0; }
 .st-key-cockpit-bar { margin-bottom: -0.6rem; }
 body:has(.st-key-tour) { --cockpit-height: calc(100vh - 202px); }
-.st-key-touched-place { position: absolute; width: 0; height: 0; overflow: hidden; }
+div:has(> .st-key-touched-place) { position: absolute; width: 0; height: 0; overflow: hidden; }
 .st-key-tour { padding: 0.4rem 0.9rem; margin-bottom: -0.5rem; }
 body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 186px); }
 [data-lecture] body { --cockpit-height: calc(100vh - 84px); }

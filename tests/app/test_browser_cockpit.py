@@ -305,7 +305,8 @@ def test_what_changed_names_classes_that_light_up(page, address, runs) -> None: 
     chip = line.locator("button").first
     cls = run.order[int(chip.get_attribute("data-lit"))]
     a, b = right[cls]
-    assert chip.inner_text() == f"{a} → {b} of {int((labels == cls).sum())} {run.info.name_of(cls)}"
+    assert chip.inner_text() == f"{a} → {b} {run.info.name_of(cls)}"
+    assert f"{a} of {int((labels == cls).sum())} right before, {b} now" in chip.get_attribute("title")
     canvas = page.locator(".pane canvas").first
     dark = canvas.evaluate(_PICTURE)
     chip.hover()

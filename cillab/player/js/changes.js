@@ -30,8 +30,8 @@ export function changesLine(run, step, light) {
   if (step === 0) return [];
   if (!all.length) return [element("p", { class: "changes" }, "No class gained or lost an answer at this step.")];
   const chip = (one) => {
-    const text = `${one.before} → ${one.now} of ${one.all} ${run.names[one.cls]}`;
-    const title = one.rival == null ? text : `${text}, now taken for ${run.names[one.rival]}`;
+    const text = `${one.before} → ${one.now} ${run.names[one.cls]}`, rival = one.rival == null ? "" : `, now taken for ${run.names[one.rival]}`;
+    const title = `${run.names[one.cls]}: ${one.before} of ${one.all} right before, ${one.now} now${rival}`;
     return element("button", { type: "button", class: "toggle", title, "aria-label": `${title}: light up its points`, "data-lit": one.cls,
       onpointerenter: () => light(one.cls), onpointerleave: () => light(null), onfocus: () => light(one.cls), onblur: () => light(null) }, text);
   };

@@ -38,7 +38,7 @@ export const drawing = {
       if (this.show.images && run.image?.naturalWidth) { pictures.push([i, x, y, hue, pale]); continue; }
       const answer = run.shown ? run.shown[left * n + i] : NONE_U16;
       const wrong = answer !== NONE_U16 && answer !== run.cls[i];
-      if (run.shown !== run.predicted && answer !== run.predicted[left * n + i]) { rings.moveTo(x + base + 3.4, y); rings.arc(x, y, base + 3.4, 0, 6.2832); }
+      if (this.lit == null && run.shown !== run.predicted && answer !== run.predicted[left * n + i]) { rings.moveTo(x + base + 3.4, y); rings.arc(x, y, base + 3.4, 0, 6.2832); }
       put(`${hue}${pale ? "p" : ""}${wrong ? "o" : ""}`, x, y, base * (task === now ? 1.3 : 1));
     }
     for (const key of [...groups.keys()].sort((p, q) => parseInt(p) - parseInt(q))) {
@@ -85,6 +85,7 @@ export const drawing = {
 
   // Which hue a class's mark has: that of its task, or its place among the classes in focus; -1 = not drawn.
   markHue(run, i) {
+    if (this.lit != null && this.lit !== i) return -1;
     if (this.focus.length) return this.focus.indexOf(i);
     return this.focusTask != null && run.meanTask[i] !== this.focusTask ? -1 : run.meanTask[i];
   },
@@ -125,7 +126,7 @@ export const drawing = {
   // Trails change with the step, the view and the choice of classes, not with the frame: they are kept as a picture.
   drawTrails(c, g, run, left) {
     const ratio = window.devicePixelRatio || 1;
-    const key = [run.title, left, g.x, g.y, g.scale, g.width, g.height, ratio, this.theme.page, this.focus, this.focusTask].join("|");
+    const key = [run.title, left, g.x, g.y, g.scale, g.width, g.height, ratio, this.theme.page, this.focus, this.focusTask, this.lit].join("|");
     this.trails ??= new Map();
     let kept = this.trails.get(run);
     if (kept?.key !== key) {

@@ -8,7 +8,7 @@ import { ABSENT } from "./data.js";
 import { clamp, element, number, percent } from "./dom.js";
 import { Turn, paintInOrder } from "./space.js";
 
-const MOST = 4, FEWEST = 3;
+const MOST = 4, FEWEST = 3, LONGEST = 24; // classes; letters of a name
 const inner = (a, b) => a.reduce((sum, v, at) => sum + v * b[at], 0);
 const minus = (a, b) => a.map((v, at) => v - b[at]);
 const average = (rows) => rows[0].map((_, at) => rows.reduce((sum, row) => sum + row[at], 0) / rows.length);
@@ -143,7 +143,7 @@ export class FrameView {
       if (corner) things.push([corner[2], () => this.mark(pen, corner, hue(c), theme, "square")]);
       if (corner && mean) things.push([(corner[2] + mean[2]) / 2 + 0.02, () => this.line(pen, corner, mean, theme.ink, 1, 0.55, [3, 4])]);
       if (tip) things.push([tip[2] / 2, () => { this.line(pen, origin, tip, hue(c), 2.4, 0.75); this.mark(pen, tip, hue(c), theme, "cross"); }]);
-      if (mean) things.push([mean[2] - 0.01, () => { this.mark(pen, mean, hue(c), theme, "diamond"); this.name(pen, mean, run.names[this.index(run, name)], theme); }]);
+      if (mean) things.push([mean[2] - 0.01, () => { this.mark(pen, mean, hue(c), theme, "diamond"); this.name(pen, mean, run.names[this.index(run, name)], theme, width); }]);
     });
     things.push([0, () => { pen.globalAlpha = 0.8; pen.fillStyle = theme.ink; pen.beginPath(); pen.arc(origin[0], origin[1], 2.6, 0, 6.2832); pen.fill(); pen.globalAlpha = 1; }]);
     paintInOrder(things);
@@ -179,8 +179,11 @@ export class FrameView {
     pen.stroke();
   }
 
-  name(pen, [x, y], text, theme) {
-    pen.font = `600 ${12 * (theme.scale ?? 1)}px ${theme.font}`; pen.textAlign = "left"; pen.textBaseline = "middle";
-    pen.lineWidth = 3; pen.strokeStyle = theme.page; pen.strokeText(text, x + 13, y - 9); pen.fillStyle = theme.ink; pen.fillText(text, x + 13, y - 9);
+  // Long names end early, and stand on the side that has room.
+  name(pen, [x, y], whole, theme, width) {
+    const text = whole.length > LONGEST ? `${whole.slice(0, LONGEST - 1)}…` : whole, left = x > width * 0.6;
+    pen.font = `600 ${12 * (theme.scale ?? 1)}px ${theme.font}`; pen.textAlign = left ? "right" : "left"; pen.textBaseline = "middle";
+    const at = left ? x - 13 : x + 13;
+    pen.lineWidth = 3; pen.strokeStyle = theme.page; pen.strokeText(text, at, y - 9); pen.fillStyle = theme.ink; pen.fillText(text, at, y - 9);
   }
 }
