@@ -34,7 +34,7 @@ def listen(view: Opened, told: dict[str, Any] | None) -> None:
     if told["ask"] == "wake":
         waking.start(view, task)
     elif told["ask"] == "stop" and (job := waking.job(view, task)) is not None:
-        job.stop.set()
+        job.end()
     elif told["ask"] == "answer":
         st.session_state["touch-question"] = {**told, "step": step, "run": view.token}
 

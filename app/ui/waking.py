@@ -51,18 +51,21 @@ class Waking:
             found = WhatIf(reopened.learner, images.images, images.labels)
             self.loaded, self.words = time.perf_counter(), "Measuring mixtures" if found.count else "Asking it once"
             for self.done, self.total in found.measure():
-                if self.what_if is None and found.known:
-                    self.what_if = found  # answers with what is measured so far
                 if self.stop.is_set():
                     return
-            self.what_if = found
-            self.state = "awake"
+            if self.stop.is_set():
+                return
+            self.what_if, self.state = found, "awake"
             remember(self.key, time.perf_counter() - self.began)
         except (CillabError, ImportError, OSError, RuntimeError) as error:
-            self.state, self.words = "failed", one_line(error)
-        finally:
-            if self.stop.is_set() and self.state == "waking":
-                self.state, self.what_if = "stopped", None
+            if not self.stop.is_set():
+                self.state, self.words = "failed", one_line(error)
+
+    def end(self) -> None:
+        """Stop. The page is free at once; the thread ends at its next look, after loading or a batch."""
+        self.stop.set()
+        if self.state == "waking":
+            self.state, self.what_if = "stopped", None
 
     @property
     def share(self) -> float:

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'")
 
 from cillab import cockpit
+from cillab.demo import demo_runs
 from cillab.figures.angles import read_angles
 from cillab.figures.collapse import PANELS as COLLAPSE, read_collapse
 from cillab.figures.drift import read_drift
@@ -291,15 +292,15 @@ def test_the_frame_in_space_is_chosen_turned_and_follows_the_step(page, address,
     assert page.locator(".stMain").evaluate(over) <= 0
 
 
-def test_what_changed_names_classes_that_light_up(page, address, runs) -> None:  # noqa: F811
-    run = Run(runs / "first")
-    before, now = (run.snapshot(run.steps[at])["predictions"] for at in (2, 3))
-    labels, old = run.probe.labels, run.probe.tasks <= 2
+def test_what_changed_names_classes_that_light_up(page, address) -> None:  # noqa: F811
+    run = Run(demo_runs()["finetune"])  # it forgets at every step
+    before, now = (run.snapshot(run.steps[at])["predictions"] for at in (8, 9))
+    labels, old = run.probe.labels, run.probe.tasks <= 8
     right = {c: [int((one[labels == c] == c).sum()) for one in (before, now)] for c in set(labels[old].tolist())}
     worse = [c for c, (a, b) in right.items() if b < a]
     page.set_viewport_size({"width": 1440, "height": 900})
-    ready(page, f"{address}/step_through?run=first&step=3")
-    page.wait_for_selector(".player[data-step='3']", timeout=_WAIT_MS)
+    ready(page, f"{address}/step_through?run=demo-finetune&step=9")
+    page.wait_for_selector(".player[data-step='9']", timeout=_WAIT_MS)
     line = page.locator(".changes")
     assert f"{len(worse)} lost answers" in line.inner_text()
     chip = line.locator("button").first

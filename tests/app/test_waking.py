@@ -1,0 +1,73 @@
+"""Waking a learner: stopped, the page is free at once; what fails is said; what it took is told to the next visitor."""
+
+import threading
+
+import pytest
+
+pytest.importorskip("streamlit")
+from app.ui import waking
+from cillab.core.errors import RunError
+
+pytestmark = pytest.mark.app
+
+
+class Found:
+    """A what-if of two batches; `gate` holds it between them."""
+
+    count, agreement = 3, 1.0
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+
+    def measure(self):
+        yield 1, 2
+        self.gate.wait(10)
+        yield 2, 2
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    class Reopened:
+        learner = None
+
+        class probe_images:
+            images = labels = None
+
+    gate = threading.Event()
+    monkeypatch.setenv("CILLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("cillab.lab.reopen.reopen", lambda path, task: Reopened)
+    monkeypatch.setattr("cillab.lab.whatif.WhatIf", lambda *_: Found(gate))
+    return waking.Waking("key", "run", 0), gate
+
+
+def test_it_wakes_and_the_next_visitor_is_told_how_long_it_took(job) -> None:
+    mine, gate = job
+    assert waking.before("key") == ""
+    gate.set()
+    mine.run()
+    assert (mine.state, mine.share) == ("awake", 1.0)
+    assert waking.before("key") == "It took 0 s on this machine the last time."
+
+
+def test_stopped_the_page_is_free_at_once_and_stays_so(job) -> None:
+    mine, gate = job
+    thread = threading.Thread(target=mine.run)
+    thread.start()
+    while mine.done < 1:
+        pass
+    assert "1 of 2 batches" in mine.said()
+    mine.end()
+    assert mine.state == "stopped"
+    gate.set()
+    thread.join(10)
+    assert mine.state == "stopped" and mine.what_if is None
+    assert waking.before("key") == ""  # what was not finished took no time that could be told
+
+
+def test_what_fails_is_said_in_a_line(job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path, task):
+        raise RunError("the weights are gone.")
+
+    monkeypatch.setattr("cillab.lab.reopen.reopen", broken)
+    job[0].run()
+    assert (job[0].state, job[0].said()) == ("failed", "the weights are gone.")
