@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from cillab.core.errors import CancelledError, CillabError, nearest, one_line
+from cillab.core.errors import CancelledError, CillabError, nearest, one_line, printable
 
 if TYPE_CHECKING:
     import typer
@@ -39,7 +39,7 @@ def answer(app: "typer.Typer") -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"cillab: {message}\n")
+    sys.stderr.write(f"cillab: {printable(message)}\n")
     sys.exit(code)
 
 

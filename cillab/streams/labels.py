@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cillab.core.errors import DataError, shown
+from cillab.streams.layout import legible
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ def classes_of(declared: Sequence[str] | None, labels: Sequence[Any], owner: str
 
     The ids need not be without gaps: a label of 10^9 is one class more, and no table is as long as the largest id.
     Booleans give the classes "false" and "true". Names that differ only in case or blanks stay different classes,
-    which is noted.
+    which is noted. Control characters in a name are written out as escapes.
 
     Raises:
         DataError: no label at all, labels of several kinds, fractions, lists or other things that name no class.
     """
     if declared:
-        names = tuple(declared)
-        return Classes(names, {**{i: i for i in range(len(names))}, **{name: i for i, name in enumerate(names)}})
+        ids = {**{i: i for i in range(len(declared))}, **{name: i for i, name in enumerate(declared)}}
+        return Classes(tuple(map(legible, declared)), ids)
     given = [label for label in labels if not is_missing(label)]
     if not given:
         raise DataError(f"{owner} has no labelled image.")
@@ -64,7 +65,7 @@ def classes_of(declared: Sequence[str] | None, labels: Sequence[Any], owner: str
         return Classes(("false", "true"), {False: 0, True: 1})
     if kinds == {str}:
         texts = sorted(set(given))
-        return Classes(tuple(texts), {text: i for i, text in enumerate(texts)}, _alike(texts))
+        return Classes(tuple(map(legible, texts)), {text: i for i, text in enumerate(texts)}, _alike(texts))
     odd = next(label for label in given if type(label) is not str)
     raise DataError(
         f"{owner}: labels must be class ids or class names, one for an image, "

@@ -101,6 +101,20 @@ def test_names_that_look_alike_stay_classes_and_are_said(tmp_path: Path, caplog:
     assert "look alike are classes of their own: 'Cat', 'cat', 'cat '." in caplog.text
 
 
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a\x1b[31m", r"a\x1b[31m"), ("a\nb", r"a\nb"), ("a\u202eb", r"a\u202eb"), ("é \U0001f431", "é \U0001f431")],
+)
+def test_names_hold_nothing_that_a_terminal_obeys(tmp_path: Path, name: str, expected: str, declared: bool) -> None:
+    if declared:
+        table(tmp_path / "train.parquet", [*CELLS], [0, 1] * 3, [name, "z"])
+    else:
+        write(tmp_path / "train.parquet", CELLS, [name, "z"] * 3)
+    source = opened(tmp_path)
+    assert expected in source.class_names and len(source.class_names) == 2
+
+
 @pytest.mark.parametrize(
     "metadata", [b"[]", b"[" * 100_000, b"\xff", b'{"info": {"features": {"label": {"names": 3}}}}']
 )
