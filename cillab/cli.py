@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing, contextmanager
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from shutil import copytree
 from typing import Annotated, Any, NoReturn, get_args
 
 import typer
@@ -13,6 +14,7 @@ from rich.console import Console
 
 import cillab
 from cillab.answering import answer
+from cillab.core import launched
 from cillab.core.errors import (
     CancelledError,
     CillabError,
@@ -98,12 +100,16 @@ def run(
         params = dict(parse_setting(text) for text in settings or [])  # of another learner, so not those of the file
     request = RunSpec.of({**_dealt(base, given, dealt or []), "params": params})
     refuse_early(request)
+    if not launched.is_first():
+        request = request.with_(out=str(launched.aside()), keep_checkpoints="last")
     must_be_free(request.folder())
     ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
     try:
         with leaving_at_once(ours.withdraw):
-            from cillab.lab.engine import Lab  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
+            from cillab.core import processes  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
+            from cillab.lab.engine import Lab  # noqa: PLC0415
 
+            processes.begin()
             if offer.kept() is None:
                 offer.keep()  # so that the next refusal needs no torch
                 refuse_early(request)
@@ -134,9 +140,15 @@ def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
     if run.status.state == "finished" and run.result is not None and has_probe(directory):
         typer.echo(f"{directory} is finished: nothing is left to do.")
         return
-    ours = RunWriter.resume(directory)  # and what is being written
-    with leaving_at_once(ours.release):
+    held = RunWriter.resume(directory) if launched.is_first() else None  # and what is being written
+    with leaving_at_once(held.release if held is not None else None):
+        from cillab.core import processes  # noqa: PLC0415
         from cillab.lab.engine import Lab  # noqa: PLC0415
+
+        processes.begin()
+        if held is None:
+            directory = Path(copytree(directory, launched.aside()))
+        processes.wait()  # the first one changes the folder from here on
     with _interruptible():
         lab = Lab.resume(directory)
         _follow(lab, None)
@@ -400,7 +412,7 @@ def _interruptible(how: str = "`cillab resume DIR` goes on"):
 
 
 def _console() -> Console:
-    return Console(soft_wrap=False)
+    return Console(soft_wrap=False, quiet=not launched.is_first())
 
 
 def _version(wanted: bool | None) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cillab.backbones import abreast
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
+from cillab.core import processes
 from cillab.core.contract import Backbone, Conditional, Delta
 from cillab.core.devices import check_device
 from cillab.core.errors import InvalidRequestError, nearest
@@ -202,12 +203,15 @@ class FrozenBackbone(Backbone):
         """Features from memory, or computed: those `without` some deltas, or those of deltas that get `queries`."""
 
         def compute(missing: Int64[Tensor, " missing"]) -> Float[Tensor, "missing feature"]:
+            own = processes.mine(len(missing))
             whole = len(missing) == len(images)  # then the images themselves, without gathering them
-            some = images if whole else images[missing.to(images.device)]
+            some = images[own] if whole else images[missing[own].to(images.device)]
             if queries is None:
-                return self._by_chunks(some, self._embed if without else self.embed)
-            theirs = queries if whole else queries[missing.to(queries.device)]
-            return self._by_chunks(some, self._embed_conditional, theirs)
+                found = self._by_chunks(some, self._embed if without else self.embed)
+            else:
+                theirs = queries[own] if whole else queries[missing[own].to(queries.device)]
+                found = self._by_chunks(some, self._embed_conditional, theirs)
+            return processes.gathered(found, len(missing))
 
         return self.memory.recall(self.feature_key(without), image_digests(images), compute).to(self._device)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from cillab.core import processes
 from cillab.core.contract import Learner, Progress
 from cillab.core.errors import CancelledError, CillabError, InvalidRequestError, one_line
 from cillab.geometry.collapse import Collapse
@@ -264,6 +265,8 @@ class Lab:
                 yield progress
         finally:
             observing.close()
+        states = (part.state() for part in self.learner.parts().values())
+        processes.must_agree((t for state in states for t in state.tensors.values()), f"the state after task {index}")
         costs["cost/images"] = sum(images.values())
         costs["cost/trainable_parameters"] = self._trainable.largest
         self._costs, self._learnt = costs, index + 1

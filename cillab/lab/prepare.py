@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cillab
+from cillab.core import processes
 from cillab.core.contract import Backbone, Learner
 from cillab.core.errors import IncompatibleError, InvalidRequestError
 from cillab.core.params import build
@@ -60,7 +61,7 @@ def prepare(spec: RunSpec) -> Ready:
         transform=asked.transform,
         precision=asked.precision,
         device=asked.device,
-        cache=feature_dir(),
+        cache=feature_dir() if processes.count() == 1 else None,  # several must forward the same images at once
     )
     learner = make_learner_of(spec, backbone)
     check_lengths(learner, stream)
@@ -211,7 +212,8 @@ def device_name(backbone: Backbone) -> str:
 
     device = backbone.device
     known = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"{device} ({known})"
+    several = f" x {processes.count()} processes" if processes.count() > 1 else ""
+    return f"{device} ({known}){several}"
 
 
 def _commit() -> str | None:

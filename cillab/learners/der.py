@@ -113,7 +113,7 @@ class DER(Method[DERParams]):
             return F.cross_entropy(logits, columns_of(labels, self.seen)) + value
 
         groups = [{"params": self.classifier.parameters()}, {"params": self.worn.parameters(), "lr": p.backbone_lr}]
-        yield from fit(self, watched, groups, loss, p.fit, stage="rehearse", on_pixels=True)
+        yield from fit(self, watched, groups, loss, p.fit, stage="rehearse", on_pixels=True, divided=False)
 
     def internals(self):
         """Number of stored images of each class."""

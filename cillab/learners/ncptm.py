@@ -171,7 +171,10 @@ class NCPTM(Method[NCPTMParams]):
 
         yield from place()
         trained = [*self.worn.parameters(), *(self.align.parameters() if p.align else ())]
-        for progress in fit(self, task, trained, lambda h, y: self._loss(h, y, watch), p.fit, stage="adapt"):
+        steps = fit(
+            self, task, trained, lambda h, y: self._loss(h, y, watch), p.fit, stage="adapt", divided=False
+        )  # the watch counts every image
+        for progress in steps:
             yield progress
             if progress.done % len(task) == 0:
                 watch.close(self.classifier.vertices)
@@ -228,6 +231,7 @@ class NCPTM(Method[NCPTMParams]):
         for progress in descend(
             batches, -(-total // p.aligning.batch_size), self.align.parameters(),
             lambda h, y: self._loss(h, y, watch), p.aligning, stage="align", total=p.aligning.epochs * total,
+            divided=False,
         ):  # fmt: skip
             yield progress
             if progress.done % total == 0:

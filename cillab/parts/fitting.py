@@ -15,7 +15,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cillab.core import rng
+from cillab.core import processes, rng
 from cillab.core.contract import Backbone, Progress, Task
 from cillab.core.errors import InvalidRequestError
 from cillab.core.params import HyperParams
@@ -103,10 +103,12 @@ def fit(
     seed: int,
     stage: str,
     before_step: Callable[[], None] = no_step,
+    divided: bool = True,
 ) -> Iterator[Progress]:
     """Minimise `loss(pixels, labels)` over augmented batches of `task`, one step per yield.
 
     `parameters` are tensors or optimiser groups ({"params": [...], "lr": ...}). They require grad only inside.
+    `divided` as for `descend`.
 
     Raises:
         InvalidRequestError: the loss is not finite any more, or has exploded.
@@ -126,6 +128,7 @@ def fit(
         total=how.epochs * len(task),
         under=lambda: attention_for(backbone),
         before_step=before_step,
+        divided=divided,
     )
 
 
@@ -140,11 +143,16 @@ def descend(
     total: int,
     under: Callable[[], AbstractContextManager[object]] = nullcontext,
     before_step: Callable[[], None] = no_step,
+    divided: bool = True,
 ) -> Iterator[Progress]:
     """Gradient descent on `loss(x, labels)` over `batches(epoch)`: images, or features that were computed before.
 
     `before_step` sees the gradients of a step before the optimiser does: gradient projection (InfLoRA, CoSO, GPM)
     changes them there. Parameters require grad only inside.
+
+    Where the run has several processes, each takes its share of a batch and gradients are averaged: what one process
+    would do if the loss is a mean over images. A loss that keeps something of the images it sees says `divided=False`,
+    and every process takes the whole batch.
 
     Raises:
         InvalidRequestError: the loss is not finite any more, or has exploded.
@@ -167,17 +175,21 @@ def descend(
             for x, labels in batches(epoch):
                 if schedule is not None:
                     schedule.step_update(step)
+                own = processes.mine(len(labels)) if divided else slice(None)
                 with torch.enable_grad(), under():
-                    current = loss(x, labels)
+                    current = loss(x[own], labels[own])
                     optimiser.zero_grad(set_to_none=True)
                     current.backward()
+                if divided:
+                    processes.average_gradients(trained, processes.share(len(labels)))
                 if how.clip is not None:
                     nn.utils.clip_grad_norm_(trained, how.clip)
                 before_step()
                 optimiser.step()
                 step, done = step + 1, done + len(labels)
                 if step % LOSS_EVERY == 1 or step == steps:
-                    value = _tame(float(current.detach()), first, stage, epoch, highest)
+                    whole = processes.mean(current.detach(), processes.share(len(labels))) if divided else current
+                    value = _tame(float(whole.detach()), first, stage, epoch, highest)
                     first = value if first is None else first
                 speed = done / (time.perf_counter() - started)
                 yield Progress(stage, done, total, epoch, how.epochs, step, value, speed)

@@ -236,11 +236,13 @@ def fit(
     under: Delta | None = None,
     on_pixels: bool = False,
     before_step: Callable[[], None] = fitting.no_step,
+    divided: bool = True,
 ) -> Iterator[Progress]:
     """Minimise `loss(h, labels)` over augmented batches of `task`, h embedded by the method with gradient.
 
     `under` is worn in place of what `embed` puts on, where a stage trains something else than what will be worn. With
-    `on_pixels` the loss gets the pixels themselves, to forward them as often as it likes (distillation).
+    `on_pixels` the loss gets the pixels themselves, to forward them as often as it likes (distillation). `divided` as
+    for `fitting.descend`.
     """
 
     def embedded(pixels: Tensor, labels: Tensor) -> Tensor:
@@ -249,8 +251,9 @@ def fit(
 
     seen = loss if on_pixels else embedded
     yield from fitting.fit(
-        task, learner.backbone, trained, seen, how, seed=learner.seed, stage=stage, before_step=before_step
-    )
+        task, learner.backbone, trained, seen, how,
+        seed=learner.seed, stage=stage, before_step=before_step, divided=divided,
+    )  # fmt: skip
 
 
 def gathered(
