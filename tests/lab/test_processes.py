@@ -65,7 +65,8 @@ def cillab(*words: str, where: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    words = '--data digits --split B0-Inc5 --learner slca --set fit={"epochs":2} --set align={"epochs":1} --set each=16 --precision fp32'
+    words = "--data digits --split B0-Inc5 --learner slca --set each=16 --precision fp32"
+    words += ' --set fit={"epochs":2} --set align={"epochs":1}'
     words += " --train-per-class 10 --test-per-class 10 --probe-points 40 --train-probe-per-class 5"
     cillab("-m", "cillab", "run", *words.split(), "--out", "one", where=tmp_path)
     cillab(*LAUNCHED, "run", *words.split(), "--out", "two", where=tmp_path)
