@@ -40,6 +40,7 @@ OUTCOMES: dict[str, tuple[str, str]] = {
     ),
     "shallow": ("Shallow forgetting", "the rest: lost by the head, and to the crowd of new classes"),
 }
+_STILL = 4  # decimals of drift, degrees or spreads: frozen features move by rounding alone, and ranks would see it
 CONTROL = "accuracy_then"  # accuracy on the task when just learnt: held fixed in the partial correlation
 
 
@@ -313,7 +314,7 @@ def _moves(then: Snapshot, last: Snapshot, classes: Sequence[int]) -> dict[str, 
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.linalg.norm(np.asarray(last["means/stored"], np.float64) - last["means/now"], axis=1)
         gap = gap / np.sqrt(np.asarray(last["nc/within"], np.float64))
-    return {**nothing, "stale": _mean(gap[there])}
+    return {name: round(value, _STILL) for name, value in {**nothing, "stale": _mean(gap[there])}.items()}
 
 
 def _mean(values: np.ndarray) -> float:

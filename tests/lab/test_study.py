@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cillab.cli import app
 from cillab.core.errors import InvalidRequestError
-from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Observations, associations, observations
+from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Observations, _moves, associations, observations
 from cillab.runs import Run
 from cillab.study import forest, page, scatter, sentence
 from tests.runs.synthetic import write_synthetic_run
@@ -142,3 +142,11 @@ def test_a_field_that_came_later_does_not_part_runs_of_one_setting(tmp_path) -> 
         spec = {**info.spec, "params": params}
         (path / "run.json").write_text(info.model_copy(update={"spec": spec}).model_dump_json(), encoding="utf-8")
     assert observations([tmp_path]).methods == ("lora",)
+
+
+def test_rounding_is_no_drift(runs) -> None:
+    """Features of a frozen backbone move by 1e-7 degrees: ranked, that was an order of methods."""
+    then = dict(Run(runs / "acil").snapshot("t00"))
+    means = np.asarray(then["means/now"], np.float64)
+    now = {**then, "means/now": means * (1 + 1e-9 * np.arange(len(means))[:, None]), "means/stored": means}
+    assert _moves(then, now, then["seen"].tolist()) == {"angle_drift": 0, "mean_drift": 0, "stale": 0}
