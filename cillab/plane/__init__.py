@@ -6,7 +6,7 @@ here; `quantise` is the one way into whole numbers. NumPy alone, never torch.
 """
 
 from cillab.plane.box import ABSENT, box, dequantise, quantise, square
-from cillab.plane.laying import PLANES, Plane, lay, nearest_simplex
+from cillab.plane.laying import PLANES, Plane, head_rows, lay, nearest_simplex
 from cillab.plane.linear import Projection, along, lda, pca, through
 from cillab.plane.together import joint_umap
 from cillab.plane.trust import Quality, displacement_of_unmoved, quality
@@ -21,6 +21,7 @@ __all__ = [
     "box",
     "dequantise",
     "displacement_of_unmoved",
+    "head_rows",
     "joint_umap",
     "lay",
     "lda",

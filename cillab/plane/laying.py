@@ -63,7 +63,7 @@ def lay(
         tuple(shot.id for shot in shots),
         np.stack([projection(rows) for rows in features]),
         laid.rows(lambda shot: shot.get("means/now")),
-        laid.rows(_head),
+        laid.rows(head_rows),
         laid.rows(lambda shot: _corners(shot, corners)) if kind == "simplex" else None,
         float(projection.share.sum()),
         _length(pooled),
@@ -97,6 +97,17 @@ def nearest_simplex(means: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarr
         return means.mean(axis=0) + _reach(means) * nearest_etf(means)
     except ValueError:
         return None
+
+
+def head_rows(shot: Snapshot) -> Float64[np.ndarray, "cls feature"] | None:
+    """Rows of the head around the average of the class means: directions, as long as a mean is on average; else None.
+
+    Rows have a scale and a centre of their own, and no place in the space where they do not fit the means.
+    """
+    rows, means = shot.get("head/weight"), np.asarray(shot["means/now"], np.float64)
+    if rows is None or rows.shape != means.shape:
+        return None
+    return means.mean(axis=0) + unit(centre(rows)) * _reach(means)
 
 
 def _companion(
@@ -166,14 +177,6 @@ class _Classes:
             if found is not None and found.shape == (len(seen), len(self.projection.centre)):
                 out[at, seen] = self.projection(np.asarray(found, np.float64))
         return out if np.isfinite(out).any() else None
-
-
-def _head(shot: Snapshot) -> np.ndarray | None:
-    """Rows of a head have their own scale and centre: their directions, as long as a class mean is on average."""
-    rows, means = shot.get("head/weight"), np.asarray(shot["means/now"], np.float64)
-    if rows is None or rows.shape != means.shape:
-        return None
-    return means.mean(axis=0) + unit(centre(rows)) * _reach(means)
 
 
 def _corners(shot: Snapshot, corners: tuple[int, ...]) -> np.ndarray | None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from cillab.geometry.rows import centre
-from cillab.plane import nearest_simplex
+from cillab.plane import head_rows, nearest_simplex
 from cillab.runs import Run, Snapshot
 
 _ROOM = 800_000  # numbers of all steps together, 1.6 MB
@@ -38,12 +37,9 @@ def frame(run: Run, snapshots: Sequence[Snapshot]) -> Frame | None:
         rows = np.asarray(shot["means/now"], dtype=np.float64)
         order = np.argsort([place[int(c)] for c in shot["seen"]])
         middle = rows.mean(axis=0)
-        length = np.linalg.norm(rows - middle, axis=1).mean()
         means.append((rows - middle)[order])
-        weight = shot.get("head/weight")
-        if weight is not None and weight.shape == rows.shape:
-            around = centre(np.asarray(weight, dtype=np.float64))
-            head.append((around / np.linalg.norm(around, axis=1, keepdims=True).clip(1e-12) * length)[order])
+        if (weight := head_rows(shot)) is not None:
+            head.append((weight - middle)[order])
         simplex = nearest_simplex(rows) if len(rows) > 1 else None
         corners.append(np.full(rows.shape, np.nan) if simplex is None else (simplex - middle)[order])
     if len({rows.shape[1] for rows in means}) != 1 or not all(np.isfinite(rows).all() for rows in means):
