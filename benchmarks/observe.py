@@ -58,6 +58,12 @@ def status(name):
     text = Path("/proc/self/status").read_text()
     return 1024 * int(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
 
+given = [Random(index) for index in range(tasks + 1)]
+with torch.no_grad():  # features are remembered: what follows is the learner alone
+    for task in given:
+        for x, _ in task.batches(128):
+            backbone(x)
+before = status("VmRSS")  # torch writes the zeros that it makes, so what is made from here on counts
 if way == "bare":
     state = {"R": torch.randn(backbone.feature_dim, expansion, generator=rng),
              "G": torch.zeros(expansion, expansion, dtype=torch.float64),
@@ -67,12 +73,6 @@ else:
     cls = learners[learner]
     made = cls(backbone, cls.Params.model_validate({"expansion": expansion, "gamma": 10.0}), seed=0)
     take = lambda task: [None for _ in made.observe(task)]
-given = [Random(index) for index in range(tasks + 1)]
-with torch.no_grad():  # features are remembered: what follows is the learner alone
-    for task in given:
-        for x, _ in task.batches(128):
-            backbone(x)
-before = status("VmRSS")
 take(given[0])
 Path("/proc/self/clear_refs").write_text("5")
 wall, cpu = time.perf_counter(), time.process_time()
