@@ -315,11 +315,12 @@ def study(
 def site(
     runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Run folders, or folders of runs.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("site"),
+    course: Annotated[Path | None, typer.Option(help="Pages of the course, from make gallery.")] = None,
 ) -> None:
     """Pages without a server: the cockpit and the report of every run, and a list; they open from disk, offline."""
     from cillab.site import write_site  # noqa: PLC0415
 
-    first = write_site(runs, out)
+    first = write_site(runs, out, course)
     size = sum(path.stat().st_size for path in out.glob("*.html"))
     typer.echo(f"{first}  {len(list(out.glob('*.html')))} pages, {size / 1e6:.1f} MB")
 

@@ -6,6 +6,7 @@ only runs of one protocol may be ranked against each other.
 
 import base64
 import json
+import shutil
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -23,13 +24,17 @@ _SAID = ("data", "split", "order", "seed", "backbone", "transform")  # of the pr
 _STYLE = Path(__file__).with_name("site.css")
 
 
-def write_site(runs: Sequence[str | Path], out: str | Path) -> Path:
+def write_site(runs: Sequence[str | Path], out: str | Path, course: str | Path | None = None) -> Path:
     """Write the pages of `runs` (run folders, or folders of runs) below `out`; returns the first page.
 
+    `course` is the folder with the pages of the course, which `make gallery` writes; it becomes `course` in the site.
+
     Raises:
-        InvalidRequestError: no run can be read, or two have one name.
+        InvalidRequestError: no run can be read, two have one name, or `course` has no first page.
     """
     folder = Path(out)
+    if course is not None and not (Path(course) / "index.html").is_file():
+        raise InvalidRequestError(f"{course} has no index.html: `make gallery` writes the course to build/gallery.")
     paths = [path for root in runs for path in ([Path(root)] if _is_run(root) else sorted(find_runs(Path(root))))]
     names = [path.resolve().name for path in paths]
     if twice := sorted({one for one in names if names.count(one) > 1}):
@@ -53,7 +58,9 @@ def write_site(runs: Sequence[str | Path], out: str | Path) -> Path:
         write_report(run.path, folder / f"{_file(run)}-report.html")
         (folder / f"{_file(run)}.html").write_text(_cockpit(run), encoding="utf-8")
     first = folder / "index.html"
-    first.write_text(_index(found, problems), encoding="utf-8")
+    if course is not None:
+        shutil.copytree(course, folder / "course", dirs_exist_ok=True)
+    first.write_text(_index(found, problems, with_course=course is not None), encoding="utf-8")
     return first
 
 
@@ -96,11 +103,15 @@ mount(document.querySelector(".cillab-player"), data, told);
     return _page(title, body, CSS.read_text(encoding="utf-8"))
 
 
-def _index(runs: Sequence[Run], problems: Sequence[str]) -> str:
+def _index(runs: Sequence[Run], problems: Sequence[str], *, with_course: bool = False) -> str:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(comparable_key(run.protocol), []).append(run)
     parts = ["<h1>Runs</h1><p>Numbers are comparable inside a table, whose runs have one protocol.</p>"]
+    if with_course:
+        parts.append(
+            "<p><a href='course/index.html'>The course</a>: chapters with figures, formulas and exercises.</p>"
+        )
     for mine in groups.values():
         rows = "".join(_row(run) for run in sorted(mine, key=lambda run: -(run.result.a_last if run.result else 0)))
         head = "<tr><th>Method</th><th>Last accuracy</th><th>Average</th><th>Tasks</th><th></th></tr>"

@@ -3,7 +3,7 @@
     python scripts/notebooks.py write              notebooks/sources/*.py -> notebooks/*.ipynb
     python scripts/notebooks.py read               the other way, after an edit in Jupyter
     python scripts/notebooks.py student OUT        without solutions
-    python scripts/notebooks.py gallery OUT        executed, as HTML with figures
+    python scripts/notebooks.py gallery OUT        executed, as HTML that needs no network (scripts/pages.py)
 
 A source is a Python file in the percent format, which editors and jupytext know too: `# %%` begins a code cell,
 `# %% [markdown]` a text, `# %% tags=["exercise"]` a tagged one. The tags: `exercise` (a stub), `check` (one call),
@@ -12,15 +12,14 @@ A source is a Python file in the percent format, which editors and jupytext know
 
 import argparse
 import ast
-import hashlib
-import html
 import json
 import os
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HOME = Path(__file__).parents[1] / "notebooks"
 LIMIT_BYTES = 1_000_000  # of an executed notebook
@@ -30,8 +29,6 @@ _KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-
-_WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 Notebook = dict[str, Any]
 
@@ -75,6 +72,11 @@ def to_source(notebook: Notebook) -> str:
 def dumps(notebook: Notebook) -> str:
     """JSON as nbstripout writes it."""
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def number(path: Path) -> str:
+    """The number of a chapter: "07" or "07b"."""
+    return path.stem.partition("_")[0]
 
 
 def without_solutions(notebook: Notebook) -> Notebook:
@@ -143,30 +145,46 @@ def execute(path: Path) -> Any:
     return notebook
 
 
-def page(notebook: Any, title: str) -> str:
-    """An executed notebook as HTML: figures drawn by `plotly.min.js` beside it, players alive, solutions folded."""
-    from nbconvert import HTMLExporter  # noqa: PLC0415
+class Repository(NamedTuple):
+    """Where the course lies on GitHub, from `notebooks/course.toml`; an empty name means nowhere yet."""
 
-    kept = notebook.metadata.pop("widgets", {}).get(_WIDGETS, {}).get("state", {})
-    widgets = {name: one["state"] for name, one in kept.items() if "_esm" in one["state"]}
-    for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown":  # links to other chapters lead to their pages
-            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb", r"](\1.html", cell.source)
-        for number, output in enumerate(cell.get("outputs", ())):
-            _plain(output.get("data", {}), f"figure-{index}-{number}", widgets)
-        if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
-        if "solution" in cell.metadata.get("tags", ()):
-            cell.cell_type = "markdown"
-            cell.source = f"<details><summary>Solution</summary>\n\n```python\n{cell.source}\n```\n\n</details>"
-            for gone in ("outputs", "execution_count"):
-                cell.pop(gone, None)
-    body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
-    modules = "".join(
-        f'<script type="text/plain" id="{_key(code)}">{code}</script>' for code in {w["_esm"] for w in widgets.values()}
-    )
-    looks = "".join(f"<style>{css}</style>" for css in {w.get("_css", "") for w in widgets.values()})
-    return body.replace("</head>", f'<script src="plotly.min.js"></script>{looks}{modules}</head>', 1)
+    name: str  # "owner/name"
+    branch: str
+
+    def badges(self, path: Path) -> list[tuple[str, str]]:
+        """What leads from a chapter's page to a notebook that runs, and to its source; nothing without a name."""
+        file = f"notebooks/{path.name}"
+        return [
+            ("Open in Colab", f"https://colab.research.google.com/github/{self.name}/blob/{self.branch}/{file}"),
+            ("Open in Binder", f"https://mybinder.org/v2/gh/{self.name}/{self.branch}?labpath={file}"),
+            ("Source", f"https://github.com/{self.name}/blob/{self.branch}/{file}"),
+        ] if self.name else []  # fmt: skip
+
+    def first_cell(self) -> Notebook:
+        """What a hosted notebook needs before anything else: the course and, beside the notebook, its checks."""
+        cell = _cell(0, markdown=False, tags=["hosted"])
+        cell["source"] = [
+            "# Only where cillab is not there yet, as on a hosted notebook: course, checks, PyTorch for CPUs.\n",
+            "import importlib.util\n",
+            "\n",
+            'if importlib.util.find_spec("cillab") is None:\n',
+            f"    !git clone --quiet --depth 1 --branch {self.branch} https://github.com/{self.name} course\n",
+            "    %pip install --quiet --extra-index-url https://download.pytorch.org/whl/cpu ./course[notebooks]\n",
+            "    %cd course/notebooks",
+        ]
+        return cell
+
+
+def repository(home: Path = HOME) -> Repository:
+    """What `course.toml` says.
+
+    Raises:
+        ValueError: a name that is not "owner/name".
+    """
+    said = tomllib.loads((home / "course.toml").read_text())
+    if said["repository"] and not re.fullmatch(r"[\w.-]+/[\w.-]+", said["repository"]):
+        raise ValueError(f'course.toml: repository is {said["repository"]!r}, not "owner/name" or "".')
+    return Repository(said["repository"], said["branch"])
 
 
 def write(home: Path = HOME) -> None:
@@ -174,7 +192,7 @@ def write(home: Path = HOME) -> None:
     for source in sorted((home / "sources").glob("*.py")):
         target, notebook = home / f"{source.stem}.ipynb", from_source(source.read_text())
         target.write_text(dumps(notebook))
-        answers = home / "checks" / "solutions" / f"chapter_{source.stem[:2]}.py"
+        answers = home / "checks" / "solutions" / f"chapter_{number(source)}.py"
         answers.parent.mkdir(parents=True, exist_ok=True)
         answers.write_text(solutions(notebook))
         print(target)
@@ -191,27 +209,31 @@ def read(home: Path = HOME) -> None:
 def student(out: Path, home: Path = HOME) -> None:
     """The student version of every notebook."""
     shutil.copytree(home / "checks", out / "checks", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    place = repository(home)
     for path in sorted(home.glob("*.ipynb")):
-        (out / path.name).write_text(dumps(without_solutions(json.loads(path.read_text()))))
+        version = without_solutions(json.loads(path.read_text()))
+        if place.name:
+            version["cells"].insert(2, {**place.first_cell(), "id": "hosted"})
+        (out / path.name).write_text(dumps(version))
         print(out / path.name)
 
 
 def gallery(out: Path, home: Path = HOME, only: str = "") -> None:
-    """Every notebook executed and rendered, with an index."""
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+    """Every notebook executed and rendered, with an index and the documents that chapters link to."""
+    sys.path.insert(0, str(Path(__file__).parent))  # where this file was loaded by its path
+    import pages  # noqa: PLC0415 (needs nbconvert)
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / "plotly.min.js").write_text(get_plotlyjs())
-    entries = []
+    place, entries, linked = repository(home), [], set()
     for path in sorted(home.glob("*.ipynb")):
-        title = re.sub(r"^#+\s*", "", "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0])
-        entries.append(f'<li><a href="{path.stem}.html">{path.stem[:2]} {title}</a></li>')
+        source = "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"][:1])
+        title = re.sub(r"^#+\s*", "", source.splitlines()[0])
+        entries.append((f"{path.stem}.html", f"{number(path)} {title}"))
+        linked |= set(re.findall(r"\]\(\.\./(docs/[\w/-]+\.md)", path.read_text()))
         if only in path.stem:
-            (out / f"{path.stem}.html").write_text(page(execute(path), title))
+            (out / f"{path.stem}.html").write_text(pages.page(execute(path), title, place.badges(path)))
             print(out / f"{path.stem}.html")
-    look = "body{font:17px/1.7 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem}li{list-style:none}"
-    head = f"<!doctype html><meta charset=utf-8><title>Notebooks</title><style>{look}</style><h1>Notebooks</h1>"
-    (out / "index.html").write_text(f"{head}<ul>{''.join(entries)}</ul>\n")
+    pages.frame(out, entries, home.parent, sorted(linked))
 
 
 def _cell(index: int, *, markdown: bool, tags: list[str]) -> dict[str, Any]:
@@ -241,45 +263,6 @@ def _close(cells: list[dict[str, Any]], body: list[str]) -> None:
         body = [line.removeprefix("#").removeprefix(" ") for line in body]
     text = "\n".join(body).strip("\n")
     cells[-1]["source"] = text.splitlines(keepends=True)
-
-
-def _plain(data: dict[str, Any], name: str, widgets: dict[str, dict[str, Any]]) -> None:
-    """A plotly figure as a div that draws itself, a widget that brings its own module alive; any other as nothing.
-
-    What stands in place of such a slider is its static twin, or what `interact` showed at first.
-    """
-    figure = data.pop("application/vnd.plotly.v1+json", None)
-    if figure is not None:
-        options = {"displaylogo": False, "responsive": True}
-        kept = {name: figure[name] for name in ("data", "layout", "frames") if name in figure}
-        spec = json.dumps({**kept, "config": options}).replace("</", "<\\/")
-        draw = f"Plotly.newPlot('{name}', {spec});"
-        told = (figure.get("layout", {}).get("meta") or {}).get("alt") or "".join(data.get("text/plain", ""))
-        alt = html.escape("A figure." if told.startswith("Figure(") else told, quote=True)
-        data["text/html"] = f'<div id="{name}" role="img" aria-label="{alt}"></div><script>{draw}</script>'
-    view = data.pop("application/vnd.jupyter.widget-view+json", None)
-    if view is not None:
-        data.pop("text/plain", None)
-        if (state := widgets.get(view["model_id"])) is not None:
-            data["text/html"] = _alive(state, name)
-
-
-def _key(code: str) -> str:
-    return f"module-{hashlib.blake2b(code.encode(), digest_size=6).hexdigest()}"
-
-
-def _alive(state: dict[str, Any], name: str) -> str:
-    """An anywidget on a page without a kernel: what it sets stays in the page."""
-    kept = json.dumps({key: value for key, value in state.items() if not key.startswith("_")}).replace("</", "<\\/")
-    return f"""<div id="{name}"></div><script type="module">
-const state = {kept}, code = document.getElementById("{_key(state["_esm"])}").textContent;
-const model = {{
-  get: (key) => state[key], set: (key, value) => {{ state[key] = value; }}, save_changes() {{}}, on() {{}}, off() {{}},
-}};
-const module = await import(URL.createObjectURL(new Blob([code], {{ type: "text/javascript" }})));
-const widget = typeof module.default === "function" ? await module.default() : module.default;
-widget.render({{ model, el: document.getElementById("{name}") }});
-</script>"""
 
 
 def main(arguments: list[str]) -> None:

@@ -51,6 +51,17 @@ def test_a_folder_without_runs_is_refused_in_a_line(tmp_path) -> None:
         write_site([tmp_path], tmp_path / "out")
 
 
+def test_the_course_is_a_part_of_the_site(tmp_path) -> None:
+    run, course = write_synthetic_run(tmp_path / "one", tasks=2), tmp_path / "gallery"
+    with pytest.raises(InvalidRequestError, match="make gallery"):
+        write_site([run], tmp_path / "out", course)
+    course.mkdir()
+    (course / "index.html").write_text("<h1>The course</h1>")
+    text = write_site([run], tmp_path / "out", course).read_text()
+    assert "href='course/index.html'" in text
+    assert (tmp_path / "out" / "course" / "index.html").is_file()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_cockpit_plays_from_disk(pages) -> None:

@@ -12,7 +12,7 @@ from cillab.geometry.pairing import Paired, paired, share_error
 from cillab.teaching import sketch
 from cillab.teaching.lifeline import Scorecard, scorecard, solution
 from cillab.teaching.places import fresh
-from cillab.teaching.plane import clouds, tiles
+from cillab.teaching.plane import cloud_panels, clouds, tiles
 from cillab.teaching.toy import Toy, simulate
 from cillab.teaching.verdict import Case, Verdict, judge
 
@@ -35,6 +35,7 @@ __all__ = [
     "Scorecard",
     "Toy",
     "Verdict",
+    "cloud_panels",
     "clouds",
     "fresh",
     "frozen_features",

@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cillab.figures.palette import MARKS, MUTED, Theme, see_through, style, task_colour
+from cillab.teaching.sketch import told
 
+_DASHES = ("solid", "dash", "dot", "dashdot")
 _RING = np.stack([np.cos(np.linspace(0, 2 * np.pi, 73)), np.sin(np.linspace(0, 2 * np.pi, 73))])
 _HEAT = ((0.0, "rgba(255,90,0,0)"), (0.35, "rgba(255,150,0,0.35)"), (1.0, "rgba(255,40,0,0.85)"))
 
@@ -23,19 +25,51 @@ def clouds(
         line = {"color": see_through(MUTED[theme], 0.45), "width": 1}
         figure.add_scatter(x=path[:, 0], y=path[:, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     for index, (name, cloud) in enumerate(points.items()):
-        x, colour = np.asarray(cloud, np.float64), task_colour(index, theme)
-        values, vectors = np.linalg.eigh(np.cov(x.T))
-        ring = x.mean(axis=0)[:, None] + 2 * (vectors * np.sqrt(np.maximum(values, 0))) @ _RING
-        mark = {"color": see_through(colour, 0.5), "symbol": MARKS[index % len(MARKS)], "size": max(3, 9 - 2 * index)}
-        figure.add_scatter(
-            x=np.float32(x[:, 0]), y=np.float32(x[:, 1]), mode="markers", name=name, legendgroup=name, marker=mark
-        )
-        figure.add_scatter(
-            x=np.float32(ring[0]), y=np.float32(ring[1]), mode="lines", legendgroup=name, showlegend=False,
-            line={"color": colour, "width": 2}, hoverinfo="skip",
-        )  # fmt: skip
+        figure.add_traces(_cloud(name, cloud, index, theme))
     style(figure, theme, name="clouds", height=400, margin={"t": 46})
-    return figure.update_yaxes(scaleanchor="x")
+    return told(figure.update_yaxes(scaleanchor="x"), f"Clouds in the plane. {_places(points)}")
+
+
+def cloud_panels(panels: Mapping[str, Mapping[str, np.ndarray]], *, theme: Theme = "light") -> go.Figure:
+    """The same clouds side by side on equal axes, one panel for each way; a cloud looks the same in all of them."""
+    figure = make_subplots(1, len(panels), subplot_titles=list(panels), horizontal_spacing=0.08)
+    for column, points in enumerate(panels.values(), start=1):
+        for index, (name, cloud) in enumerate(points.items()):
+            for trace in _cloud(name, cloud, index, theme, legend=column == 1):
+                figure.add_trace(trace, row=1, col=column)
+    every = np.concatenate([np.asarray(cloud, np.float64) for points in panels.values() for cloud in points.values()])
+    middle, reach = (every.max(axis=0) + every.min(axis=0)) / 2, 0.58 * float(np.ptp(every, axis=0).max())
+    style(figure, theme, name="cloud panels", height=430, margin={"t": 46, "b": 76})
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"})  # the titles stand on top
+    figure.update_xaxes(range=[middle[0] - reach, middle[0] + reach], constrain="domain")
+    for column in range(1, len(panels) + 1):
+        figure.update_yaxes(
+            range=[middle[1] - reach, middle[1] + reach], scaleanchor=f"x{column if column > 1 else ''}", col=column
+        )
+    return told(figure, " ".join(f"Panel {name}: {_places(points)}" for name, points in panels.items()))
+
+
+def _cloud(name: str, cloud: np.ndarray, index: int, theme: Theme, *, legend: bool = True) -> list[go.Scatter]:
+    """Points and ellipse; later clouds have smaller marks, so that one that lies on another leaves it visible."""
+    x, colour = np.asarray(cloud, np.float64), task_colour(index, theme)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    ring = x.mean(axis=0)[:, None] + 2 * (vectors * np.sqrt(np.maximum(values, 0))) @ _RING
+    mark = {"color": see_through(colour, 0.5), "symbol": MARKS[index % len(MARKS)], "size": max(3, 9 - 2 * index)}
+    dots = go.Scatter(
+        x=np.float32(x[:, 0]), y=np.float32(x[:, 1]), mode="markers", name=name, legendgroup=name, marker=mark,
+        showlegend=legend,
+    )  # fmt: skip
+    line = {"color": colour, "width": 2, "dash": _DASHES[index % len(_DASHES)]}
+    edge = go.Scatter(
+        x=np.float32(ring[0]), y=np.float32(ring[1]), mode="lines", legendgroup=name, showlegend=False,
+        line=line, hoverinfo="skip",
+    )  # fmt: skip
+    return [dots, edge]
+
+
+def _places(points: Mapping[str, np.ndarray]) -> str:
+    means = {name: np.asarray(cloud, np.float64).mean(axis=0) for name, cloud in points.items()}
+    return "; ".join(f"{name} around ({x:.1f}, {y:.1f})" for name, (x, y) in means.items()) + "."
 
 
 def tiles(
@@ -76,4 +110,6 @@ def tiles(
     style(figure, theme, name="tiles", height=60 + 150 * rows, margin={"t": 40, "b": 8, "l": 8, "r": 8})
     figure.update_annotations(font_size=11.5)
     figure.update_xaxes(visible=False, range=[-0.5, side - 0.5], constrain="domain")
-    return figure.update_yaxes(visible=False, range=[side - 0.5, -0.5], constrain="domain")
+    figure.update_yaxes(visible=False, range=[side - 0.5, -0.5], constrain="domain")
+    shown = f"{count} pictures" + ("" if maps is None else f", grey, with maps over them up to {top or 0:.3g}")
+    return told(figure, f"{shown}: {', '.join(title for title in titles if title) or 'no captions'}.")

@@ -52,7 +52,7 @@ def lines(
     ends = [
         f"{name} goes from {_said(v[0], percent)} to {_said(v[-1], percent)}" for name, v in series.items() if len(v)
     ]
-    return _told(figure, f"Lines over {x_title}: {', '.join(ends)}.")
+    return told(figure, f"Lines over {x_title}: {', '.join(ends)}.")
 
 
 def bars(
@@ -87,7 +87,7 @@ def bars(
     figure.update_yaxes(tickformat=".0%" if percent else None, zeroline=stacked)
     pairs = [[f"{g} {_said(v, percent)}" for g, v in zip(groups, values, strict=True)] for values in series.values()]
     named = [f"{name}: {', '.join(pair)}" for name, pair in zip(series, pairs, strict=True)]
-    return _told(figure, f"Bars. {'; '.join(named)}.")
+    return told(figure, f"Bars. {'; '.join(named)}.")
 
 
 def heat(
@@ -97,9 +97,10 @@ def heat(
     middle: float = 0.0,
     x_title: str = "",
     y_title: str = "",
+    borders: Sequence[int] = (),
     theme: Theme = "light",
 ) -> go.Figure:
-    """A square heat map whose neutral colour means `middle`."""
+    """A square heat map whose neutral colour means `middle`; `borders` are the rows before which a new group begins."""
     values = np.asarray(matrix, np.float64)
     reach = float(np.nanmax(np.abs(values - middle))) or 1.0
     labels = list(names) if names is not None else [str(i + 1) for i in range(len(values))]
@@ -117,9 +118,15 @@ def heat(
     _look(figure, theme, "heat", x_title, y_title)
     figure.update_xaxes(showgrid=False, type="category", constrain="domain")
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed", scaleanchor="x", constrain="domain")
+    line = {"color": CURSOR[theme], "width": 1.4}
+    for at in borders:  # a category is one unit wide, and its middle is its index
+        figure.add_hline(y=at - 0.5, line=line)
+        figure.add_vline(x=at - 0.5, line=line)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    told = f"A map of {len(labels)} by {len(labels)} values from {low:.2f} to {high:.2f}: {x_title or y_title}."
-    return _told(figure.update_layout(height=420), told)
+    said = f"A map of {len(labels)} by {len(labels)} values from {low:.2f} to {high:.2f}: {x_title or y_title}."
+    if len(borders):
+        said = f"{said[:-1]}, in {len(borders) + 1} groups."
+    return told(figure.update_layout(height=420), said)
 
 
 def _level_lines(figure: go.Figure, levels: Mapping[str, float], theme: Theme) -> None:
@@ -130,7 +137,7 @@ def _level_lines(figure: go.Figure, levels: Mapping[str, float], theme: Theme) -
         )
 
 
-def _told(figure: go.Figure, sentence: str) -> go.Figure:
+def told(figure: go.Figure, sentence: str) -> go.Figure:
     """The figure with its alternative text, where a page finds it."""
     layout: Any = figure.layout
     return figure.update_layout(meta={**layout.meta, "alt": sentence})

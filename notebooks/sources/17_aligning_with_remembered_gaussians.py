@@ -67,10 +67,16 @@ apart = np.concatenate(parts)
 told = np.where(np.arange(50)[None] // 10 == truth[:, None] // 10, new @ apart.T, -np.inf).argmax(axis=1) == truth
 print(f"with the task told {told.mean():.1%}, among all 50 classes {right(apart).mean():.1%}")
 given = (new @ apart.T).argmax(axis=1) // 10
-lengths = {"length of a row": [float(np.linalg.norm(part, axis=1).mean()) for part in parts]}
-lengths["share of all answers"] = [float((given == task).mean()) for task in range(5)]
+lengths = [float(np.linalg.norm(part, axis=1).mean()) for part in parts]
+names = [f"task {task + 1}, {count} steps" for task, count in enumerate(EPOCHS)]
 assert right(apart).mean() < told.mean() - 0.1
-sketch.bars([f"task {task + 1}, {count} steps" for task, count in enumerate(EPOCHS)], lengths)
+sketch.bars(names, {"mean length of a row": lengths}, y_title="mean length of a row")
+
+# %%
+share = [float((given == task).mean()) for task in range(5)]
+bars, level = {"share of all answers": share_error(share, len(truth))}, {"a fifth": 0.2}
+assert np.corrcoef(lengths, share)[0, 1] > 0
+sketch.bars(names, {"share of all answers": share}, y_title="answers", percent=True, errors=bars, levels=level)
 
 # %% [markdown]
 # **What you saw.** Rows that were trained longer are longer, and tasks with longer rows are answered more often than the fifth that each

@@ -37,7 +37,7 @@ def imports(path: Path) -> dict[str, Any]:
 
 def chapter(path: Path) -> Any:
     """The module with the checks of a notebook."""
-    return import_module(f"checks.chapter_{path.stem[:2]}")
+    return import_module(f"checks.chapter_{TOOL['number'](path)}")
 
 
 def texts(path: Path) -> str:
@@ -190,48 +190,26 @@ def test_a_source_that_cannot_be_read_names_its_line() -> None:
         TOOL["from_source"]("# %%\n1\n# %% [raw]\n")
 
 
-def test_a_page_draws_widgets_that_bring_a_module_and_leaves_sliders_out() -> None:
-    pytest.importorskip("nbconvert")
-
-    def view(name: str) -> Any:
-        data = {"text/plain": f"Widget({name})", "application/vnd.jupyter.widget-view+json": {"model_id": name}}
-        return nbformat.v4.new_output("display_data", data)
-
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[view("a"), view("b")])])
-    models = {
-        "a": {"state": {"_esm": "export default { render() {} }", "_css": ".a {}", "data": "</script>"}},
-        "b": {"state": {"value": 3}},
-    }
-    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": models}}
-    html = TOOL["page"](notebook, "title")
-    assert '<div id="figure-0-0">' in html
-    assert 'const state = {"data": "<\\/script>"}' in html  # a run's text cannot end the script
-    assert html.count("export default { render() {} }") == 1
-    assert "<style>.a {}</style>" in html
-    assert "figure-0-1" not in html
-    assert "Widget(" not in html
-
-
-def test_a_page_says_what_a_figure_shows_and_links_to_pages() -> None:
-    pytest.importorskip("nbconvert")
-    pytest.importorskip("plotly")
-    figure = sketch.lines([1.0, 2.0], {"accuracy": [0.5, 0.75]}, x_title="task", percent=True)
-    assert figure.layout.meta["alt"] == "Lines over task: accuracy goes from 50.0% to 75.0%."
-    data = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": "Figure({...})"}
-    output = nbformat.v4.new_output("display_data", data)
-    told = nbformat.v4.new_output(
-        "display_data", {"application/vnd.plotly.v1+json": {"data": [], "layout": {}}, "text/plain": "Two clouds meet."}
-    )
-    text = nbformat.v4.new_markdown_cell("See [05](05_growing_frames.ipynb), [format](../docs/run_folder.md).")
-    notebook = nbformat.v4.new_notebook(cells=[text, nbformat.v4.new_code_cell("1", outputs=[output, told])])
-    page = TOOL["page"](notebook, "title")
-    assert 'aria-label="Lines over task: accuracy goes from 50.0% to 75.0%."' in page
-    assert 'aria-label="Two clouds meet."' in page
-    assert 'href="05_growing_frames.html"' in page
+def test_hosted_notebooks_and_badges_come_from_one_address(tmp_path: Path) -> None:
+    assert not TOOL["repository"](HOME / "notebooks").badges(NOTEBOOKS[0])  # no address yet, no badge
+    (tmp_path / "course.toml").write_text('repository = "who/what"\nbranch = "main"\n')
+    place = TOOL["repository"](tmp_path)
+    addresses = [address for _, address in place.badges(NOTEBOOKS[0])]
+    assert all("who/what" in one and NOTEBOOKS[0].name in one for one in addresses)
+    assert "github.com/who/what" in "".join(place.first_cell()["source"])
+    (tmp_path / "course.toml").write_text('repository = "https://github.com/who/what"\nbranch = "main"\n')
+    with pytest.raises(ValueError, match="owner/name"):
+        TOOL["repository"](tmp_path)
 
 
 def test_every_small_plot_has_an_alternative_text() -> None:
     bars = sketch.bars(["a", "b"], {"x": [1.0, 2.5], "y": [0.0, 3.0]})
     assert bars.layout.meta["alt"] == "Bars. x: a 1, b 2.5; y: a 0, b 3."
-    heat = sketch.heat(np.array([[1.0, -0.5], [-0.5, 1.0]]), x_title="cosines")
-    assert heat.layout.meta["alt"] == "A map of 2 by 2 values from -0.50 to 1.00: cosines."
+    matrix = np.array([[1.0, -0.5], [-0.5, 1.0]])
+    assert (
+        sketch.heat(matrix, x_title="cosines").layout.meta["alt"]
+        == "A map of 2 by 2 values from -0.50 to 1.00: cosines."
+    )
+    grouped = sketch.heat(matrix, x_title="cosines", borders=[1])
+    assert grouped.layout.meta["alt"] == "A map of 2 by 2 values from -0.50 to 1.00: cosines, in 2 groups."
+    assert [(line.x0, line.y0) for line in grouped.layout.shapes] == [(0, 0.5), (0.5, 0)]
