@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: pull and push, how far a vertex may turn, and features drawn from a stored Gaussian."""
+"""Exercises of notebook 07: pull and push, and features drawn from a stored Gaussian."""
 
 import math
 from collections.abc import Callable
@@ -35,29 +35,6 @@ def check_pull_push(attempt: Callable[[np.ndarray, np.ndarray, int], Any]) -> Ve
     return judge(attempt, cases, "Both vanish at the vertex, and nowhere else.")
 
 
-def check_safe_angle(attempt: Callable[[int], Any]) -> Verdict:
-    """`attempt(k) -> degrees` by which a vertex may turn so that a feature at its old place is surely still nearest."""
-
-    def degrees(k: int) -> float:
-        return math.degrees(math.acos(-1 / (k - 1))) / 2
-
-    cases = [
-        Case(
-            (3,),
-            60.0,
-            "three classes, 120 degrees apart",
-            (
-                (120.0, "That is the angle between two vertices; the border lies half way."),
-                (math.radians(60), "Degrees, please."),
-                (30.0, "The cosine of two vertices is negative: -1/(K - 1)."),
-            ),
-        ),
-        Case((2,), 90.0, "two classes", ((180.0, "The border lies half way."),)),
-        Case((100,), degrees(100), "100 classes", ((45.0, "Close: that is the limit for many classes."),)),
-    ]
-    return judge(attempt, cases, "Never less than 45 degrees, however many classes come.")
-
-
 def check_draw(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -> Verdict:
     """`attempt(mean, covariance, noise) -> features`: standard normal rows made into draws from N(mean, covariance)."""
     mean, covariance = np.array([3.0, -1.0]), np.array([[4.0, 2.0], [2.0, 3.0]])
@@ -91,4 +68,4 @@ def check_draw(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -> 
     return judge(asked, cases, "Any square root will do: Cholesky's or the symmetric one.")
 
 
-EXERCISES = {"pull_push": check_pull_push, "safe_angle": check_safe_angle, "draw": check_draw}
+EXERCISES = {"pull_push": check_pull_push, "draw": check_draw}

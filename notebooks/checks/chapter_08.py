@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: mixture weights from prototypes, a mixture folded into one map, how far features moved."""
+"""Exercises of notebook 08: mixing and folding generators, what teaches them, and a move in units of the spread."""
 
 from collections.abc import Callable
 from typing import Any
@@ -97,4 +97,34 @@ def check_shift(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
     return judge(attempt, cases, "At 1 the whole cloud has moved by its own radius.")
 
 
-EXERCISES = {"mixture": check_mixture, "folded": check_folded, "shift": check_shift}
+def check_noise_gradient(attempt: Callable[..., Any]) -> Verdict:
+    """`attempt(phi, auxiliary, ridge, labels)`: gradient of CE(phi W_a + stopgrad(phi W), y) with respect to phi."""
+    phi, labels = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
+    auxiliary, ridge = np.array([[np.log(2), 0.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [np.log(3), 0.0]])
+    # by hand: logits (log 2, 0) and (log 3, 0), so p = (2/3, 1/3) and (3/4, 1/4)
+    wrong = np.array([[-1 / 3, 1 / 3], [3 / 4, -3 / 4]])
+    right = wrong @ auxiliary.T / 2
+    without = np.array([[-1 / 3, 1 / 3], [1 / 2, -1 / 2]]) @ auxiliary.T / 2
+    cases = [
+        Case(
+            (phi, auxiliary, ridge, labels),
+            right,
+            "two images, two classes",
+            (
+                (wrong @ (auxiliary + ridge).T / 2, "stopgrad: nothing flows back through the analytic head."),
+                (without, "The analytic logits are in the softmax, although no gradient flows through them."),
+                (2 * right, "The loss is a mean over the images."),
+                (-right, "The gradient points uphill: p - y."),
+            ),
+        ),
+        Case((phi, 0 * auxiliary, ridge, labels), 0 * phi, "an auxiliary head of zeros: no gradient at all"),
+    ]
+    return judge(attempt, cases, "Both heads say what is wrong, one of them passes it on.")
+
+
+EXERCISES = {
+    "mixture": check_mixture,
+    "folded": check_folded,
+    "noise_gradient": check_noise_gradient,
+    "shift": check_shift,
+}

@@ -1,4 +1,4 @@
-"""Exercises of notebook 10: the optimal map between Gaussians, their distance, separation inside clusters."""
+"""Exercises of notebook 10: the optimal map between Gaussians, and their distance."""
 
 from collections.abc import Callable
 from typing import Any
@@ -76,31 +76,4 @@ def check_w2(attempt: Callable[..., Any]) -> Verdict:
     return judge(attempt, cases, "Zero for equal Gaussians alone; in units of the features.")
 
 
-def check_separation(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
-    """`attempt(texts, clusters) -> loss`: mean over clusters of sum_(i != j) (cos + 1/(k - 1))^2, k members."""
-    half = np.sqrt(0.75)
-    triangle = np.array([[1.0, 0.0, 0.0], [-0.5, half, 0.0], [-0.5, -half, 0.0]])
-    texts = np.vstack([triangle, [[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]]])
-    clusters = np.array([0, 0, 0, 1, 1])
-    one = np.zeros(5, dtype=np.int64)
-    unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-    off = ~np.eye(5, dtype=bool)
-    cases = [
-        Case(
-            (texts, clusters),
-            4.0,
-            "a triangle that is ideal, and two texts that are alike (cosine 1, wanted -1: 2 pairs of 4)",
-            (
-                (8.0, "Divide by the number of clusters."),
-                (2.0, "Both (i, j) and (j, i) count."),
-                (11.375, "The diagonal is no pair: leave i = j out."),
-                (float(((unit @ unit.T + 0.25)[off] ** 2).sum()), "Pairs from different clusters do not count."),
-            ),
-        ),
-        Case((texts, one), float(((unit @ unit.T + 0.25)[off] ** 2).sum()), "one cluster: the global frame"),
-        Case((texts[:3], np.arange(3)), 0.0, "three clusters of one: nothing to separate"),
-    ]
-    return judge(attempt, cases, "Whatever happens between clusters costs nothing: that is the idea.")
-
-
-EXERCISES = {"transport_map": check_transport_map, "w2": check_w2, "separation": check_separation}
+EXERCISES = {"transport_map": check_transport_map, "w2": check_w2}

@@ -16,7 +16,7 @@ from cillab import teaching
 from cillab.geometry import etf, nc3, rows
 from cillab.geometry.heads import Head, blended
 from cillab.geometry.moments import Moments
-from cillab.teaching import scorecard, sketch
+from cillab.teaching import scorecard, share_error, sketch
 
 import numpy as np
 import torch
@@ -87,6 +87,7 @@ sketch.heat(frame @ frame.T, x_title="cosines of the ten vertices")
 grown = etf.extend_basis(basis, 10, rng)
 before, after = etf.etf_from_basis(basis), etf.etf_from_basis(grown)[:10]
 turned = np.degrees(np.arccos((before * after).sum(axis=1)))
+assert np.allclose(turned, turned[0])  # all by one angle: what is taken away is the same for all
 print("columns kept bit for bit:", bool((grown[:, :10] == basis).all()))
 print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turned])
 
@@ -172,12 +173,13 @@ assert (round(turn(50, 60), 1), round(turn(10, 20), 1)) == (3.3, 13.3)
 def path(start: int, increment: int) -> None:
     stops = [*range(start, 100, increment), 100]
     steps = [turn(a, b) for a, b in pairwise(stops)]
-    once = turn(start, 100)
-    print(f"{start} -> 100 by {increment}: largest {max(steps):.1f}, sum {sum(steps):.1f}, in one step {once:.1f}")
+    once = [turn(start, b) for b in stops[1:]]
+    print(f"{start} -> 100 by {increment}: largest {max(steps):.1f}, sum {sum(steps):.1f}, in one step {once[-1]:.1f}")
+    told = {"sum of the steps": np.cumsum(steps), "in one step": once, "this step": steps}
+    display(sketch.lines(stops[1:], told, x_title=f"classes, from {start} by {increment}", y_title="degrees"))
 
 
 path(10, 10)
-path(50, 10)
 
 # %%
 try:
@@ -289,8 +291,12 @@ BLENDS = np.linspace(0, 1, 11)
 heads = [blended(nearest_mean, means, share) for share in BLENDS]
 hits = [right(head) for head in heads]
 duality = [nc3.nc3(head.weight, means).mean_cosine for head in heads]
-curves = {"accuracy": [hit.mean() for hit in hits], "NC3, cosine of head and means": duality}
-sketch.lines(BLENDS, curves, x_title="0 = class means as head, 1 = nearest simplex", percent=True)
+shares, way = [float(hit.mean()) for hit in hits], "0 = class means as head, 1 = nearest simplex"
+errors = {"accuracy": share_error(shares, len(truth))}
+sketch.lines(BLENDS, {"accuracy": shares}, x_title=way, y_title="accuracy", percent=True, errors=errors)
+
+# %%
+sketch.lines(BLENDS, {"NC3": duality}, x_title=way, y_title="mean cosine of head and class means")
 
 # %%
 best = max(range(len(hits)), key=lambda i: hits[i][::2].mean())  # chosen on every second image ...

@@ -17,7 +17,7 @@ from checks.chapter_09 import check_confidence, check_ensemble, check_gap
 from cillab import teaching
 from cillab.backbones.text import TEMPLATES_7, encode_classes
 from cillab.geometry.moments import Moments
-from cillab.teaching import paired, scorecard, sketch
+from cillab.teaching import paired, scorecard, share_error, sketch
 
 import numpy as np
 import torch.nn.functional as F
@@ -63,6 +63,7 @@ texts = words("a photo of a {}.")
 firsts = [" ".join(name.split()[:2]) for name in names]
 print(f"whole name {score(texts):.1%}; {len(set(firsts))} beginnings such as {firsts[0]!r}:", end=" ")
 print(f"{score(words('a photo of a {}.', firsts)):.1%}")
+assert score(texts) > 0.5 > score(words("a photo of a {}.", firsts))
 
 # %% [markdown]
 # **What you saw.** More than half of the answers are right, from words alone. Each *word* was seen in training, this *combination*
@@ -110,7 +111,9 @@ found = {template: score(words(template)) for template in ("{}", "a photo of a {
 found["seven sentences"] = score(ensemble(every))
 for template, vectors in zip(TEMPLATES_7, every.transpose(1, 0, 2), strict=True):
     print(f"{score(vectors):.1%}  {template}")
-sketch.bars(list(found), {"accuracy": list(found.values())}, y_title="zero-shot, 100 classes", percent=True)
+shares = list(found.values())
+bars = {"accuracy": share_error(shares, len(truth))}
+sketch.bars(list(found), {"accuracy": shares}, y_title="zero-shot, 100 classes", percent=True, errors=bars)
 
 # %%
 print(f"seven sentences, minus one: {paired(right(ensemble(every)), right(words('a photo of a {}.')))}")
@@ -184,11 +187,14 @@ print(f"gap {gap(pictures, texts):.2f}; two random sets of pictures: {gap(pictur
 across = pictures.mean(axis=0) - texts.mean(axis=0)
 SHARES = np.linspace(-1, 2, 13)
 moved = {s: texts + s * across for s in SHARES}
-curves = {
-    "accuracy": [score(t / np.linalg.norm(t, axis=1, keepdims=True)) for t in moved.values()],
-    "gap that is left": [gap(pictures, t) for t in moved.values()],
-}
-sketch.lines(SHARES, curves, x_title="names moved towards the pictures (1 = the means meet)")
+way = "names moved towards the pictures (1 = the means meet)"
+left = [gap(pictures, t) for t in moved.values()]
+sketch.lines(SHARES, {"gap": left}, x_title=way, y_title="gap that is left")
+
+# %%
+shares = [score(t / np.linalg.norm(t, axis=1, keepdims=True)) for t in moved.values()]
+errors = {"accuracy": share_error(shares, len(truth))}
+sketch.lines(SHARES, {"accuracy": shares}, x_title=way, y_title="accuracy", percent=True, errors=errors)
 
 # %%
 rows = {s: right(t / np.linalg.norm(t, axis=1, keepdims=True)) for s, t in moved.items()}
@@ -196,7 +202,7 @@ places = {name: int(np.abs(SHARES - s).argmin()) for name, s in (("open", 0), ("
 opened, closed, beyond = (rows[SHARES[place]] for place in places.values())
 print(f"gap closed, minus open:   {paired(closed, opened)}")
 print(f"moved twice, minus closed: {paired(beyond, closed)}")
-assert curves["gap that is left"][places["beyond"]] > curves["gap that is left"][places["closed"]]
+assert left[places["beyond"]] > left[places["closed"]]
 assert beyond.mean() >= closed.mean() > opened.mean()  # more gap again, and no worse
 
 # %% [markdown]
@@ -262,6 +268,21 @@ sketch.lines(
     SCALES, {"accuracy": asked[:, 0], "mean confidence": asked[:, 1]}, x_title="scale s", log_x=True, percent=True
 )
 
+
+# %%
+def spread_of(scale: float) -> None:
+    """How sure the answers are at this scale, in tenths, and how often they are right there."""
+    p = confidence(own, scale)
+    tenth, hits = np.minimum((10 * p.max(axis=1)).astype(int), 9), p.argmax(axis=1) == truth
+    count = [float((tenth == k).mean()) for k in range(10)]
+    hit = [float((hits & (tenth == k)).mean()) for k in range(10)]
+    names = [f"{10 * k}-{10 * k + 10} %" for k in range(10)]
+    shown = {"answers": count, "of them right": hit}
+    display(sketch.bars(names, shown, x_title=f"confidence at scale {scale:.1f}", percent=True))
+
+
+spread_of(clip.logit_scale)
+
 # %%
 try:
     from ipywidgets import FloatLogSlider, interact
@@ -271,7 +292,7 @@ else:
     slider = FloatLogSlider(
         value=clip.logit_scale, min=0, max=2.5, step=0.1, description="scale", continuous_update=False
     )
-    interact(lambda scale: print("accuracy {:.1%}, confidence {:.1%}, loss {:.2f}".format(*told(scale))), scale=slider)
+    interact(spread_of, scale=slider)
 
 # %% [markdown]
 # **What you saw.** Accuracy is a flat line. **Why.** A positive scale never changes which cosine is largest. Confidence and loss
@@ -290,12 +311,14 @@ family = np.argsort(stream.order)  # classes by id: ten families of ten
 matrix = centred[family] @ centred[family].T
 off = matrix[~np.eye(100, dtype=bool)]
 print(f"cosines of names: from {off.min():.2f} to {off.max():.2f}, mean {off.mean():.3f}; the ideal is {-1 / 99:.3f}")
-sketch.heat(matrix[:40, :40], [str(i) for i in np.arange(40)], x_title="the names of four families")
+sketch.heat(
+    matrix[:40, :40], [str(i) for i in np.arange(40)], x_title="the names of four families", borders=[10, 20, 30]
+)
 
 # %% [markdown]
 # **What you saw.** The mean is near the ideal, the pairs are not: there are blocks of names that share words. What names mean is just
 # this deviation from the simplex. A method that forces all names into one simplex removes it; notebook
-# [10](10_transport_and_prompts.ipynb) shows one that does so inside clusters only.
+# [10b](10b_prompts_for_few_images.ipynb) shows one that does so inside clusters only.
 #
 # ## 6. What are one, two, five pictures worth?
 #

@@ -108,7 +108,7 @@ def test_numbers_that_chapters_quote_stand_in_the_records_that_they_link() -> No
                 if float(value):  # 0.0 stands for "no interval"
                     assert value.lstrip("-") in records, (path.name, value)
                     quoted += 1
-    assert quoted > 10
+    assert quoted > 30
 
 
 def test_links_of_chapters_lead_to_pages_that_are_written(tmp_path: Path) -> None:

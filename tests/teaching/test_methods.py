@@ -17,9 +17,10 @@ from cillab.teaching import Verdict
 from tests.teaching.exercises import CHECK
 
 CHECKS = [
-    "check_cam", "check_census", "check_confidence", "check_difference", "check_draw", "check_energy",
-    "check_ensemble", "check_folded", "check_gap", "check_mixture", "check_pull_push", "check_row",
-    "check_safe_angle", "check_separation", "check_shift", "check_transport_map", "check_w2",
+    "check_base_to_new", "check_cam", "check_census", "check_confidence", "check_difference", "check_draw",
+    "check_energy", "check_ensemble", "check_folded", "check_gap", "check_held", "check_mixture",
+    "check_noise_gradient", "check_pull_push", "check_row", "check_safe_angle", "check_separation",
+    "check_shift", "check_transport_map", "check_w2",
 ]  # fmt: skip
 
 
@@ -49,9 +50,34 @@ def library_energy(heat: np.ndarray, mask: np.ndarray) -> float:
     return float(energy_inside(torch.from_numpy(heat)[None], torch.from_numpy(blocks)[None])[0])
 
 
+def scipy_procrustes(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return orthogonal_procrustes(a * weights[:, None], b)[0].T
+
+
+def by_autograd(
+    phi: np.ndarray, auxiliary: np.ndarray, ridge: np.ndarray, labels: np.ndarray, stopped: bool = True
+) -> np.ndarray:
+    h = torch.tensor(phi, requires_grad=True)
+    analytic = h @ torch.from_numpy(ridge)
+    logits = h @ torch.from_numpy(auxiliary) + (analytic.detach() if stopped else analytic)
+    return torch.autograd.grad(torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)), h)[0].numpy()
+
+
+def two_tables(scores: np.ndarray, truth: np.ndarray, is_base: np.ndarray) -> list[float]:
+    """Image by image, each half of the classes in a table of its own."""
+    found: list[list[bool]] = [[], []]
+    for row, y in zip(scores.tolist(), truth.tolist(), strict=True):
+        rivals = [c for c in range(len(row)) if is_base[c] == is_base[y]]
+        found[int(not is_base[y])].append(max(rivals, key=lambda c, row=row: row[c]) == y)
+    return [sum(part) / len(part) for part in found]
+
+
 @pytest.mark.parametrize(
     ("name", "attempt"),
     [
+        ("check_noise_gradient", by_autograd),
+        ("check_held", scipy_procrustes),
+        ("check_base_to_new", two_tables),
         ("check_pull_push", library_pull_push),
         ("check_transport_map", library_map),
         ("check_w2", transport.w2_gaussian),
@@ -112,6 +138,18 @@ def right_task(truth: np.ndarray, answers: np.ndarray, task_of: Mapping[int, int
 @pytest.mark.parametrize(
     ("name", "attempt", "hint"),
     [
+        ("check_noise_gradient", lambda p, a, w, y: by_autograd(p, a, w, y, stopped=False), "nothing flows back"),
+        ("check_noise_gradient", lambda p, a, w, y: by_autograd(p, a, 0 * w, y), "in the softmax"),
+        ("check_noise_gradient", lambda p, a, w, y: len(p) * by_autograd(p, a, w, y), "a mean over"),
+        ("check_held", lambda a, b, w: scipy_procrustes(a, b, 0 * w + 1), "not used"),
+        ("check_held", lambda a, b, w: scipy_procrustes(a, b, w).T, "turns back"),
+        ("check_held", lambda a, b, w: scipy_procrustes(a, b, w**2), "once"),
+        ("check_base_to_new", lambda s, y, base: two_tables(s, y, base)[::-1], "Base first"),
+        (
+            "check_base_to_new",
+            lambda s, y, base: [(s.argmax(1) == y)[base[y] == b].mean() for b in (1, 0)],
+            "among base",
+        ),
         ("check_pull_push", no_hinge, "pushes nothing"),
         ("check_safe_angle", lambda k: np.degrees(np.arccos(-1 / (k - 1))), "half way"),
         ("check_safe_angle", lambda k: np.degrees(np.arccos(1 / (k - 1))) / 2, "negative"),
@@ -171,3 +209,18 @@ def test_clouds_and_tiles_hold_what_they_were_given() -> None:
     figure = teaching.tiles(images, maps, ["x", "y", "z"])
     assert {trace.zmax for trace in figure.data if trace.type == "heatmap"} == {2.0}  # one scale for all
     assert len(teaching.tiles(images).data) == 3
+    assert figure.layout.meta["alt"] == "3 pictures, grey, with maps over them up to 2: x, y, z."
+
+
+def test_panels_of_clouds_share_scale_and_looks_and_say_where_the_clouds_are() -> None:
+    cloud = np.random.default_rng(0).normal(size=(50, 2))
+    panels = {"one": {"was": cloud, "is": cloud + 3}, "two": {"was": cloud, "is": cloud - 1}}
+    figure = teaching.cloud_panels(panels)
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [(trace.name, bool(trace.showlegend)) for trace in marks] == [
+        ("was", True), ("is", True), ("was", False), ("is", False),
+    ]  # fmt: skip
+    assert marks[0].marker.color == marks[2].marker.color != marks[1].marker.color
+    spans = [figure.layout[axis].range[1] - figure.layout[axis].range[0] for axis in ("xaxis", "yaxis", "yaxis2")]
+    assert np.ptp(spans) < 1e-9 < spans[0]
+    assert figure.layout.meta["alt"].startswith("Panel one: was around (")

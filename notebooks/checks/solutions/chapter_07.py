@@ -2,17 +2,13 @@
 
 import numpy as np
 
-__all__ = ["pull_push", "safe_angle", "draw"]
+__all__ = ["pull_push", "draw"]
 
 
 def pull_push(z: np.ndarray, vertices: np.ndarray, own: int) -> tuple[float, float]:
     cosines, others = vertices @ z, len(vertices) - 1
     too_close = np.delete(np.maximum(0, cosines + 1 / others), own)
     return 0.5 * (cosines[own] - 1) ** 2, 0.5 * (too_close**2).sum() / others
-
-
-def safe_angle(k: int) -> float:
-    return float(np.degrees(np.arccos(-1 / (k - 1))) / 2)
 
 
 def draw(mean: np.ndarray, covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["mixture", "folded", "shift"]
+__all__ = ["mixture", "folded", "noise_gradient", "shift"]
 
 
 def mixture(prototypes: np.ndarray, tau: float) -> np.ndarray:
@@ -14,6 +14,13 @@ def mixture(prototypes: np.ndarray, tau: float) -> np.ndarray:
 
 def folded(weights: np.ndarray, matrices: np.ndarray, biases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.einsum("g,goi->oi", weights, matrices), weights @ biases
+
+
+def noise_gradient(phi: np.ndarray, auxiliary: np.ndarray, ridge: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    logits = phi @ (auxiliary + ridge)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    wrong = raised / raised.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[labels]
+    return wrong @ auxiliary.T / len(phi)
 
 
 def shift(then: np.ndarray, now: np.ndarray) -> float:

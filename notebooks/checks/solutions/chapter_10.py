@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["transport_map", "w2", "separation"]
+__all__ = ["transport_map", "w2"]
 
 
 def transport_map(old: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -20,14 +20,3 @@ def w2(mean: np.ndarray, cov: np.ndarray, other_mean: np.ndarray, other_cov: np.
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other_cov @ root), 0)).sum()
     shape = np.trace(cov) + np.trace(other_cov) - 2 * cross
     return float(np.sqrt(((mean - other_mean) ** 2).sum() + max(0.0, shape)))
-
-
-def separation(texts: np.ndarray, clusters: np.ndarray) -> float:
-    unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-    total, groups = 0.0, np.unique(clusters)
-    for group in groups:
-        mine = unit[clusters == group]
-        if len(mine) > 1:
-            off = (mine @ mine.T)[~np.eye(len(mine), dtype=bool)]
-            total += ((off + 1 / (len(mine) - 1)) ** 2).sum()
-    return float(total / len(groups))
