@@ -111,5 +111,5 @@ def tiles(
     figure.update_annotations(font_size=11.5)
     figure.update_xaxes(visible=False, range=[-0.5, side - 0.5], constrain="domain")
     figure.update_yaxes(visible=False, range=[side - 0.5, -0.5], constrain="domain")
-    shown = f"{count} pictures" + ("" if maps is None else f", grey, with maps over them up to {top or 0:.3g}")
-    return told(figure, f"{shown}: {', '.join(title for title in titles if title) or 'no captions'}.")
+    what = f"{count} pictures" + ("" if maps is None else f", grey, with maps over them up to {top or 0:.3g}")
+    return told(figure, f"{what}: {', '.join(title for title in titles if title) or 'no captions'}.")
