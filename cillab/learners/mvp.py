@@ -18,7 +18,6 @@ from cillab.kit import (
     PrefixParams,
     Progress,
     PromptPool,
-    State,
     Task,
     Tensor,
     attention_for,
@@ -172,8 +171,3 @@ class Masked(Classifier):
         """The rows of the head for h, zeros for q."""
         bias = self.linear.bias
         return Head(F.pad(self.linear.weight.detach(), (0, self.dim)), None if bias is None else bias.detach())
-
-    def load(self, state: State) -> None:
-        """The head is of the same classes."""
-        super().load(state)
-        self.linear.classes = self.classes
