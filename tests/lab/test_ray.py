@@ -60,6 +60,10 @@ def test_an_address_needs_ray() -> None:
 def test_runs_on_a_real_cluster_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'cillab[ray]'")
     monkeypatch.chdir(tmp_path)  # `out` is relative, as in most sweep files
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False, num_cpus=2)
+    except Exception as error:  # its agents have 15 s to come up
+        pytest.skip(f"Ray does not start on this machine: {error}")
     small = {"data": "digits", "split": "B0-Inc5", "train_per_class": 5, "test_per_class": 5, "probe_points": 10}
     specs = [RunSpec.of({**small, "seed": seed, "out": f"runs/{seed}"}) for seed in (1, 2)]
     specs.append(RunSpec.of({**small, "data": "folder:nowhere", "out": "runs/3"}))

@@ -28,6 +28,7 @@ REQUEST = [
 LEARNERS = {"simplecil": [], "acil": ["--set", "expansion=256"], "finetune": ["--set", "epochs=3"],
             "min": ["--set", "epochs=2", "--set", "expansion=128"]}  # fmt: skip
 LIMIT_S = 600.0
+Straight = tuple[dict[str, object], float]
 
 
 def started(words: list[str], folder: Path) -> subprocess.Popen:
@@ -58,20 +59,18 @@ def facts(run: Run) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory) -> dict[str, tuple[dict[str, object], float]]:
-    folder, found = tmp_path_factory.mktemp("straight"), {}
-    for learner, more in LEARNERS.items():
-        began = time.monotonic()
-        job = started([*REQUEST, "--learner", learner, *more, "--out", learner], folder)
-        _, err = job.communicate(timeout=LIMIT_S)
-        assert job.returncode == 0, err
-        found[learner] = facts(Run(folder / learner)), time.monotonic() - began
-    return found
+def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    """Facts of the run left alone, and its seconds."""
+    folder, learner, began = tmp_path_factory.mktemp("straight"), request.param, time.monotonic()
+    job = started([*REQUEST, "--learner", learner, *LEARNERS[learner], "--out", "r"], folder)
+    _, err = job.communicate(timeout=LIMIT_S)
+    assert job.returncode == 0, err
+    return facts(Run(folder / "r")), time.monotonic() - began
 
 
-@pytest.mark.parametrize("learner", list(LEARNERS))
-def test_killed_at_random_moments(learner: str, straight, tmp_path: Path) -> None:
-    expected, seconds = straight[learner]
+@pytest.mark.parametrize(("learner", "straight"), [(name, name) for name in LEARNERS], indirect=["straight"], ids=str)
+def test_killed_at_random_moments(learner: str, straight: Straight, tmp_path: Path) -> None:
+    expected, seconds = straight
     dice = np.random.default_rng(sum(map(ord, learner)))
     request = [*REQUEST, "--learner", learner, *LEARNERS[learner], "--out", "r"]
     path, kills, runs = tmp_path / "r", 0, 0

@@ -1,0 +1,69 @@
+"""The same spec again: bit for bit, in another folder and under another hash seed; on two threads within a tolerance.
+
+On two threads a sum may have another order. The tolerance is of the largest entry of an array, after two tasks;
+docs/reliability.md has what was measured.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cillab.runs import Run
+from tests.torture.test_kills import ROOT, facts
+
+pytestmark = pytest.mark.slow
+REQUEST = [
+    "run",
+    "--data",
+    "digits",
+    "--split",
+    "B0-Inc5",
+    "--precision",
+    "fp32",
+    "--probe-points",
+    "20",
+    "--train-per-class",
+    "10",
+    "--test-per-class",
+    "10",
+    "--train-probe-per-class",
+    "4",
+    "--learner",
+]
+LEARNERS = {"acil": ["--set", "expansion=256"]}
+TOLERANCE = 1e-3
+
+
+def made(learner: str, folder: Path, **environment: str) -> Run:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    folder.mkdir()
+    words = [sys.executable, "-m", "cillab", *REQUEST, learner, *LEARNERS[learner], "--out", "r"]
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Run(folder / "r")
+
+
+@pytest.mark.parametrize("learner", list(LEARNERS))
+def test_the_same_again(learner: str, tmp_path: Path) -> None:
+    first = made(learner, tmp_path / "a", PYTHONHASHSEED="0")
+    again = made(learner, tmp_path / "another folder", PYTHONHASHSEED="4242")
+    ours, theirs = facts(first), facts(again)
+    assert sorted(ours) == sorted(theirs) and [name for name in ours if ours[name] != theirs[name]] == []
+    wide = made(learner, tmp_path / "b", OMP_NUM_THREADS="2")
+    furthest = apart(first, wide)
+    print(f"{learner}: two threads differ from one by {furthest:.1e} of the largest entry")
+    assert furthest < TOLERANCE
+
+
+def apart(one: Run, two: Run) -> float:
+    """The largest difference of means and heads, over the largest entry of the array."""
+    found = [0.0]
+    for step in one.task_steps:
+        for name in ("means/now", "head/weight"):
+            ours, theirs = (run.snapshot(step)[name].astype(np.float64) for run in (one, two))
+            found.append(float(np.abs(ours - theirs).max() / np.abs(ours).max()))
+    return max(found)
