@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cillab.lab import Lab, RunSpec, engine
+from cillab.runs import Run
 
 SPANS = (10, 100, 200, 300)  # tasks 10 to 99 bring classes, 100 to 299 return
 
@@ -32,23 +33,27 @@ def seconds_of(learner: str, images: int, tests: int, folder: Path) -> dict[str,
         "keep_checkpoints": "none", "precision": "fp32", "device": "cpu", "out": str(folder / learner),
         "params": {"expansion": 256} if learner == "acil" else {},
     })  # fmt: skip
-    found: dict[str, list[float]] = {"learn": [], "probe": []}
-    for step in Lab.from_spec(spec):
-        for name, own in found.items():
-            own.append(step.seconds[name])
-    return found
+    for _ in Lab.from_spec(spec):
+        pass
+    return seconds_in(folder / learner)
 
 
-def summary(seconds: dict[str, list[float]]) -> dict[str, object]:
+def seconds_in(folder: Path) -> dict[str, list[float]]:
+    """The same of a run that is there, as far as it has come."""
+    run = Run(folder)
+    metrics, steps = run.metrics(), run.task_steps
+    return {name: metrics.over(f"seconds/{name}", steps).tolist() for name in ("learn", "probe")}
+
+
+def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Medians in milliseconds over the spans, and each over the last."""
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, float]] = {}
     for name, values in seconds.items():
-        spans = [1000 * statistics.median(values[a:b]) for a, b in pairwise(SPANS)]
-        found[name] = {
-            **{f"tasks {a}-{b - 1}, ms": round(v, 2) for (a, b), v in zip(pairwise(SPANS), spans, strict=True)},
-            "last third over second": round(spans[2] / spans[1], 2),
-            "last third over first": round(spans[2] / spans[0], 2),
-        }
+        spans = [1000 * statistics.median(values[a:b]) for a, b in pairwise(SPANS) if len(values) > a]
+        named = zip(pairwise(SPANS), spans, strict=False)
+        found[name] = {f"tasks {a}-{min(b, len(values)) - 1}, ms": round(v, 2) for (a, b), v in named}
+        if len(spans) == len(SPANS) - 1:
+            found[name] |= {"last over middle": round(spans[2] / spans[1], 2)}
     return found
 
 
@@ -88,10 +93,14 @@ def main() -> None:
     parser.add_argument("--train-per-class", type=int, default=6)
     parser.add_argument("--test-per-class", type=int, default=1)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--read", nargs="+", type=Path, help="folders of runs that are there, instead of new ones")
     arguments = parser.parse_args()
     measured: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for learner in arguments.learners:
+        for path in arguments.read or ():
+            measured[path.name] = seconds_in(path)
+            print(json.dumps({"learner": path.name, **summary(measured[path.name])}), flush=True)
+        for learner in arguments.learners if not arguments.read else ():
             measured[learner] = seconds_of(learner, arguments.train_per_class, arguments.test_per_class, Path(folder))
             print(json.dumps({"learner": learner, **summary(measured[learner])}), flush=True)
     if arguments.plot:
