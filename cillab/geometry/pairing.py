@@ -46,9 +46,11 @@ def paired(first: Right, second: Right, level: float = 0.95) -> Paired:
         interval   = (b - c) / (n + 2) +- z sqrt(b + c + 1 - (b - c)^2 / (n + 2)) / (n + 2)
         p          = P(|X - m/2| >= |b - m/2|),  X ~ Binomial(m, 1/2),  m = b + c
 
-    Sources: interval, Agresti & Min, Statistics in Medicine 24, 2005 (half an image is added to each of the four cells
-    of the table); test, McNemar, Psychometrika 12, 1947, in its exact form. Both are about *images*: a learner that is
-    trained again, or with another class order, varies on top of that (`cillab.geometry.seeds.paired_difference`).
+    Both are about *images*: a learner that is trained again, or with another class order, varies on top of that
+    (`cillab.geometry.seeds.paired_difference`). Range: the difference in [-1, 1], p in [0, 1]. Small samples: the
+    interval covers what it should from some ten images on, and is wide there. Sources: interval, Agresti & Min,
+    Statistics in Medicine 24, 2005 (half an image is added to each of the four cells of the table); test, McNemar,
+    Psychometrika 12, 1947, in its exact form.
 
     Raises:
         ValueError: no image, lengths that differ, or entries that are not true or false.

@@ -7,7 +7,6 @@ from inspect import cleandoc
 from typing import Any
 
 from cillab.core.errors import IncompatibleError, one_line
-from cillab.lab.offer import FORMAT
 from cillab.lab.spec import RunSpec
 from cillab.lab.starts import starts
 from cillab.protocol.scenario import Scenario, scenarios
@@ -30,7 +29,6 @@ def catalogue() -> dict[str, Any]:
         frozenset(name for name in learners if "clip" in learners[name].capabilities.needs),
     )
     return {
-        "format_version": FORMAT,
         "cillab_version": cillab.__version__,
         "spec": RunSpec.schema_of_settings(),
         "scenarios": {name: _scenario(scenarios[name]) for name in scenarios},

@@ -59,7 +59,7 @@ def keep(found: dict[str, Any] | None = None) -> dict[str, Any]:
     if found is None:
         from cillab.lab.catalogue import catalogue  # noqa: PLC0415 - loads torch
 
-        found = catalogue()
+        found = {"format_version": FORMAT, **catalogue()}
     from cillab.runs.files import write_json  # noqa: PLC0415 - loads NumPy, which lists need not
 
     with suppress(OSError, CillabError):

@@ -6,7 +6,7 @@ pytest.importorskip("streamlit")
 from app.ui import catalogue as module
 from cillab.core.errors import CillabError
 from cillab.lab import offer
-from cillab.lab.catalogue import FORMAT
+from cillab.lab.offer import FORMAT
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 
