@@ -159,7 +159,7 @@ def page(out: Path) -> str:
         " instead: such a run shows that code and protocol work from end to end, and says nothing about the number.",
         "Where the backbone alone differs the verdict is *same protocol, other backbone: trend only*. `trend` is the"
         " correlation of the changes from task to task with those of the published curve, over the published class"
-        " order: both fall when hard classes come, so 1 means at the same tasks and 0 nothing in common.",
+        " order. Both fall when hard classes come, so 1 means at the same tasks and 0 nothing in common.",
         "An entry's curve can be laid over a run: `figures.accuracy(run, published=\"ease/cifar100-inc5\")`.", "",
         "Made by `cillab reproduce --page FILE`.", "",
     ]  # fmt: skip
