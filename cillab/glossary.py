@@ -252,7 +252,7 @@ def markdown() -> str:
 
 def _entry(section: Section, quantity: Quantity) -> Entry:
     module, name = quantity.function.rsplit(".", 1)
-    text = _docstrings(module)[name].split("\nRaises:")[0]
+    text = re.split(r"\n(?:Args|Raises):", _docstrings(module)[name])[0]  # how to call it is for programmers
     summary, _, rest = text.partition("\n")
     formula, prose = _apart(rest)
     more = _sentences(summary)[1:]  # of a docstring that says all in one line

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,12 @@ def test_every_quantity_says_all_of_itself(entry: glossary.Entry) -> None:
         assert " ".join(words) in text or entry.small_samples in text
     assert "lower" not in entry.range or entry.better != "higher", f"{entry.key}: the docstring says lower is better"
     assert "higher is better" not in entry.range or entry.better != "lower" or "lower" in entry.range
+
+
+def test_entries_speak_of_quantities_and_not_of_calls() -> None:
+    for entry in glossary.entries():
+        for field in ("summary", "range", "small_samples", "meaning"):
+            assert not re.search(r"`\w+ ?= ?\w+`|\b(True|False|None)\b", getattr(entry, field)), (entry.key, field)
 
 
 def test_every_recorded_collapse_scalar_has_an_entry() -> None:

@@ -62,7 +62,7 @@ def not_finite(parts: Mapping[str, Part]) -> str | None:
 def exploded(where: str, task: int) -> InvalidRequestError:
     """What to say, and to try, when learning has left the numbers."""
     return InvalidRequestError(
-        f"Task {task} left numbers that are not finite ({where}): the learner is as it was before it. "
+        f"Task {task + 1} left numbers that are not finite ({where}): the learner is as it was before it. "
         "Lower the learning rate (--set lr=...), or clip gradients (--set clip=1)."
     )
 

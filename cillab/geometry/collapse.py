@@ -243,7 +243,8 @@ def _notes(moments: Moments, classes: tuple[int, ...], counts: np.ndarray, data:
         notes.append(READING["dimension"])
     if k:
         low, high = int(counts.min()), int(counts.max())
-        notes.append(f"{low} to {high} images per class. {READING['samples']}")
+        count = f"{low} to {high} images" if low != high else f"{low} image{'s' * (low != 1)}"
+        notes.append(f"{count} per class. {READING['samples']}")
         if low != high:
             notes.append("Classes differ in size: mu_G is the average of the class means, Sigma_W weighs every image.")
         if int(counts.sum()) - k < moments.dim:
@@ -255,7 +256,7 @@ def _notes(moments: Moments, classes: tuple[int, ...], counts: np.ndarray, data:
     if empty:
         notes.append(f"Classes without an image are left out: {empty}.")
     if k < 2:
-        notes.append(f"{k} class: nothing is between classes yet, so NC1 to NC3 are undefined (NaN).")
+        notes.append(f"{k} class{'es' * (k != 1)}: nothing is between classes yet, so NC1 to NC3 are undefined (NaN).")
     if k == 2:
         notes.append(
             "2 classes: centred means are always opposite, so equinorm, maximal angle and Gram distance are"

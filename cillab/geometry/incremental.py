@@ -1,6 +1,7 @@
 """Collapse when classes arrive in tasks: blocks of angles, stored against re-measured means, how to read it all."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,11 +28,25 @@ READING: dict[str, str] = {
     "dimension": "D < K - 1: no simplex ETF exists here, so NC2 has no zero to reach; read the generalised NC2.",
     "samples": "With few images per class NC1 is biased down and Sigma_W has empty directions.",
     "target": "The target -1/(K_t - 1) moves with the number of classes; its jump at a task boundary is no forgetting.",
-    "frozen": "On a frozen backbone old classes move in NC1 and NC2 only through the global mean; any other movement"
-    " is a bug.",
+    "frozen": "On a frozen backbone no feature moves: NC1 and NC2 then change only because classes join, which shifts"
+    " the global mean and adds to Sigma_W and Sigma_B.",
     "companions": "Read NC1 beside effective rank, participation ratio and the top eigenvalue share: a feature space"
     " that lost its dimensions also has small spread.",
 }
+
+
+_FORMER = (  # what runs recorded before a sentence was mended, and what it says now
+    (re.compile(r"^(1) to 1 images per class"), r"\1 image per class"),
+    (re.compile(r"^(\d+) to \1 images per class"), r"\1 images per class"),
+    (re.compile(r"^On a frozen backbone old classes move .* is a bug\.$"), READING["frozen"]),
+)
+
+
+def reworded(note: str) -> str:
+    """A note that a run carries, in today's words."""
+    for former, now in _FORMER:
+        note = former.sub(now, note)
+    return note
 
 
 @dataclass(frozen=True, eq=False)

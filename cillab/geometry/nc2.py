@@ -31,14 +31,17 @@ class KernelStats:
 
 
 def equinorm(vectors: Float[np.ndarray, "cls feature"], centred: bool = True) -> Equinorm:
-    """Spread of the lengths of the class means, or of the rows of a head (`centred=False`).
+    """Spread of the lengths of the class means, or of the rows of a head.
 
         std_c ||mu_c - mu_G|| / mean_c ||mu_c - mu_G||        or        std_c ||w_c|| / mean_c ||w_c||
 
     Source: NC2 in Papyan, Han & Donoho, PNAS 117(40) 2020, doi:10.1073/pnas.2015509117. Population std. Range
     [0, sqrt(K - 1)], lower is closer to collapse. With 2 classes centred means always give 0; NaN for 1 class and where
-    every row is zero.
-    Small samples: noise of the means lengthens the rows of classes with few images.
+    every row is zero. Small samples: noise of the means lengthens the rows of classes with few images.
+
+    Args:
+        vectors: class means, or rows of a head.
+        centred: take off the mean row first; False for a head.
     """
     norms = np.linalg.norm(centre(vectors) if centred else np.asarray(vectors, dtype=np.float64), axis=-1)
     value = float(norms.std() / norms.mean()) if len(norms) > 1 and norms.any() else math.nan
@@ -99,8 +102,11 @@ def simplex_gram_distance(means: Float[np.ndarray, "cls feature"], centred: bool
         || G / ||G||_F - (I - 11^T/K) / sqrt(K - 1) ||_F,    G = M M^T,    M = rows mu_c - mu_G
 
     Source: Zhu et al., NeurIPS 2021, arXiv:2105.02375; Kothapalli, TMLR 2023, arXiv:2206.04041. In [0, sqrt 2), lower
-    is closer to a simplex ETF. Small samples: as for `maximal_angle`. With 2 classes always 0. `centred=False` leaves
-    the rows (of a head) as they are.
+    is closer to a simplex ETF. Small samples: as for `maximal_angle`. With 2 classes always 0.
+
+    Args:
+        means: class means, or rows of a head.
+        centred: take off the mean row first; False leaves the rows as they are.
 
     Raises:
         ValueError: fewer than 2 classes, or all rows zero.

@@ -342,7 +342,9 @@ class Lab:
         while True:
             if writer.requested("cancel"):
                 writer.clear("cancel")
-                raise CancelledError(f"Cancelled in task {self._done}: `cillab resume {self.path}` goes on from there.")
+                raise CancelledError(
+                    f"Cancelled in task {self._done + 1}: `cillab resume {self.path}` goes on from there."
+                )
             if not writer.requested("pause"):
                 return
             writer.tick(state="paused")

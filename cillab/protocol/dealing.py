@@ -74,4 +74,4 @@ def check_plans(deck: Deck, plans: Sequence[Plan]) -> None:
     for index, plan in enumerate(plans):
         if plan.brings and len(plan.test) == 0:
             names = ", ".join(deck.names[c] for c in plan.brings[:5])
-            raise DataError(f"{deck.source}: task {index} ({names}) has no test image.")
+            raise DataError(f"{deck.source}: task {index + 1} ({names}) has no test image.")

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.core.errors import RunError, nearest, unknown_name
+from cillab.geometry.incremental import reworded
 from cillab.runs.arrays import Arrays
 from cillab.runs.files import damaged, parse_json, read_record
 from cillab.runs.metrics import Metrics, read_metrics
@@ -71,7 +72,7 @@ class Snapshot(Mapping[str, np.ndarray]):
             RunError: the notes in the file are damaged.
         """
         try:
-            return tuple(str(note) for note in parse_json(self._arrays.meta.get("notes", "{}")).get(side, ()))
+            return tuple(reworded(str(note)) for note in parse_json(self._arrays.meta.get("notes", "{}")).get(side, ()))
         except (ValueError, AttributeError, TypeError) as error:
             raise damaged(self._arrays.path, "its notes cannot be read") from error
 

@@ -6,10 +6,12 @@ from inspect import unwrap  # our own errors, behind the shape checker of the te
 import numpy as np
 import pytest
 
+from cillab.demo import demo_runs
 from cillab.geometry.collapse import Collapse, blocks, collapse
 from cillab.geometry.etf import simplex_etf
-from cillab.geometry.incremental import READING, prototype_gap
+from cillab.geometry.incremental import READING, prototype_gap, reworded
 from cillab.geometry.moments import Moments
+from cillab.runs import Run
 
 
 def gen(seed: int) -> np.random.Generator:
@@ -109,7 +111,7 @@ def test_one_image_classes_empty_classes_and_more_classes_than_dimensions() -> N
     assert all(math.isfinite(v) for n, v in c.scalars().items() if n[:3] in ("nc1", "nc2", "gnc") and "head" not in n)
     singles = collapse(Moments.of(x[::4], y[::4]))
     assert singles.nc1 == 0  # and the note says why nobody may celebrate
-    assert any("1 to 1 images per class" in n for n in singles.notes)
+    assert any(n.startswith("1 image per class.") for n in singles.notes)
 
 
 def test_equal_means_are_explained_not_raised() -> None:
@@ -118,13 +120,26 @@ def test_equal_means_are_explained_not_raised() -> None:
     assert any(n.startswith("Undefined here: class mean") for n in c.notes)
 
 
+def test_notes_of_older_runs_are_read_in_the_words_of_today() -> None:
+    for note in everything(*cloud(8), data="test").notes:
+        assert reworded(note) == note
+    assert reworded("20 to 20 images per class. Few.") == "20 images per class. Few."
+    assert reworded("1 to 1 images per class. Few.") == "1 image per class. Few."
+    assert reworded("1 to 12 images per class. Few.") == "1 to 12 images per class. Few."
+    old = "On a frozen backbone old classes move in NC1 and NC2 only through the global mean; any other movement"
+    assert reworded(f"{old} is a bug.") == READING["frozen"]
+    for run in map(Run, demo_runs().values()):
+        notes = run.snapshot(run.steps[-1]).notes()
+        assert READING["frozen"] in notes and not any("is a bug" in note for note in notes)
+
+
 def test_notes_always_carry_how_to_read_the_numbers() -> None:
     c = everything(*cloud(8), data="test")
     assert c.notes[0].startswith("Measured on test images. Neural collapse is a statement about training features")
     for key in ("prototypes", "head", "target", "frozen", "companions"):
         assert READING[key] in c.notes
     assert READING["dimension"] not in c.notes
-    assert any("20 to 20 images per class" in n for n in c.notes)
+    assert any(n.startswith("20 images per class.") for n in c.notes)
     trace = collapse(Moments.of(*cloud(8), scatter="trace"))
     assert math.isnan(trace.nc1)
     assert trace.nc1_quotient == pytest.approx(c.nc1_quotient)

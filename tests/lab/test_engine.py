@@ -122,7 +122,7 @@ def test_cancel_inside_a_task_keeps_the_last_one(tmp_path: Path, straight: Run) 
         assert isinstance(next(events), Progress)
     request(tmp_path / "c", "cancel")
     lab._listened = 0.0  # look at the control folder at once
-    with pytest.raises(CancelledError, match="cillab resume"):
+    with pytest.raises(CancelledError, match=r"^Cancelled in task 2: `cillab resume"):
         list(events)
     assert lab.run.status.state == "cancelled" and lab.run.steps == ("t00",) and lab.run.result is None
     for name, tensor in lab.learner.rows.state().tensors.items():

@@ -290,7 +290,7 @@ def test_impossible_streams_are_refused() -> None:
 
 def test_a_task_without_a_test_image_is_named(tmp_path) -> None:
     root = folder(tmp_path / "mine", {"ant": 5, "bee": 1})
-    with pytest.raises(DataError, match=r"task 1 \(bee\) has no test image"):
+    with pytest.raises(DataError, match=r"task 2 \(bee\) has no test image"):
         make_stream(f"folder:{root}", "B0-Inc1", order="natural")
     assert len(make_stream(f"folder:{root}", "B0-Inc2")[0]) == 5  # in one task with another class it is fine
 
