@@ -76,7 +76,7 @@ clean:  ## remove .venv
 
 # One stamp per group of extras: a second `make` installs nothing. Pages and notebooks are tested, hence the app there;
 # types are checked everywhere, hence all of it for lint.
-$(VENV)/.app: EXTRAS := app
+$(VENV)/.app: EXTRAS := app,umap
 $(VENV)/.test: EXTRAS := app,test,oracle,tensorboard
 $(VENV)/.notebooks: EXTRAS := app,test,notebooks
 $(VENV)/.browser: EXTRAS := app,test,browser

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app.ui import html, theme
 from app.ui.component import component
+from app.ui.public import without_places
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
 
@@ -51,5 +52,5 @@ def command(run: Opened) -> None:
         except CillabError as error:
             html.note(f"This version of cillab cannot write the command of this run: {one_line(error)}")
             return
-        st.code(line, language="bash", wrap_lines=True)
+        st.code(without_places(line), language="bash", wrap_lines=True)
         html.note("The same numbers on the same machine; other hardware may differ in the last digits.")

@@ -6,15 +6,17 @@ from math import isfinite
 
 import streamlit as st
 
+from app.ui.public import without_places
+
 
 def safe(text: object) -> str:
     """`text` as it may stand in HTML: class names, run names and errors come from files that anybody can write."""
-    return escape(str(text), quote=True)
+    return escape(without_places(text), quote=True)
 
 
 def markdown(text: object) -> str:
     """`text` inside a heading, which Streamlit reads as Markdown: every mark that could mean something is escaped."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|~$:<>&" else c for c in str(text))
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|~$:<>&" else c for c in without_places(text))
 
 
 def show(body: str, kind: str = "") -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import streamlit as st
 
 from app.ui import waking
+from app.ui.public import read_only
 from app.ui.store import Opened
 from cillab.core.errors import CillabError, one_line
 
@@ -31,12 +32,14 @@ class Live:
 
 
 def available(view: Opened) -> list[int]:
-    """Tasks whose learner can be rebuilt."""
-    return sorted(view.run.checkpoints)
+    """Tasks whose learner can be rebuilt; on a server for others none, since models are large."""
+    return [] if read_only() else sorted(view.run.checkpoints)
 
 
 def why_not(view: Opened, task: int) -> str:
     """One sentence on why there is no live learner for this task."""
+    if read_only():
+        return "This server only shows (CILLAB_READONLY=1): it rebuilds no learner. Everything above was recorded."
     kept = available(view)
     if not kept:
         return "This run kept no checkpoint, so its learner cannot be asked again; everything above was recorded."
@@ -75,7 +78,7 @@ def _stratified(labels: list[int], seen: tuple[int, ...], tasks: list[tuple[int,
 
 def load(view: Opened, task: int) -> Live | str:
     """The learner after `task`, or one line saying why it cannot be had. Takes seconds the first time."""
-    path = view.run.checkpoint(task)
+    path = None if read_only() else view.run.checkpoint(task)
     return why_not(view, task) if path is None else _load(str(Path(view.run.path)), task, path.stat().st_mtime)
 
 

@@ -55,7 +55,7 @@ def what_if(run: Opened, step: int) -> None:
     """Sliders over the generators; accuracy and changed answers on a part of the probe, answered live."""
     st.header("What if?", anchor=False)
     task = run.snapshots[step].task
-    if run.run.checkpoint(task) is None:
+    if task not in live.available(run):
         html.empty("No live learner at this step", live.why_not(run, task))
         _jump(run)
         return

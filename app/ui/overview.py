@@ -117,9 +117,14 @@ def _sheet(key: str, changed: tuple, mode: str, per_task: int, most: int, _run: 
     return f'<div class="ci-sheet" style="--atlas:url({url})">{"".join(cells)}</div>'
 
 
+def readable_first(runs: Sequence[tuple[Entry, Opened | Broken]]) -> list[tuple[Entry, Opened | Broken]]:
+    """The same order, but for runs that cannot be read: they stand last, so that they hide no other."""
+    return sorted(runs, key=lambda one: isinstance(one[1], Broken))
+
+
 def table(runs: Sequence[tuple[Entry, Opened | Broken]]) -> None:
-    """Runs, newest first: what, how well over the tasks, and a way in."""
-    for entry, run in runs[:_ROWS]:
+    """Runs, newest first, unreadable ones last: what, how well over the tasks, and a way in."""
+    for entry, run in readable_first(runs)[:_ROWS]:
         with st.container(border=True, key=f"row-{entry.key}"):
             left, right = st.columns([5.2, 1], vertical_alignment="center")
             with left:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from app.ui import export, html, state
+from app.ui.public import without_places
 from app.ui.store import Broken, Entry, Opened, entries, opened, runs_folder
 
 _STATES = {
@@ -179,4 +180,4 @@ def tell(run: Opened) -> None:
             )
     st.caption(" · ".join(parts))
     if status.error:
-        st.code(status.error[-2000:], language=None)
+        st.code(without_places(status.error[-2000:]), language=None)

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit import config
 
 from app.ui import html
+from app.ui.public import read_only
 from cillab.core.errors import CillabError, InvalidRequestError
 from cillab.core.places import data_dir
 from cillab.lab.spec import RunSpec
@@ -17,11 +18,6 @@ _PLACES = ("folder", "parquet")  # kinds of data that name a place on this machi
 
 class ReadOnlyError(CillabError):
     """This server only shows."""
-
-
-def read_only() -> bool:
-    """Is this a public server, where nothing may be started, uploaded or registered: is `CILLAB_READONLY=1` set?"""
-    return os.environ.get("CILLAB_READONLY", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def limit_uploads() -> None:

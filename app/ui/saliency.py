@@ -85,6 +85,8 @@ def collect(view: Opened, index: int) -> Maps:
         maps.why_not = (
             "This run stored no maps. Switch the learner on to compute them."
             if live.available(view)
+            else f"This run stored no maps. {live.why_not(view, view.snapshots[-1].task)}"
+            if view.run.checkpoints
             else "This run stored neither maps nor a checkpoint: record one with `--cams`, or keep its checkpoints."
         )
     return maps
