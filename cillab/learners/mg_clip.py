@@ -129,7 +129,8 @@ class MGCLIP(Method[MGCLIPParams]):
             found.append((yield from self._negatives(task)))
             if abs(found[-1] - found[0]) > self.params.moved * abs(found[0]):
                 break
-        kept["epochs"], kept["negatives"] = torch.tensor(float(epochs)), torch.tensor(found)
+        kept["epochs"] = torch.tensor(float(epochs), device=self.record.device)
+        kept["negatives"] = torch.tensor(found, device=self.record.device)
 
     def _negatives(self, task: Task) -> Generator[Progress, None, float]:
         """Mean logit of the wrong classes of the task."""

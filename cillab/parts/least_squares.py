@@ -324,6 +324,7 @@ def solved(
     """(scale * matrix + lift * I)^-1 right, for a symmetric positive definite system, by its Cholesky factor.
 
     The factor is the one matrix of that size that is made beside `matrix`: `torch.cholesky_solve` would copy it.
+    The result lies row by row, as files keep it: products with it then round the same after a checkpoint.
 
     Raises:
         DataError: there is no factor.
@@ -335,4 +336,4 @@ def solved(
     if int(failed):
         raise DataError("The system has no Cholesky factor: features are not finite, or its ridge is too small.")
     half = torch.linalg.solve_triangular(lower, right, upper=False)
-    return torch.linalg.solve_triangular(lower.mT, half, upper=True)
+    return torch.linalg.solve_triangular(lower.mT, half, upper=True).contiguous()
