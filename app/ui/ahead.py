@@ -93,7 +93,7 @@ def _show(spec: RunSpec, waiting: bool) -> None:
         st.rerun()  # the whole page: the timer has to go
     found = known(spec)
     if isinstance(found, str):
-        html.show(f"<h3>Refused</h3><p>{html.safe(found)}</p>", "ci-refused")
+        html.refused("Refused", f"<p>{html.safe(found)}</p>")
     elif found is not None:
         _numbers(found)
 

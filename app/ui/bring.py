@@ -20,7 +20,7 @@ def refusal(title: str, *lines: str) -> None:
     """What was not taken, a line each."""
     body = "".join(f"<p>{html.safe(line)}</p>" for line in lines[:10])
     more = f"<p>and {len(lines) - 10} more</p>" if len(lines) > 10 else ""
-    html.show(f"<h3>{html.safe(title)}</h3>{body}{more}", "ci-refused")
+    html.refused(title, f"{body}{more}")
 
 
 def show_images() -> None:
@@ -105,7 +105,7 @@ def _picture(content: bytes, name: str, side: int = 160) -> str:
 
 def _all(run: Opened, files: Files, step: int, said: Answers) -> None:
     """Every image with its answer at one step."""
-    st.subheader(f"Answers after task {run.snapshots[step].task + 1}", anchor=False)
+    st.header(f"Answers after task {run.snapshots[step].task + 1}", anchor=False)
     cells = []
     for name, content in files:
         one = said[step][own.digest(content)]
@@ -123,7 +123,7 @@ def _all(run: Opened, files: Files, step: int, said: Answers) -> None:
 def _one(run: Opened, asker: own.Asker, files: Files, step: int, said: Answers) -> None:
     """One image through all states: what it is taken for, and what speaks for that."""
     names = {own.digest(content): name for name, content in files}
-    st.subheader("One image through the tasks", anchor=False)
+    st.header("One image through the tasks", anchor=False)
     key = st.selectbox("Image", list(names), format_func=names.__getitem__, key="own-one")
     content = next(content for _, content in files if own.digest(content) == key)
     left, right = st.columns([1.9, 1], gap="large")
@@ -156,7 +156,7 @@ def _strip(run: Opened, picture: np.ndarray, key: str, step: int, said: Answers)
 
 def _nearest(run: Opened, one: own.Said) -> None:
     """Classes whose means are nearest, whatever the head says."""
-    st.markdown("##### Nearest class means")
+    st.subheader("Nearest class means", anchor=False)
     if not one.nearest:
         html.note("The recorded means have another width than the features of this learner.")
         return

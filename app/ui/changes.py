@@ -68,7 +68,7 @@ def pictures(run: Opened, before: Answer, after: Answer, same: str = "No answer 
     if not len(changed):
         html.note(same)
         return
-    st.subheader("Changed answers", anchor=False)
+    st.header("Changed answers", anchor=False)
     in_vain = ~(before.right | after.right)[changed]  # wrong in both: these say least and come last
     shown = changed[np.lexsort((after.right[changed], in_vain))][:_MOST]
     info, cells = run.run.info, []

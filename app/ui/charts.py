@@ -20,7 +20,7 @@ def draw(name: str, title: str, *args: Any, key: str, wide: bool = False, **opti
     if wide:
         st.header(title, anchor=False, help=terms.tip(name))
     else:
-        st.markdown(f"##### {title}", help=terms.tip(name))
+        html.section(title, key, help=terms.tip(name))
     found = picture(name, key, *args, theme=theme.mode(), **options)
     if isinstance(found, str):
         html.empty("Not in this run", found)

@@ -71,7 +71,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], label: str) -> 
 
 def empty(title: str, text: str) -> None:
     """An honest empty state: what is not here, why, and what would bring it."""
-    show(f"<h3>{safe(title)}</h3><p>{safe(text)}</p>", "ci-empty")
+    show(f'<p class="title">{safe(title)}</p><p>{safe(text)}</p>', "ci-empty")  # no heading: it opens no section
+
+
+def refused(title: str, body: str) -> None:
+    """What was asked and will not be done, and why; `body` is HTML."""
+    show(f'<p class="title">{safe(title)}</p>{body}', "ci-refused")
 
 
 def heading(title: str, text: str = "") -> None:
@@ -79,6 +84,12 @@ def heading(title: str, text: str = "") -> None:
     st.title(title, anchor=False)
     if text:
         show(f"<p>{safe(text)}</p>", "ci-lede")
+
+
+def section(title: str, key: str, help: str | None = None) -> None:
+    """The heading of a figure or table: right below the title of the page in rank, small in type."""
+    with st.container(key=f"section-{key}"):
+        st.header(title, anchor=False, help=help)
 
 
 def bars(values: Sequence[float | None], colours: Sequence[str], label: str) -> str:

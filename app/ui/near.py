@@ -54,7 +54,7 @@ def title(view: Opened, step: int, index: int) -> None:
         else:
             html.empty("No picture", "This run was written without thumbnails.")
     with right:
-        st.subheader(html.markdown(info.name_of(label)), anchor=False)
+        st.header(html.markdown(info.name_of(label)), anchor=False)
         if label not in shot["seen"]:
             verdict = "not seen yet"
         else:
@@ -69,7 +69,7 @@ def title(view: Opened, step: int, index: int) -> None:
 def neighbours(view: Opened, step: int, index: int) -> None:
     """Nearest images in feature space when the class had just been learnt, and now; each can be chosen in turn."""
     then = learnt_at(view, index)
-    st.markdown("##### Nearest in feature space")
+    st.subheader("Nearest in feature space", anchor=False)
     now, distance = nearest(view, step, index)
     if not now:
         html.empty("No neighbours", "The features of this image are not finite at this step.")
@@ -97,7 +97,7 @@ def _row(view: Opened, step: int, order: list[int], distance: list[float], key: 
 
 def answers(view: Opened, step: int, index: int) -> None:
     """The answer and the margin at every task."""
-    st.markdown("##### Answers over the tasks")
+    st.subheader("Answers over the tasks", anchor=False)
     probe, info, values = view.run.probe, view.run.info, margins(view, index)
     label, most = int(probe.labels[index]), float(np.nanmax(np.abs(values), initial=0)) or 1.0
     shown = saliency.steps_shown(len(view.steps), step)
@@ -126,7 +126,7 @@ def answers(view: Opened, step: int, index: int) -> None:
 
 def scores(view: Opened, step: int, index: int, count: int = 5) -> None:
     """The classes with the highest scores now, and their scores when the image's class had just been learnt."""
-    st.markdown("##### Highest scores now")
+    st.subheader("Highest scores now", anchor=False)
     shot, info, then = view.snapshots[step], view.run.info, learnt_at(view, index)
     before = view.snapshots[then] if then is not None and then < step else None
     known = {int(c): at for at, c in enumerate(before["seen"])} if before is not None else {}

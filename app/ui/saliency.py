@@ -129,7 +129,7 @@ def primary(view: Opened, step: int, index: int, maps: Maps) -> None:
     probe, info = view.run.probe, view.run.info
     label, answer = int(probe.labels[index]), int(view.snapshots[step]["predictions"][index])
     seen = label in {int(c) for c in view.snapshots[step]["seen"]}
-    st.subheader(html.markdown(info.name_of(label)), anchor=False)
+    st.header(html.markdown(info.name_of(label)), anchor=False)
     answered = "answered rightly" if label == answer else f"answered “{info.name_of(answer)}”"
     verdict = f"After {view.label(step).lower()}: {answered if seen else 'not seen yet'}."
     html.show(f"<p>A class of task {int(probe.tasks[index]) + 1}. {html.safe(verdict)}</p>", "ci-sentence")
@@ -156,7 +156,7 @@ def attention(view: Opened, step: int, index: int) -> None:
     """Two other methods beside Grad-CAM, asked of the learner of this step."""
     if not images.has_sprites(view):
         return
-    st.subheader("From attention", anchor=False)
+    st.header("From attention", anchor=False)
     found = live.load(view, view.snapshots[step].task)
     try:
         maps = live.attention(found, index) if isinstance(found, live.Live) else found
@@ -245,7 +245,7 @@ def strip(view: Opened, step: int, index: int, maps: Maps, answers: bool = True)
     """One row per target, one column per task, one scale; below it the answers, if wanted."""
     if not maps.found or not images.has_sprites(view):
         return
-    st.subheader("Over the tasks" if answers else "What it looks at, over the tasks", anchor=False)
+    st.header("Over the tasks" if answers else "What it looks at, over the tasks", anchor=False)
     sprite, label = np.ascontiguousarray(view.run.probe.sprite(index)), int(view.run.probe.labels[index])
     steps = steps_shown(len(view.steps), step)
     heads = [f"task {view.snapshots[i].task + 1}" for i in steps]

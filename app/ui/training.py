@@ -41,7 +41,7 @@ def watch() -> None:
     busy = bool(queue.waiting(root)) or queue.current(root) is not None or _alive(root, name)
     st.session_state[_BUSY] = busy
     if said := st.session_state.pop(_SAID, ""):
-        html.show(f"<h3>That did not work</h3><p>{html.safe(said)}</p>", "ci-refused")
+        html.refused("That did not work", f"<p>{html.safe(said)}</p>")
     with st.container(key="live"):
         st.fragment(_now, run_every=_POLL_S if busy else None)(root)
         if name is not None:
@@ -119,7 +119,7 @@ def _card(root: Path, name: str) -> None:
         left, right = st.columns([1.6, 1], vertical_alignment="center")
         with left:
             html.show(f'<p class="ci-state {html.safe(live)}"><i></i>{html.safe(word)}</p>')
-            st.subheader(html.markdown(name), anchor=False)
+            st.header(html.markdown(name), anchor=False)
         with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
             _buttons(name, live)
         if run is None or live == "queued":
@@ -218,7 +218,7 @@ def _queue(root: Path) -> None:
     waits = queue.waiting(root)
     if not waits:
         return
-    st.markdown("##### Waiting")
+    st.subheader("Waiting", anchor=False)
     html.note("One run at a time. They start by themselves, whether or not a browser is open.")
     for place, one in enumerate(waits, start=1):
         left, right = st.columns([5, 1], vertical_alignment="center")
@@ -235,7 +235,7 @@ def _refused(root: Path) -> None:
     for name, why in queue.refused(root).items():
         left, right = st.columns([5, 1], vertical_alignment="center")
         with left:
-            html.show(f"<h3>“{html.safe(name)}” did not start</h3><p>{html.safe(why)}</p>", "ci-refused")
+            html.refused(f"“{name}” did not start", f"<p>{html.safe(why)}</p>")
         with right:
             st.button("Dismiss", key=f"dismiss-{name}", on_click=_dismiss, args=(name,), width="stretch")
 
@@ -250,7 +250,7 @@ def stopped() -> None:
     if not rows:
         return
     rows.sort(key=lambda row: changed(row[2]), reverse=True)
-    st.subheader("Stopped runs", anchor=False)
+    st.header("Stopped runs", anchor=False)
     for name, live, path in rows[:_MOST]:
         left, right = st.columns([5, 1], vertical_alignment="center")
         with left:

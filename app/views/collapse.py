@@ -1,7 +1,5 @@
 """Collapse: neural collapse over the tasks, in all its parts, one at a time."""
 
-import streamlit as st
-
 from app.ui import details, html, mixing, parts, picker, state
 
 html.heading(
@@ -18,5 +16,5 @@ if run:
     chosen = parts.choose(there, "collapse", run)
     parts.draw(there[chosen], run, step)
     if chosen == "classes":
-        st.markdown("##### The closest pairs")
+        html.section("The closest pairs", "pairs")
         details.closest_pairs(run, step)

@@ -1,7 +1,5 @@
 """Drift and forgetting: what is lost, whether it is gone or only hidden, and where the features went."""
 
-import streamlit as st
-
 from app.ui import details, html, mixing, parts, picker, state
 
 html.heading(
@@ -19,5 +17,5 @@ if run:
     options = {"by": details.by_class_or_task(run)} if chosen == "confusion" else {}
     parts.draw(there[chosen], run, step, **options)
     if chosen == "confusion":
-        st.markdown("##### The most frequent mistakes")
+        html.section("The most frequent mistakes", "mistakes")
         details.mistakes(run, step)

@@ -22,8 +22,8 @@ else:
     no_runs()
 
 if runs:
-    st.subheader("Runs", anchor=False)
+    st.header("Runs", anchor=False)
     overview.table(runs)
 
-st.subheader("This machine", anchor=False)
+st.header("This machine", anchor=False)
 overview.environment()

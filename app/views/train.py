@@ -20,7 +20,7 @@ else:
         st.header("A new run", anchor=False)
         request = form.show(known)
         if request.spec is None:
-            html.show(f"<h3>This cannot be run</h3><p>{html.safe(request.problem)}</p>", "ci-refused")
+            html.refused("This cannot be run", f"<p>{html.safe(request.problem)}</p>")
         else:
             st.code(request.spec.command(), language="bash", wrap_lines=True)
             with st.container(horizontal=True, gap="small"):

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -83,6 +84,28 @@ def words(test: AppTest) -> str:
     return re.sub(r"\s+", " ", " ".join(parts))
 
 
+def levels(test: AppTest) -> list[int]:
+    """The headings of the page from top to bottom: 1 for the title, and so on."""
+    found: list[int] = []
+
+    def walk(node: Any) -> None:
+        for child in getattr(node, "children", {}).values():
+            if getattr(child, "tag", None):
+                found.append(int(child.tag[1]))
+            text = getattr(getattr(child, "proto", None), "body", "") if child.type in ("html", "markdown") else ""
+            found.extend(int(a or len(b)) for a, b in re.findall(r"<h([1-6])|^(#{1,6}) ", text, re.M))
+            walk(child)
+
+    walk(test.main)
+    return found
+
+
+def no_level_is_skipped(test: AppTest) -> None:
+    """Whoever reads by headings finds every one of them."""
+    headings = levels(test)
+    assert headings[0] == 1 and all(after <= before + 1 for before, after in pairwise(headings)), headings
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("page", PAGES)
 def test_page_shows_what_there_is(page, kind, folders, only_these_runs) -> None:
@@ -90,6 +113,7 @@ def test_page_shows_what_there_is(page, kind, folders, only_these_runs) -> None:
     test = opened(page)
     assert not test.exception, test.exception
     assert [title.value for title in test.title] == [PAGES[page]]
+    no_level_is_skipped(test)
     assert SAYS.get((page, kind), "") in words(test)
 
 

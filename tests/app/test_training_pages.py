@@ -14,6 +14,7 @@ import pytest
 
 from cillab.runs import Run
 from tests.app.conftest import KINDS, ROOT
+from tests.app.test_pages import no_level_is_skipped
 from tests.runs.edit import unsealed
 from tests.runs.synthetic import write_synthetic_run
 
@@ -85,6 +86,7 @@ def test_page_shows_what_there_is(page, kind, folders, only_these_runs) -> None:
     test = opened(page)
     assert not test.exception, test.exception
     assert [title.value for title in test.title] == [PAGES[page]]
+    no_level_is_skipped(test)
     if page != "train" or kind != "live":
         assert SAYS.get((page, kind), "") in words(test)
 
@@ -94,6 +96,7 @@ def test_the_recorded_runs_can_be_asked_and_reported(page, tmp_path, monkeypatch
     monkeypatch.setenv("CILLAB_RUNS", str(tmp_path))
     test = opened(page, run="demo-min")
     assert not test.exception, test.exception
+    no_level_is_skipped(test)
     if page == "bring_your_own":
         assert test.get("file_uploader") and "1 to 50 images" in words(test)
     if page == "report":
