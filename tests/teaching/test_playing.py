@@ -1,6 +1,7 @@
 """The player in a notebook: the widget holds the arrays of the run, and its module is the one that the app mounts."""
 
 import base64
+import json
 import shutil
 import subprocess
 from functools import partial
@@ -85,6 +86,21 @@ def test_the_modules_serve_all_hosts_alone_and_in_one_text(tmp_path) -> None:
     done = subprocess.run(["node", "--input-type=module", "-e", ask], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["function"]
     assert "import " not in source("player").split("\nexport", 1)[0].replace("// ", "")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to load an ES module")
+def test_the_card_of_a_point_is_never_cut() -> None:
+    """Wherever the pointer is and however tall the card, all of it lies in what the window shows of the player."""
+    module = str(CSS.parent / "js" / "selecting.js")
+    ask = f"""const {{ cardAt }} = await import({module!r}); const out = [];
+        const room = {{ left: 40, top: 100, right: 700, bottom: 520 }};
+        for (const x of [40, 300, 500, 699]) for (const y of [100, 300, 519]) for (const height of [112, 260])
+          out.push([...cardAt(x, y, {{ width: 258, height }}, room), x, height]);
+        console.log(JSON.stringify(out));"""
+    done = subprocess.run(["node", "--input-type=module", "-e", ask], capture_output=True, text=True, check=True)
+    for left, top, x, height in json.loads(done.stdout):
+        assert left >= 40 and left + 258 <= 700 and top >= 100 and top + height <= 520
+        assert left > x or left + 258 < x  # not over the point either
 
 
 def test_no_module_is_longer_than_four_hundred_lines() -> None:

@@ -4,6 +4,13 @@
 import { NONE_U16 } from "./data.js";
 import { clamp, element } from "./dom.js";
 
+// Beside the pointer, on its left where there is no room on its right, and never outside `room`.
+export function cardAt(x, y, size, room) {
+  const left = x + 18 + size.width > room.right ? x - 18 - size.width : x + 18;
+  const within = (value, low, high) => clamp(value, low, Math.max(low, high));
+  return [within(left, room.left, room.right - size.width), within(y - 30, room.top + 8, room.bottom - size.height - 8)];
+}
+
 export const selecting = {
   // A point that the page filters out or that another task's chip hides can neither be hovered nor selected.
   shown(run, i) {
@@ -150,15 +157,20 @@ export const selecting = {
   setHover(found, event) {
     const same = this.hover?.index === found?.index && this.hover?.run === found?.run;
     this.hover = found;
-    if (found && event) this.placeCard(event);
     if (!same) { this.fillCard(); this.draw(); }
+    if (found && event) this.placeCard(event);  // by the size that it has now
   },
 
   placeCard(event) {
     const box = this.shell.getBoundingClientRect();
-    const x = event.clientX - box.left, y = event.clientY - box.top;
-    this.card.style.left = `${clamp(x > box.width - 290 ? x - 276 : x + 18, 0, Math.max(0, box.width - 258))}px`;
-    this.card.style.top = `${clamp(y - 30, 8, Math.max(8, box.height - 170))}px`;
+    const size = { width: this.card.offsetWidth, height: this.card.offsetHeight };
+    const room = {  // what of the player the window shows
+      left: Math.max(0, -box.left), top: Math.max(0, -box.top),
+      right: Math.min(box.width, window.innerWidth - box.left), bottom: Math.min(box.height, window.innerHeight - box.top),
+    };
+    const [left, top] = cardAt(event.clientX - box.left, event.clientY - box.top, size, room);
+    this.card.style.left = `${left}px`;
+    this.card.style.top = `${top}px`;
   },
 
   fillCard() {
