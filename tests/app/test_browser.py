@@ -114,13 +114,16 @@ def test_choosing_an_image_moves_the_maps(page, address) -> None:
      "head_lab?run=first", "toy_collapse", "compare", "?tour=1", "glossary", "collapse?run=first&collapse=Angles",
      "drift?run=first&drift=Who+is+taken+for+whom"],
 )  # fmt: skip
-def test_nothing_scrolls_sideways_at_1000_pixels(page, address, path) -> None:
+def test_nothing_scrolls_sideways_at_1000_pixels_and_at_390(page, address, path) -> None:
     ready(page, f"{address}/{path}")
-    page.wait_for_timeout(1500)
-    wide = page.evaluate(
-        "() => [document.documentElement, document.querySelector('.stMain')].map(n => n.scrollWidth - n.clientWidth)"
-    )
-    assert max(wide) <= 0
+    for width in (1000, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(1500)
+        wide = page.evaluate(
+            "() => [document.documentElement, document.querySelector('.stMain')]"
+            ".map(n => n.scrollWidth - n.clientWidth)"
+        )
+        assert max(wide) <= 0, width
 
 
 def test_a_figure_is_saved_as_numbers_and_as_picture(page, address) -> None:
