@@ -273,7 +273,7 @@ def _entry(shot: Snapshot, name: str, task: int) -> float:
     return float(values[task]) if len(values) > task else np.nan
 
 
-def _places(shot: Snapshot, classes: Sequence[int]) -> np.ndarray:
+def _places(shot: Mapping[str, np.ndarray], classes: Sequence[int]) -> np.ndarray:
     place = {c: row for row, c in enumerate(np.asarray(shot["seen"]).tolist())}
     return np.array([place[c] for c in classes], dtype=np.int64)
 
@@ -299,7 +299,7 @@ def _state(shot: Snapshot, classes: Sequence[int], when: str) -> dict[str, float
     }  # fmt: skip
 
 
-def _moves(then: Snapshot, last: Snapshot, classes: Sequence[int]) -> dict[str, float]:
+def _moves(then: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray], classes: Sequence[int]) -> dict[str, float]:
     """How far class means went since a step; angles are seen from the centre of the classes known then."""
     known = np.asarray(then["seen"]).tolist()
     before = np.asarray(then["means/now"], np.float64)

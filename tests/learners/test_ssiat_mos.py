@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cillab.kit import cross_entropy, fit
+from cillab.kit import cross_entropy, fit, undecayed
 from cillab.learners.checks import learn
 from cillab.learners.rsiat import roominess
 from cillab.parts.drifting import moved
@@ -63,7 +63,7 @@ def test_mos_without_merging_and_alignment_is_a_sequence_of_adapters() -> None:
             return cross_entropy(head(h), labels, other.seen, task.classes, "local")
 
         p = other.params
-        groups = [{"params": adapter.parameters()}, {"params": head.parameters(), "lr": p.head_rate * p.fit.lr}]
+        groups = [{"params": adapter.parameters()}, {**undecayed(head), "lr": p.head_rate * p.fit.lr}]
         for _ in fit(other, task, groups, loss, p.fit, stage="adapter", under=adapter):
             pass
     assert all(torch.equal(a, b) for a, b in zip(adapter.parameters(), learner.worn[1].parameters(), strict=True))

@@ -105,7 +105,7 @@ def check_complete(run: Run) -> None:
         assert len(run.steps) == TASKS
         assert run.result.a_last == 0.5
     with suppress(RunError):
-        assert run.probe.sprite(1).shape == (32, 32, 3)
+        assert run.probe.sprite(1).shape == (64, 64, 3)
 
 
 def everything(path: Path) -> dict[str, Any]:
