@@ -195,16 +195,10 @@ def _by_image(runs: dict[str, Opened]) -> None:
     """In words: are two runs different on the same images, after the last task that both have?"""
     st.subheader("Image by image", anchor=False)
     names = [key.removeprefix("demo-") for key in runs]
-    left, right = st.columns(2, gap="medium")
-    with left:
-        a = st.selectbox("This run", range(len(runs)), key=f"image-this-{len(runs)}", format_func=names.__getitem__)
-    with right:
-        b = st.selectbox(
-            "Minus that run", range(len(runs)), index=1, key=f"image-minus-{len(runs)}", format_func=names.__getitem__
-        )
-    if a is None or b is None or a == b:
-        html.note("Choose two different runs.")
+    pair = _two(names, "image", "runs")
+    if pair is None:
         return
+    a, b = pair
     views = list(runs.values())
     try:
         step, first, second = answers(views[a], views[b])
@@ -295,16 +289,10 @@ def labels(groups: Sequence[Group]) -> list[str]:
 def _paired(groups: Sequence[Group], names: list[str]) -> None:
     """One learner minus another on the seeds that both have."""
     st.subheader("Seed by seed", anchor=False)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        a = st.selectbox("This", range(len(groups)), key=f"this-{len(groups)}", format_func=names.__getitem__)
-    with right:
-        b = st.selectbox(
-            "Minus", range(len(groups)), index=1, key=f"minus-{len(groups)}", format_func=names.__getitem__
-        )
-    if a is None or b is None or a == b:
-        html.note("Choose two different learners.")
+    pair = _two(names, "seed", "learners")
+    if pair is None:
         return
+    a, b = pair
     try:
         found = compare(groups[a], groups[b])
     except InvalidRequestError as error:
@@ -320,6 +308,20 @@ def _paired(groups: Sequence[Group], names: list[str]) -> None:
         ])
     )  # fmt: skip
     html.note(difference_sentence(groups[a], groups[b]))
+
+
+def _two(names: list[str], key: str, what: str) -> tuple[int, int] | None:
+    """Two places in `names` to subtract from each other; None, with a word on it, while they are the same."""
+    left, right = st.columns(2, gap="medium")
+    places = range(len(names))
+    with left:
+        a = st.selectbox("This", places, key=f"{key}-this-{len(names)}", format_func=names.__getitem__)
+    with right:
+        b = st.selectbox("Minus", places, index=1, key=f"{key}-minus-{len(names)}", format_func=names.__getitem__)
+    if a is None or b is None or a == b:
+        html.note(f"Choose two different {what}.")
+        return None
+    return a, b
 
 
 def _points(value: float) -> str:

@@ -1,5 +1,6 @@
 """Compare: two runs image by image, and which part of a protocol differs."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest
+
 from app.ui import compare
 from cillab.core.errors import InvalidRequestError
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 
 
@@ -40,3 +44,16 @@ def test_what_differs_comes_first_and_stands_out() -> None:
     text = compare._protocol(row, ["split"])
     assert text.startswith('<span class="on"><b>split</b>B0-Inc5</span>')
     assert text.count('class="on"') == 1
+
+
+def test_the_page_says_which_recorded_run_is_better_on_the_same_images(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CILLAB_RUNS", str(tmp_path))
+    test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
+    test.switch_page("views/compare.py").run()
+    (this,) = [box for box in test.selectbox if str(box.key).startswith("image-this-")]
+    this.select(this.options.index("ncptm")).run()
+    (minus,) = [box for box in test.selectbox if str(box.key).startswith("image-minus-")]
+    minus.select(minus.options.index("finetune")).run()
+    assert not test.exception
+    text = " ".join(element.proto.body for element in test.get("html"))
+    assert "ncptm minus finetune: +" in text and "exact McNemar test" in text
