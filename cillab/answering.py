@@ -16,7 +16,10 @@ REFUSED, SIGNALLED = 2, 128  # exit codes: a request that cannot be carried out;
 def answer(app: "typer.Typer") -> NoReturn:
     """Run the command that the words of this process ask for: a refusal is one line on stderr and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == SIGNALLED + signal.SIGINT:  # Typer keeps a Ctrl-C to itself and hands over its code alone
+            raise KeyboardInterrupt
+        sys.exit(code)
     except CancelledError as error:
         _end(one_line(error), SIGNALLED + error.signal)
     except CillabError as error:

@@ -103,9 +103,10 @@ def run(
     if not launched.is_first():
         request = request.with_(out=str(launched.aside()), keep_checkpoints="last")
     must_be_free(request.folder())
-    ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
+    ours = None
     try:
-        with leaving_at_once(ours.withdraw):
+        with leaving_at_once(lambda: ours is not None and ours.withdraw()):
+            ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
             from cillab.core import processes  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
             from cillab.lab.engine import Lab  # noqa: PLC0415
 
@@ -117,7 +118,8 @@ def run(
             lab = Lab.from_spec(request)
             _follow(lab, log)
     finally:
-        ours.withdraw()  # of a request that was refused; a run that began has taken it over
+        if ours is not None:
+            ours.withdraw()  # of a request that was refused; a run that began has taken it over
 
 
 def _dealt(base: dict[str, Any], given: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -140,8 +142,9 @@ def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
     if run.status.state == "finished" and run.result is not None and has_probe(directory):
         typer.echo(f"{directory} is finished: nothing is left to do.")
         return
-    held = RunWriter.resume(directory) if launched.is_first() else None  # and what is being written
-    with leaving_at_once(held.release if held is not None else None):
+    held = None
+    with leaving_at_once(lambda: held is not None and held.release()):
+        held = RunWriter.resume(directory) if launched.is_first() else None  # refuses what is being written
         from cillab.core import processes  # noqa: PLC0415
         from cillab.lab.engine import Lab  # noqa: PLC0415
 

@@ -121,3 +121,22 @@ def test_a_small_run_and_its_report(tmp_path) -> None:
     assert page.returncode == 0, page.stderr
     assert "<script src" not in (tmp_path / "r.html").read_text()  # nothing to fetch
     assert cillab("table", ".").returncode == 0
+
+
+def test_ctrl_c_anywhere_in_a_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Typer turns it into the exit code alone: the command ended without a word."""
+    import typer
+
+    from cillab.answering import answer
+
+    app = typer.Typer()
+
+    @app.command()
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr("sys.argv", ["cillab"])
+        answer(app)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "cillab: Interrupted.\n"
