@@ -115,7 +115,7 @@ def test_steps_leave_no_trail_in_the_history(page, address) -> None:  # noqa: F8
 def test_a_link_to_what_is_not_here_says_so_and_offers_the_others(page, address, runs) -> None:  # noqa: F811
     write_synthetic_run(runs / "third", noise=False, tasks=3)
     ready(page, f"{address}/collapse?run=elsewhere")
-    page.get_by_role("heading", name="There is no run “elsewhere” here").wait_for(timeout=_WAIT_MS)
+    page.get_by_text("There is no run “elsewhere” here").first.wait_for(timeout=_WAIT_MS)
     assert "run=elsewhere" in page.url
     page.get_by_role("button", name="second", exact=True).click()
     page.locator(".js-plotly-plot").first.wait_for(timeout=_WAIT_MS)
@@ -125,5 +125,5 @@ def test_a_link_to_what_is_not_here_says_so_and_offers_the_others(page, address,
     page.locator(".pane canvas").focus()
     shutil.rmtree(runs / "third")  # deleted while it is open
     page.keyboard.press("End")
-    page.get_by_role("heading", name="There is no run “third” here").wait_for(timeout=_WAIT_MS)
+    page.get_by_text("There is no run “third” here").first.wait_for(timeout=_WAIT_MS)
     assert not page.locator(".stException").count()
