@@ -2,7 +2,7 @@
 
 import sys
 
-from cillab.core.leaving import leaving_at_once
+from cillab.core.leaving import leave, leaving_at_once
 
 
 def main() -> None:
@@ -14,7 +14,10 @@ def main() -> None:
             from cillab.listing import alone as app  # noqa: PLC0415
         else:
             from cillab.cli import app  # noqa: PLC0415
-    answer(app)
+    try:
+        answer(app)
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0)
 
 
 if __name__ == "__main__":
