@@ -218,7 +218,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InvalidRequestError: the file is missing, unreadable, or something else.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_NamesOnce)
         _must_be_small(values)
     except RecursionError:
         raise InvalidRequestError(f"{str(path)!r} is nested too deeply.") from None
@@ -229,6 +229,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InvalidRequestError(f"{str(path)!r} must hold `name: value` lines, got {type(values).__name__}.")
     return values
+
+
+class _NamesOnce(yaml.SafeLoader):
+    """A mapping that gives a name twice is a mistake; YAML's own loader keeps the last value without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({name for name in given if given.count(name) > 1}):
+            raise yaml.YAMLError(
+                f"{', '.join(map(repr, twice))} given twice in line {node.start_mark.line + 1} and below"
+            )
+        return node
 
 
 def _must_be_small(values: Any) -> None:

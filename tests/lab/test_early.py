@@ -147,8 +147,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("a: " + "[" * 10_000, "nested too deeply"),
         ("a: \0\n", "as YAML"),
         ("a: " + "9" * 5_000, "as YAML"),
+        ("rows:\n  lda: {learner: lda}\n  min: {lr: 1}\n  lda: {learner: acil}\n", "'lda' given twice in line 2"),
     ],
-    ids=["bomb", "circle", "depth", "null byte", "digits"],
+    ids=["bomb", "circle", "depth", "null byte", "digits", "twice"],
 )
 def test_yaml_that_grows(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "spec.yaml").write_text(text)
@@ -159,9 +160,10 @@ def test_yaml_that_grows(tmp_path: Path, text: str, why: str) -> None:
 
 def test_yaml_aliases_as_people_use_them(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
-        "base: &b {epochs: 3}\nrows: {one: {params: *b}, two: {params: {<<: *b, lr: 1}}}\n"
+        "base: &b {epochs: 3}\n"
+        "rows: {one: {params: *b}, two: &t {params: {<<: *b, lr: 1, epochs: 4}}, three: {<<: *t}}\n"
     )
-    assert read_yaml(tmp_path / "s.yaml")["rows"]["two"]["params"] == {"epochs": 3, "lr": 1}
+    assert read_yaml(tmp_path / "s.yaml")["rows"]["three"]["params"] == {"epochs": 4, "lr": 1}
 
 
 def test_settings_and_folders() -> None:
