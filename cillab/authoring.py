@@ -34,18 +34,8 @@ _LEARNER = Template('''\
 """$cls: one sentence that says what is new."""
 
 from cillab.kit import (
-    F,
-    HyperParams,
-    Iterator,
-    Method,
-    PositiveFloat,
-    Progress,
-    Prototypes,
-    Task,
-    final,
-    gathered,
-    method,
-)
+    F, HyperParams, Iterator, Method, PositiveFloat, Progress, Prototypes, Task, final, gathered, method,
+)  # fmt: skip
 
 
 class ${cls}Params(HyperParams):

@@ -6,21 +6,8 @@ One solution: G-ACIL is what ACIL's recursion becomes where classes return, and 
 from typing import TypeVar
 
 from cillab.kit import (
-    HyperParams,
-    Internal,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeInt,
-    PositiveFloat,
-    Progress,
-    RandomFeatures,
-    Ridge,
-    Task,
-    final,
-    gathered,
-    method,
-    torch,
+    HyperParams, Internal, Iterator, Literal, Method, NonNegativeInt, PositiveFloat, Progress, RandomFeatures, Ridge,
+    Task, final, gathered, method, torch,
 )  # fmt: skip
 
 

@@ -1,25 +1,8 @@
 """APER: the first task adapts the backbone, then class means in the features of both, the adapted and the original."""
 
 from cillab.kit import (
-    Affine,
-    Fit,
-    HyperParams,
-    Iterator,
-    Literal,
-    Method,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Prototypes,
-    Task,
-    adapters,
-    final,
-    first_session,
-    gathered,
-    method,
-    prompts,
-    torch,
+    Affine, Fit, HyperParams, Iterator, Literal, Method, Overlay, PositiveFloat, PositiveInt, Progress, Prototypes,
+    Task, adapters, final, first_session, gathered, method, prompts, torch,
 )  # fmt: skip
 
 

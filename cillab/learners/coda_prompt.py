@@ -1,22 +1,8 @@
 """CODA-Prompt: a prefix mixed for each image from components, of which every task adds some."""
 
 from cillab.kit import (
-    ComponentPool,
-    Fit,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    NonNegativeFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    method,
-    torch,
+    ComponentPool, Fit, HyperParams, Iterator, Linear, Method, NonNegativeFloat, PositiveInt, Progress, Task, Tensor,
+    cross_entropy, final, fit, method, torch,
 )  # fmt: skip
 
 

@@ -2,25 +2,8 @@
 
 from cillab.backbones.text import TEMPLATES
 from cillab.kit import (
-    Competitors,
-    Fit,
-    Iterator,
-    Method,
-    Progress,
-    PromptParams,
-    Task,
-    Tensor,
-    TextHead,
-    attention_for,
-    cross_entropy,
-    descend,
-    final,
-    gathered,
-    make_prompt,
-    method,
-    shuffled,
-    torch,
-    viewed,
+    Competitors, Fit, Iterator, Method, Progress, PromptParams, Task, Tensor, TextHead, attention_for, cross_entropy,
+    descend, final, gathered, make_prompt, method, shuffled, torch, viewed,
 )  # fmt: skip
 
 

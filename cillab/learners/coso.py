@@ -1,28 +1,8 @@
 """CoSO: the weights themselves learn, in a subspace that follows the gradient and keeps out of those of old tasks."""
 
 from cillab.kit import (
-    Adam,
-    Directions,
-    Field,
-    Fit,
-    HyperParams,
-    Internal,
-    InvalidRequestError,
-    Iterator,
-    Linear,
-    Method,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    SubspaceSteps,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    method,
-    torch,
+    Adam, Directions, Field, Fit, HyperParams, Internal, InvalidRequestError, Iterator, Linear, Method, Overlay,
+    PositiveFloat, PositiveInt, Progress, SubspaceSteps, Task, Tensor, cross_entropy, final, fit, method, torch,
 )  # fmt: skip
 
 _MATRICES = ("*attn.qkv.weight", "*attn.in_proj_weight")

@@ -1,27 +1,8 @@
 """CPE-CLIP: one set of prompts for both towers of CLIP, which moves less the more classes it already serves."""
 
 from cillab.kit import (
-    F,
-    Fit,
-    Float,
-    HyperParams,
-    Iterator,
-    LinearMap,
-    Method,
-    PositiveInt,
-    Progress,
-    Slots,
-    Task,
-    Tensor,
-    TextHead,
-    TextPrompt,
-    TextTower,
-    TokenSlot,
-    cross_entropy,
-    final,
-    fit,
-    method,
-    torch,
+    F, Fit, Float, HyperParams, Iterator, LinearMap, Method, PositiveInt, Progress, Slots, Task, Tensor, TextHead,
+    TextPrompt, TextTower, TokenSlot, cross_entropy, final, fit, method, torch,
 )  # fmt: skip
 
 

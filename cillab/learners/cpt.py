@@ -2,33 +2,9 @@
 
 from cillab.backbones.clip import ClipBackbone
 from cillab.kit import (
-    Competitors,
-    F,
-    Fit,
-    Float,
-    HyperParams,
-    IncompatibleError,
-    Int64,
-    Internal,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    PositiveInt,
-    Progress,
-    PromptSlot,
-    Slots,
-    Table,
-    Task,
-    Tensor,
-    TextHead,
-    columns_of,
-    cross_entropy,
-    deep_prompt,
-    final,
-    fit,
-    method,
-    torch,
+    Competitors, F, Fit, Float, HyperParams, IncompatibleError, Int64, Internal, Iterator, Literal, Method,
+    NonNegativeFloat, PositiveInt, Progress, PromptSlot, Slots, Table, Task, Tensor, TextHead, columns_of,
+    cross_entropy, deep_prompt, final, fit, method, torch,
 )  # fmt: skip
 from cillab.parts.clusters import clusters_for, spherical_kmeans
 from cillab.parts.prompt_losses import class_convergence, rotation_stabilisation, textual_etf

@@ -1,27 +1,8 @@
 """DER++: a reservoir of images with the logits that they had, both rehearsed in every step."""
 
 from cillab.kit import (
-    F,
-    Fit,
-    HyperParams,
-    Internal,
-    Iterator,
-    Linear,
-    Method,
-    NonNegativeFloat,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Reservoir,
-    Task,
-    Tensor,
-    columns_of,
-    final,
-    fit,
-    method,
-    torch,
-    views,
+    F, Fit, HyperParams, Internal, Iterator, Linear, Method, NonNegativeFloat, Overlay, PositiveFloat, PositiveInt,
+    Progress, Reservoir, Task, Tensor, columns_of, final, fit, method, torch, views,
 )  # fmt: skip
 
 

@@ -1,22 +1,8 @@
 """DualPrompt: a prefix that all tasks share, and one for each task, which a test image finds by its key."""
 
 from cillab.kit import (
-    Fit,
-    Iterator,
-    Linear,
-    Method,
-    NonNegativeFloat,
-    PrefixParams,
-    Progress,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    gathered,
-    method,
-    prefixes,
-    torch,
+    Fit, Iterator, Linear, Method, NonNegativeFloat, PrefixParams, Progress, Task, Tensor, cross_entropy, final, fit,
+    gathered, method, prefixes, torch,
 )  # fmt: skip
 
 

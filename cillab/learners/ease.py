@@ -1,27 +1,8 @@
 """EASE: an adapter per task, each with a subspace of its own, and prototypes in all of them."""
 
 from cillab.kit import (
-    F,
-    Fit,
-    Float,
-    HyperParams,
-    Iterator,
-    Method,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Subspaces,
-    Table,
-    Task,
-    Tensor,
-    Wardrobe,
-    adapters,
-    final,
-    first_session,
-    gathered,
-    method,
-    torch,
+    F, Fit, Float, HyperParams, Iterator, Method, NonNegativeFloat, PositiveFloat, PositiveInt, Progress, Subspaces,
+    Table, Task, Tensor, Wardrobe, adapters, final, first_session, gathered, method, torch,
 )  # fmt: skip
 
 

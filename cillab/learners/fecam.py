@@ -1,22 +1,8 @@
 """FeCAM: a class is a mean and a covariance of frozen features; an image goes to the least Mahalanobis distance."""
 
 from cillab.kit import (
-    Covariance,
-    F,
-    Gaussian,
-    HyperParams,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    final,
-    gathered,
-    method,
+    Covariance, F, Gaussian, HyperParams, Iterator, Literal, Method, NonNegativeFloat, PositiveFloat, PositiveInt,
+    Progress, Task, Tensor, final, gathered, method,
 )  # fmt: skip
 
 

@@ -1,22 +1,8 @@
 """FeTrIL: features of new classes, moved to where old classes were, stand for the old ones."""
 
 from cillab.kit import (
-    F,
-    Fit,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    Progress,
-    Prototypes,
-    Task,
-    Tensor,
-    columns_of,
-    descend,
-    final,
-    gathered,
-    method,
-    torch,
+    F, Fit, HyperParams, Iterator, Linear, Method, Progress, Prototypes, Task, Tensor, columns_of, descend, final,
+    gathered, method, torch,
 )  # fmt: skip
 
 

@@ -1,22 +1,8 @@
 """Finetune: every weight trains on the newest task. It forgets, and that is what it is here to show."""
 
 from cillab.kit import (
-    Competitors,
-    Fit,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    Overlay,
-    PositiveFloat,
-    Progress,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    method,
-    undecayed,
+    Competitors, Fit, HyperParams, Iterator, Linear, Method, Overlay, PositiveFloat, Progress, Task, Tensor,
+    cross_entropy, final, fit, method, undecayed,
 )  # fmt: skip
 
 

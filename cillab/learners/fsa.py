@@ -1,21 +1,8 @@
 """FSA: the first session adapts the backbone, then it is frozen under linear discriminant analysis."""
 
 from cillab.kit import (
-    LDA,
-    Affine,
-    Fit,
-    HyperParams,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    Overlay,
-    Progress,
-    Task,
-    final,
-    first_session,
-    gathered,
-    method,
+    LDA, Affine, Fit, HyperParams, Iterator, Literal, Method, NonNegativeFloat, Overlay, Progress, Task, final,
+    first_session, gathered, method,
 )  # fmt: skip
 
 

@@ -4,29 +4,8 @@ from cillab.core import rng
 from cillab.core.arrays import through_numpy
 from cillab.geometry.etf import simplex_etf
 from cillab.kit import (
-    Classifier,
-    F,
-    Fit,
-    Float,
-    Head,
-    HyperParams,
-    Int64,
-    Iterator,
-    LoRA,
-    Method,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    columns_of,
-    empty,
-    final,
-    fit,
-    method,
-    nn,
-    torch,
+    Classifier, F, Fit, Float, Head, HyperParams, Int64, Iterator, LoRA, Method, NonNegativeFloat, PositiveFloat,
+    PositiveInt, Progress, Task, Tensor, columns_of, empty, final, fit, method, nn, torch,
 )  # fmt: skip
 
 _ETA = 0.1  # temperature of the products with anchors

@@ -1,32 +1,9 @@
 """iCaRL: a few herded images per class, mixed into every later task; the nearest mean of those images answers."""
 
 from cillab.kit import (
-    Exemplars,
-    F,
-    Fit,
-    HyperParams,
-    Internal,
-    Iterator,
-    Linear,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    NonNegativeInt,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Prototypes,
-    Task,
-    Tensor,
-    cross_entropy,
-    distillation,
-    final,
-    fit,
-    gathered,
-    keep_exemplars,
-    method,
-    torch,
+    Exemplars, F, Fit, HyperParams, Internal, Iterator, Linear, Literal, Method, NonNegativeFloat, NonNegativeInt,
+    Overlay, PositiveFloat, PositiveInt, Progress, Prototypes, Task, Tensor, cross_entropy, distillation, final, fit,
+    gathered, keep_exemplars, method, torch,
 )  # fmt: skip
 
 

@@ -1,29 +1,8 @@
 """InfLoRA: every task learns in a subspace in which old tasks have nothing to lose."""
 
 from cillab.kit import (
-    Branches,
-    Directions,
-    Field,
-    Fit,
-    Generator,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    Wardrobe,
-    cross_entropy,
-    final,
-    fit,
-    leading_left,
-    low_rank,
-    measured,
-    method,
-    sweep,
-    torch,
+    Branches, Directions, Field, Fit, Generator, HyperParams, Iterator, Linear, Method, PositiveInt, Progress, Task,
+    Tensor, Wardrobe, cross_entropy, final, fit, leading_left, low_rank, measured, method, sweep, torch,
 )  # fmt: skip
 
 BATCH = 64

@@ -1,24 +1,8 @@
 """Joint training: every image seen so far, from the pre-trained weights. The upper bound that breaks the rules."""
 
 from cillab.kit import (
-    Exemplars,
-    Fit,
-    HyperParams,
-    Internal,
-    Iterator,
-    Linear,
-    Method,
-    Overlay,
-    PositiveFloat,
-    Progress,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    method,
-    sweep,
-    torch,
+    Exemplars, Fit, HyperParams, Internal, Iterator, Linear, Method, Overlay, PositiveFloat, Progress, Task, Tensor,
+    cross_entropy, final, fit, method, sweep, torch,
 )  # fmt: skip
 
 

@@ -1,26 +1,8 @@
 """KLDA: linear discriminant analysis on random Fourier features, which is one with a Gaussian kernel."""
 
 from cillab.kit import (
-    LDA,
-    Classifier,
-    Field,
-    FourierFeatures,
-    Head,
-    HyperParams,
-    Internal,
-    Iterator,
-    Method,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    State,
-    Task,
-    Tensor,
-    final,
-    gathered,
-    method,
-    nn,
-    torch,
+    LDA, Classifier, Field, FourierFeatures, Head, HyperParams, Internal, Iterator, Method, PositiveFloat, PositiveInt,
+    Progress, State, Task, Tensor, final, gathered, method, nn, torch,
 )  # fmt: skip
 
 BANDWIDTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # candidates, as multiples of one over the median squared distance

@@ -1,24 +1,8 @@
 """L2P: a pool of prompts; each image asks for those whose keys are like its frozen feature."""
 
 from cillab.kit import (
-    Fit,
-    HyperParams,
-    Iterator,
-    Linear,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    PositiveInt,
-    Progress,
-    PromptPool,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    gathered,
-    method,
-    torch,
+    Fit, HyperParams, Iterator, Linear, Literal, Method, NonNegativeFloat, PositiveInt, Progress, PromptPool, Task,
+    Tensor, cross_entropy, final, fit, gathered, method, torch,
 )  # fmt: skip
 
 

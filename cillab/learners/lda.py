@@ -1,17 +1,7 @@
 """LDA: class means and one covariance for all classes, on frozen features. The streaming form needs no more."""
 
 from cillab.kit import (
-    LDA as Head,
-    Field,
-    HyperParams,
-    Iterator,
-    Method,
-    NonNegativeFloat,
-    Progress,
-    Task,
-    final,
-    gathered,
-    method,
+    LDA as Head, Field, HyperParams, Iterator, Method, NonNegativeFloat, Progress, Task, final, gathered, method,
 )  # fmt: skip
 
 

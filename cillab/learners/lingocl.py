@@ -1,25 +1,8 @@
 """LingoCL: class names, encoded once and never moved, are what images are drawn to."""
 
 from cillab.kit import (
-    Competitors,
-    F,
-    Fit,
-    HyperParams,
-    Iterator,
-    Literal,
-    LoRA,
-    Method,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    TextHead,
-    cross_entropy,
-    final,
-    fit,
-    method,
+    Competitors, F, Fit, HyperParams, Iterator, Literal, LoRA, Method, Overlay, PositiveFloat, PositiveInt, Progress,
+    Task, Tensor, TextHead, cross_entropy, final, fit, method,
 )  # fmt: skip
 
 

@@ -1,20 +1,8 @@
 """LoRA, task after task: the low-rank baseline that forgets, because nothing keeps later tasks out of earlier ones."""
 
 from cillab.kit import (
-    Fit,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    cross_entropy,
-    final,
-    fit,
-    low_rank,
-    method,
+    Fit, HyperParams, Iterator, Linear, Method, PositiveInt, Progress, Task, Tensor, cross_entropy, final, fit,
+    low_rank, method,
 )  # fmt: skip
 
 

@@ -3,34 +3,9 @@
 import math
 
 from cillab.kit import (
-    Cosine,
-    F,
-    Fit,
-    Float,
-    Generator,
-    Head,
-    HyperParams,
-    Internal,
-    Iterator,
-    LoRA,
-    Method,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Prototypes,
-    Table,
-    Task,
-    Tensor,
-    TextHead,
-    columns_of,
-    cross_entropy,
-    descend,
-    final,
-    fit,
-    gathered,
-    method,
-    torch,
+    Cosine, F, Fit, Float, Generator, Head, HyperParams, Internal, Iterator, LoRA, Method, NonNegativeFloat,
+    PositiveFloat, PositiveInt, Progress, Prototypes, Table, Task, Tensor, TextHead, columns_of, cross_entropy, descend,
+    final, fit, gathered, method, torch,
 )  # fmt: skip
 
 

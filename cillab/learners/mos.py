@@ -1,34 +1,9 @@
 """MOS: an adapter per task that keeps near its elders, and a guess of the task that corrects itself."""
 
 from cillab.kit import (
-    Circle,
-    F,
-    Field,
-    Fit,
-    GaussianMemory,
-    HyperParams,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Slots,
-    Table,
-    Task,
-    Tensor,
-    Wardrobe,
-    adapters,
-    align_head,
-    cross_entropy,
-    final,
-    fit,
-    gathered,
-    method,
-    torch,
-    undecayed,
+    Circle, F, Field, Fit, GaussianMemory, HyperParams, Iterator, Literal, Method, NonNegativeFloat, NonNegativeInt,
+    PositiveFloat, PositiveInt, Progress, Slots, Table, Task, Tensor, Wardrobe, adapters, align_head, cross_entropy,
+    final, fit, gathered, method, torch, undecayed,
 )  # fmt: skip
 
 

@@ -4,29 +4,8 @@ from cillab.core import rng
 from cillab.core.arrays import through_numpy
 from cillab.geometry.etf import simplex_etf
 from cillab.kit import (
-    F,
-    Fit,
-    Frame,
-    HyperParams,
-    InvalidRequestError,
-    Iterator,
-    Literal,
-    Method,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Prototypes,
-    Task,
-    Tensor,
-    adapters,
-    columns_of,
-    descend,
-    final,
-    fit,
-    gathered,
-    method,
-    pull_push,
-    torch,
+    F, Fit, Frame, HyperParams, InvalidRequestError, Iterator, Literal, Method, PositiveFloat, PositiveInt, Progress,
+    Prototypes, Task, Tensor, adapters, columns_of, descend, final, fit, gathered, method, pull_push, torch,
 )  # fmt: skip
 from cillab.parts.alignment import Alignment
 

@@ -3,21 +3,8 @@
 from cillab.core.arrays import through_numpy
 from cillab.geometry.etf import nearest_etf
 from cillab.kit import (
-    F,
-    Frame,
-    HyperParams,
-    InvalidRequestError,
-    Iterator,
-    Method,
-    PositiveFloat,
-    Progress,
-    Prototypes,
-    Task,
-    Tensor,
-    final,
-    gathered,
-    method,
-    torch,
+    F, Frame, HyperParams, InvalidRequestError, Iterator, Method, PositiveFloat, Progress, Prototypes, Task, Tensor,
+    final, gathered, method, torch,
 )  # fmt: skip
 
 

@@ -4,32 +4,9 @@ from cillab.core import rng
 from cillab.core.arrays import through_numpy
 from cillab.geometry.etf import basis_of, etf_from_basis, extend_basis, growth_angle, nearest_etf
 from cillab.kit import (
-    Exemplars,
-    F,
-    Fit,
-    Frame,
-    HyperParams,
-    Internal,
-    InvalidRequestError,
-    Iterator,
-    Linear,
-    Method,
-    NonNegativeFloat,
-    NonNegativeInt,
-    Overlay,
-    PositiveFloat,
-    Progress,
-    Prototypes,
-    Task,
-    Tensor,
-    columns_of,
-    cross_entropy,
-    final,
-    fit,
-    gathered,
-    method,
-    pull_push,
-    torch,
+    Exemplars, F, Fit, Frame, HyperParams, Internal, InvalidRequestError, Iterator, Linear, Method, NonNegativeFloat,
+    NonNegativeInt, Overlay, PositiveFloat, Progress, Prototypes, Task, Tensor, columns_of, cross_entropy, final, fit,
+    gathered, method, pull_push, torch,
 )  # fmt: skip
 
 

@@ -1,35 +1,9 @@
 """PROOF: projections grow on both sides of CLIP, and an image is compared with names and prototypes in its company."""
 
 from cillab.kit import (
-    Exemplars,
-    F,
-    Fit,
-    Float,
-    Head,
-    HyperParams,
-    Internal,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeInt,
-    PositiveInt,
-    Progress,
-    Projections,
-    Prototypes,
-    SetAttention,
-    Task,
-    Tensor,
-    TextHead,
-    columns_of,
-    contrast,
-    descend,
-    final,
-    gathered,
-    keep_exemplars,
-    method,
-    shuffled,
-    torch,
-    viewed,
+    Exemplars, F, Fit, Float, Head, HyperParams, Internal, Iterator, Literal, Method, NonNegativeInt, PositiveInt,
+    Progress, Projections, Prototypes, SetAttention, Task, Tensor, TextHead, columns_of, contrast, descend, final,
+    gathered, keep_exemplars, method, shuffled, torch, viewed,
 )  # fmt: skip
 
 

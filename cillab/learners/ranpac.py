@@ -1,25 +1,8 @@
 """RanPAC: a ridge on many random features, of a backbone that was adapted to the first task alone."""
 
 from cillab.kit import (
-    Affine,
-    Fit,
-    HyperParams,
-    Iterator,
-    Literal,
-    Method,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    RandomFeatures,
-    Ridge,
-    Task,
-    adapters,
-    final,
-    first_session,
-    gathered,
-    method,
-    torch,
+    Affine, Fit, HyperParams, Iterator, Literal, Method, NonNegativeInt, PositiveFloat, PositiveInt, Progress,
+    RandomFeatures, Ridge, Task, adapters, final, first_session, gathered, method, torch,
 )  # fmt: skip
 
 

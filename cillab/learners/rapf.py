@@ -1,31 +1,9 @@
 """RAPF: a linear map on CLIP's image features, held apart where names are close, and fused with the former one."""
 
 from cillab.kit import (
-    F,
-    Fit,
-    Float,
-    GaussianMemory,
-    HyperParams,
-    Int64,
-    Iterator,
-    LinearMap,
-    Literal,
-    Method,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    Progress,
-    Task,
-    Tensor,
-    TextHead,
-    columns_of,
-    cross_entropy,
-    descend,
-    final,
-    gathered,
-    method,
-    torch,
-    viewed,
+    F, Fit, Float, GaussianMemory, HyperParams, Int64, Iterator, LinearMap, Literal, Method, NonNegativeFloat,
+    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, columns_of, cross_entropy, descend, final,
+    gathered, method, torch, viewed,
 )  # fmt: skip
 
 

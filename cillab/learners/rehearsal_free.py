@@ -8,34 +8,9 @@ from abc import abstractmethod
 from typing import Any, TypeVar
 
 from cillab.kit import (
-    Competitors,
-    F,
-    Field,
-    Fit,
-    HyperParams,
-    Importance,
-    Iterator,
-    Linear,
-    Literal,
-    Method,
-    MovingAverage,
-    NonNegativeFloat,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    cross_entropy,
-    distillation,
-    final,
-    fisher,
-    fit,
-    frozen_copy,
-    method,
-    spring,
-    torch,
-    undecayed,
+    Competitors, F, Field, Fit, HyperParams, Importance, Iterator, Linear, Literal, Method, MovingAverage,
+    NonNegativeFloat, Overlay, PositiveFloat, PositiveInt, Progress, Task, Tensor, cross_entropy, distillation, final,
+    fisher, fit, frozen_copy, method, spring, torch, undecayed,
 )  # fmt: skip
 
 PAPER = "Smith et al., A Closer Look at Rehearsal-Free Continual Learning, CVPR-W 2023, arXiv:2203.17269"

@@ -1,26 +1,8 @@
 """RSIAT: SSIAT with room for later classes in the first task, and later features tied to those before the task."""
 
 from cillab.kit import (
-    Drifting,
-    DriftingParams,
-    F,
-    Field,
-    Fit,
-    Float,
-    Internal,
-    Iterator,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    ResidualMap,
-    Task,
-    Tensor,
-    adapters,
-    final,
-    fit,
-    method,
-    torch,
+    Drifting, DriftingParams, F, Field, Fit, Float, Internal, Iterator, NonNegativeFloat, PositiveFloat, PositiveInt,
+    Progress, ResidualMap, Task, Tensor, adapters, final, fit, method, torch,
 )  # fmt: skip
 
 

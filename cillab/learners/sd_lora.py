@@ -1,28 +1,8 @@
 """SD-LoRA: directions of old tasks are kept, how far to go in each of them is learnt anew."""
 
 from cillab.kit import (
-    Branches,
-    Fit,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    ModulePart,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    Wardrobe,
-    cross_entropy,
-    empty,
-    final,
-    fit,
-    low_rank,
-    measured,
-    method,
-    nn,
-    torch,
+    Branches, Fit, HyperParams, Iterator, Linear, Method, ModulePart, PositiveFloat, PositiveInt, Progress, Task,
+    Tensor, Wardrobe, cross_entropy, empty, final, fit, low_rank, measured, method, nn, torch,
 )  # fmt: skip
 
 

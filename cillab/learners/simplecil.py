@@ -1,18 +1,7 @@
 """SimpleCIL: a class is the mean of its features, an image goes to the mean with the largest cosine."""
 
 from cillab.kit import (
-    F,
-    HyperParams,
-    Internal,
-    Iterator,
-    Literal,
-    Method,
-    Progress,
-    Prototypes,
-    Task,
-    final,
-    gathered,
-    method,
+    F, HyperParams, Internal, Iterator, Literal, Method, Progress, Prototypes, Task, final, gathered, method,
 )  # fmt: skip
 
 

@@ -1,28 +1,8 @@
 """SLCA: all weights learn slowly, then the head is aligned with features drawn from remembered Gaussians."""
 
 from cillab.kit import (
-    Covariance,
-    F,
-    Fit,
-    GaussianMemory,
-    HyperParams,
-    Iterator,
-    Linear,
-    Method,
-    Overlay,
-    PositiveFloat,
-    PositiveInt,
-    Progress,
-    Task,
-    Tensor,
-    align,
-    cross_entropy,
-    final,
-    fit,
-    gathered,
-    method,
-    torch,
-    undecayed,
+    Covariance, F, Fit, GaussianMemory, HyperParams, Iterator, Linear, Method, Overlay, PositiveFloat, PositiveInt,
+    Progress, Task, Tensor, align, cross_entropy, final, fit, gathered, method, torch, undecayed,
 )  # fmt: skip
 
 

@@ -1,16 +1,6 @@
 """SSIAT: one adapter learns all tasks and nothing holds it; remembered means move along with the features."""
 
-from cillab.kit import (
-    Drifting,
-    DriftingParams,
-    Iterator,
-    Progress,
-    Task,
-    Tensor,
-    final,
-    fit,
-    method,
-)  # fmt: skip
+from cillab.kit import Drifting, DriftingParams, Iterator, Progress, Task, Tensor, final, fit, method
 
 
 @method(

@@ -1,24 +1,8 @@
 """TEEN: the mean of a few images leans on the classes of the base session that it is like."""
 
 from cillab.kit import (
-    Affine,
-    F,
-    Field,
-    Fit,
-    HyperParams,
-    Iterator,
-    Literal,
-    Method,
-    PositiveFloat,
-    Progress,
-    Prototypes,
-    Task,
-    Tensor,
-    final,
-    first_session,
-    gathered,
-    method,
-    torch,
+    Affine, F, Field, Fit, HyperParams, Iterator, Literal, Method, PositiveFloat, Progress, Prototypes, Task, Tensor,
+    final, first_session, gathered, method, torch,
 )  # fmt: skip
 
 

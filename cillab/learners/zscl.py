@@ -2,31 +2,9 @@
 
 from cillab.backbones.text import encode_classes
 from cillab.kit import (
-    Competitors,
-    F,
-    Field,
-    Fit,
-    Float,
-    HyperParams,
-    Iterator,
-    Method,
-    MovingAverage,
-    NonNegativeFloat,
-    NonNegativeInt,
-    Overlay,
-    PositiveFloat,
-    Progress,
-    Task,
-    Tensor,
-    TextHead,
-    columns_of,
-    distillation,
-    final,
-    fit,
-    frozen_copy,
-    method,
-    spring,
-    torch,
+    Competitors, F, Field, Fit, Float, HyperParams, Iterator, Method, MovingAverage, NonNegativeFloat, NonNegativeInt,
+    Overlay, PositiveFloat, Progress, Task, Tensor, TextHead, columns_of, distillation, final, fit, frozen_copy, method,
+    spring, torch,
 )  # fmt: skip
 
 # What CLIP is asked about beside the task: things of every kind, in place of captions from the web.
