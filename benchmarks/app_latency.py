@@ -22,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.ui.curves import Tail  # noqa: E402
-from app.ui.store import Entry, Opened  # noqa: E402
+from app.charts.curves import Tail  # noqa: E402
+from app.shell.store import Entry, Opened  # noqa: E402
 from cillab.core.errors import CillabError  # noqa: E402
 from cillab.lab.jobs import start  # noqa: E402
 from cillab.lab.spec import RunSpec  # noqa: E402

@@ -46,6 +46,6 @@ def only_these_runs(monkeypatch: pytest.MonkeyPatch):
 
     def use(folder: Path) -> None:
         monkeypatch.setitem(os.environ, "CILLAB_RUNS", str(folder))
-        monkeypatch.setattr("app.ui.store.demos", dict)
+        monkeypatch.setattr("app.shell.store.demos", dict)
 
     return use

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from app.ui.captions import sentence
-from app.ui.store import Entry, Opened
+from app.shell.store import Entry, Opened
+from app.views.step_through.captions import sentence
 from cillab.runs import Run
 from tests.app.conftest import ROOT
 

@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("streamlit")
-from app.ui import catalogue as module
+from app.views.train import catalogue as module
 from cillab.core.errors import CillabError
 from cillab.lab import offer
 from cillab.lab.offer import FORMAT

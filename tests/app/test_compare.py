@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from app.ui import compare
+from app.views.compare import tables as compare
 from cillab.core.errors import InvalidRequestError
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_what_differs_comes_first_and_stands_out() -> None:
 def test_the_page_says_which_recorded_run_is_better_on_the_same_images(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CILLAB_RUNS", str(tmp_path))
     test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
-    test.switch_page("views/compare.py").run()
+    test.switch_page("views/compare/compare.py").run()
     (this,) = [box for box in test.selectbox if str(box.key).startswith("image-this-")]
     this.select(this.options.index("ncptm")).run()
     (minus,) = [box for box in test.selectbox if str(box.key).startswith("image-minus-")]

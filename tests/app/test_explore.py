@@ -5,9 +5,10 @@ import pytest
 
 pytest.importorskip("streamlit")
 
-from app.ui import explore, gallery, near, selection
-from app.ui.player import Selecting
-from app.ui.store import Entry, Opened
+from app.images import gallery
+from app.player.player import Selecting
+from app.shell.store import Entry, Opened
+from app.views.explore import near, selection, stage as explore
 from cillab.runs import Run
 from tests.runs.synthetic import write_synthetic_run
 

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 pytest.importorskip("streamlit")
-from app.ui.formulas import _GREEK, _row, prose, typeset
+from app.views.train.formulas import _GREEK, _row, prose, typeset
 from cillab.learners import learners
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]

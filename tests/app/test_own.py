@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 pytest.importorskip("streamlit")
-from app.ui import own
-from app.ui.store import Entry, Opened
+from app.shell.store import Entry, Opened
+from app.views.bring_your_own import own
 from cillab.core.errors import DataError
 from cillab.lab import Lab, reopen as module
 from cillab.lab.prepare import Ready

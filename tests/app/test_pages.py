@@ -20,8 +20,11 @@ from tests.runs.synthetic import write_synthetic_run
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from app.ui import lexicon, selection, terms
-from app.ui.store import Entry, Opened
+from app.charts import terms
+from app.shell.store import Entry, Opened
+from app.shell.ways import file
+from app.views.explore import selection
+from app.views.glossary import lexicon
 from cillab import figures, glossary
 from cillab.runs import Run
 
@@ -74,7 +77,7 @@ def opened(page: str, **query: str) -> AppTest:
     test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
     for name, value in query.items():
         test.query_params[name] = value
-    return test.run() if page == "start" else test.switch_page(f"views/{page}.py").run()
+    return test.run() if page == "start" else test.switch_page(f"views/{page}/{page}.py").run()
 
 
 def words(test: AppTest) -> str:
@@ -133,16 +136,16 @@ def test_every_part_of_a_page_draws_its_figures_and_no_other(page, part, kind, f
 
 
 def test_every_page_of_a_figure_is_a_page_of_the_app() -> None:
-    assert {(ROOT / "app" / "views" / f"{one.page}.py").is_file() for one in figures.figures_of()} == {True}
+    assert {(ROOT / "app" / file(one.page)).is_file() for one in figures.figures_of()} == {True}
 
 
 def test_every_glossary_link_leads_to_a_page_and_part_that_exist() -> None:
     for key, places in lexicon.places().items():
         assert terms.line(key).startswith("**")
         for place in places:
-            assert (ROOT / "app" / place.page).is_file()
-            page = place.page.removeprefix("views/").removesuffix(".py")
-            assert place.query.get(page) in (None, *(group.part.label for group in PARTS.get(page, {}).values()))
+            assert (ROOT / "app" / file(place.page)).is_file()
+            parts = PARTS.get(place.page, {}).values()
+            assert place.query.get(place.page) in (None, *(group.part.label for group in parts))
     assert {key for one in figures.figures_of() for key in one.quantities} <= {one.key for one in glossary.entries()}
 
 
@@ -245,7 +248,7 @@ test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60).
 assert not test.exception
 assert "cillab.figures" not in sys.modules, "figures"
 for page in ("step_through", "noise_mixing", "grad_cam", "explore", "collapse", "drift", "text_transport", "glossary"):
-    assert not test.switch_page(f"views/{{page}}.py").run().exception
+    assert not test.switch_page(f"views/{{page}}/{{page}}.py").run().exception
 assert "torch" not in sys.modules, "torch"
 """
     done = subprocess.run(
@@ -255,7 +258,7 @@ assert "torch" not in sys.modules, "torch"
 
 
 def test_tasks_have_one_colour_in_the_app_and_in_the_figures() -> None:
-    from app.ui.theme import TASK_COLOURS
+    from app.shell.theme import TASK_COLOURS
     from cillab.figures.palette import task_colour
 
     for mode, colours in TASK_COLOURS.items():
@@ -263,7 +266,7 @@ def test_tasks_have_one_colour_in_the_app_and_in_the_figures() -> None:
 
 
 def test_a_part_of_the_probe_is_spread_over_tasks_and_classes() -> None:
-    from app.ui.live import _stratified
+    from app.learner.live import _stratified
 
     tasks, labels = [(7, 3), (5, 401)], [7, 7, 3, 3, 5, 5, 401, 401, 9]  # 9 belongs to a class that is not seen
     order = _stratified(labels, (7, 3, 5, 401), tasks)

@@ -13,9 +13,11 @@ from tests.runs.synthetic import write_synthetic_run
 
 pytest.importorskip("streamlit")
 
-from app.ui import html, live, overview
-from app.ui.public import without_places
-from app.ui.store import Broken, Entry, Opened
+from app.learner import live
+from app.shell import html
+from app.shell.public import without_places
+from app.shell.store import Broken, Entry, Opened
+from app.views.start import overview
 from cillab.demo import demo_runs
 from cillab.runs import Run
 
@@ -98,7 +100,7 @@ def _contrast(one: list[float], other: list[float]) -> float:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_coloured_and_soft_words_can_be_read(theme: str) -> None:
     """Every colour of words in the style sheet has a contrast of 4.5 with the ground, and none is thinned again."""
-    sheet = (ROOT / "app" / "ui" / "style.css").read_text()
+    sheet = (ROOT / "app" / "shell" / "style.css").read_text()
     given = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"][theme]
     ground, ink = _rgb(given["backgroundColor"]), _rgb(given["textColor"])
 

@@ -8,13 +8,13 @@ from contextlib import nullcontext
 
 import pytest
 
-from app.ui import safety
+from app.shell import safety
 from tests.app.conftest import ROOT
 
 ASK = """
 import json, numpy
 from threadpoolctl import threadpool_info
-from app.ui.server import one_thread_each
+from app.shell.server import one_thread_each
 threads = lambda: [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 before = threads()
 one_thread_each()

@@ -9,8 +9,8 @@ from tests.runs.synthetic import SCALE, unit, write_synthetic_run
 
 pytest.importorskip("streamlit")
 
-from app.ui import joint
-from app.ui.store import Entry, Opened
+from app.shell.store import Entry, Opened
+from app.views.text_transport import joint
 from cillab.figures import groups
 from cillab.runs import Run
 

@@ -21,7 +21,8 @@ from tests.runs.synthetic import write_synthetic_run
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from app.ui import catalogue as module, curves, fields
+from app.charts import curves
+from app.views.train import catalogue as module, fields
 from cillab.lab import queue
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
@@ -61,7 +62,7 @@ def opened(page: str, **query: str) -> AppTest:
     test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
     for name, value in query.items():
         test.query_params[name] = value
-    return test.switch_page(f"views/{page}.py").run()
+    return test.switch_page(f"views/{page}/{page}.py").run()
 
 
 def words(test: AppTest) -> str:
@@ -122,7 +123,9 @@ def test_a_read_only_server_still_reports(folders, only_these_runs, monkeypatch)
 @pytest.mark.parametrize("what", ["start", "resume", "order", "register", "images", "unpack"])
 def test_in_read_only_mode_the_functions_refuse_as_well(what, tmp_path, monkeypatch) -> None:
     """A hand-made message to the server reaches callbacks without the page."""
-    from app.ui import folders, safety, training, uploads
+    from app.shell import folders, safety
+    from app.views.bring_your_own import uploads
+    from app.views.train import training
     from cillab.lab.spec import RunSpec
 
     monkeypatch.setenv("CILLAB_READONLY", "1")
@@ -303,8 +306,8 @@ def test_the_report_opens_without_a_network_and_escapes_names(tmp_path, only_the
     path = write_synthetic_run(tmp_path / "first")
     info = unsealed((path / "run.json").read_text())
     (path / "run.json").write_text(re.sub(r'"(red|blue|gold|green|black) ', r'"<script>alert(1)</script>\1 ', info))
-    from app.ui import paper
-    from app.ui.store import Entry, Opened
+    from app.shell.store import Entry, Opened
+    from app.views.report import paper
 
     page = paper.report(Opened(Entry("first", path, "run"), Run(path)))
     assert isinstance(page, bytes)
@@ -323,13 +326,13 @@ def test_the_form_and_the_other_pages_load_no_torch(folders, known, tmp_path) ->
 import json, os, sys
 os.environ["CILLAB_RUNS"] = {str(folders["noise"])!r}
 os.environ["CILLAB_DATA"] = {str(tmp_path)!r}
-from app.ui import catalogue
+from app.views.train import catalogue
 catalogue.catalogue = lambda: json.load(open({str(tmp_path / "known.json")!r}))
 from streamlit.testing.v1 import AppTest
 test = AppTest.from_file({str(ROOT / "app" / "main.py")!r}, default_timeout=60)
 for page, part in (("train", ""), ("bring_your_own", "data"), ("bring_your_own", "run"), ("report", "")):
     test.query_params["own"] = part or "images"
-    assert not test.switch_page(f"views/{{page}}.py").run().exception
+    assert not test.switch_page(f"views/{{page}}/{{page}}.py").run().exception
     assert "torch" not in sys.modules, page
 """
     done = subprocess.run(

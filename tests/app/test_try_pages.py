@@ -14,8 +14,9 @@ from tests.runs.synthetic import write_synthetic_run
 
 pytest.importorskip("streamlit")
 
-from app.ui import export, heads, tour
-from app.ui.store import Entry, Opened
+from app.shell import export, tour
+from app.shell.store import Entry, Opened
+from app.views.head_lab import heads
 from cillab import figures
 from cillab.runs import Run
 from tests.runs.edit import unsealed
@@ -185,7 +186,7 @@ class Sent:
     ],
 )
 def test_a_published_curve_is_laid_over_runs_by_name_or_from_a_file(sent, said, folders, only_these_runs, monkeypatch):
-    from app.ui import compare
+    from app.views.compare import tables as compare
 
     monkeypatch.setattr(compare.st, "file_uploader", lambda *_, **__: sent)
     only_these_runs(folders["noise"])

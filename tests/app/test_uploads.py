@@ -18,7 +18,8 @@ from cillab.runs import Run
 from tests.runs.synthetic import write_synthetic_run
 
 pytest.importorskip("streamlit")
-from app.ui import folders, safety, uploads
+from app.shell import folders, safety
+from app.views.bring_your_own import uploads
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 pytest.importorskip("streamlit")
-from app.ui import waking
+from app.learner import waking
 from cillab.core.errors import RunError
 
 pytestmark = pytest.mark.app

@@ -38,7 +38,7 @@ def test_what_the_user_has_chosen_stays() -> None:
 
 def test_the_app_settles_it_too() -> None:
     pytest.importorskip("streamlit")
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in told("import app.ui.server, app.ui.store, cillab, torch")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in told("import app.shell.server, app.shell.store, cillab, torch")
 
 
 def test_children_inherit_it() -> None:

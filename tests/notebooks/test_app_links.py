@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from app.ui.heads import KINDS
+from app.views.head_lab.heads import KINDS
 from cillab.figures import groups
 
 HOME = Path(__file__).parents[2]

@@ -1,0 +1,1 @@
+"""Figures of `cillab.figures` on a page, and the tables under them."""

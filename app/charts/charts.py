@@ -1,0 +1,91 @@
+"""Figures of the package on a page: theme, alternative text and the sentence under each, and honest gaps."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from app.charts import terms
+from app.shell import export, html, theme
+from app.shell.store import signature
+from cillab.core.errors import CillabError, one_line
+from cillab.runs import Run
+
+CONFIG = {"displaylogo": False, "displayModeBar": "hover", "toImageButtonOptions": {"format": "svg"}}
+HAS_ALT = "alt" in inspect.signature(st.plotly_chart).parameters
+
+
+def draw(name: str, title: str, *args: Any, key: str, wide: bool = False, **options: Any) -> None:
+    """One figure by name with a heading, its finding and how to read it; the reason where a run lacks what it shows."""
+    if wide:
+        st.header(title, anchor=False, help=terms.tip(name))
+    else:
+        html.section(title, key, help=terms.tip(name))
+    found = picture(name, key, *args, theme=theme.mode(), **options)
+    if isinstance(found, str):
+        html.empty("Not in this run", found)
+    else:
+        _put(found, key, title)
+
+
+def picture(name: str, key: str, *args: Any, **options: Any) -> Any:
+    """A figure by name, or in one line why there is none; that of a run is made once."""
+    if args and isinstance(args[0], Run):
+        changed = (str(args[0].path), *signature(args[0].path))
+        return _remembered(name, key, args[1:], tuple(sorted(options.items())), changed, args[0])
+    return _made(name, key, *args, **options)
+
+
+@st.cache_resource(max_entries=600, show_spinner=False)
+def _remembered(name: str, key: str, args: tuple, options: tuple, changed: tuple, _run: Run) -> Any:
+    """A figure of a run as it is on disk, made once for all who look. Nobody may change it."""
+    picture = _made(name, key, _run, *args, **dict(options))
+    if not isinstance(picture, str):  # Streamlit asks for this copy at every run: half of what a chart costs the server
+        ready = picture.figure.to_dict()
+        picture.figure.to_dict = lambda: ready
+    return picture
+
+
+def _made(name: str, key: str, *args: Any, **options: Any) -> Any:
+    try:
+        from cillab.figures import named  # noqa: PLC0415 (plotly: only pages with figures load it)
+
+        return dressed(named(name).draw(*args, **options), key)
+    except (CillabError, AttributeError, KeyError, ValueError, ImportError) as error:
+        return one_line(error)
+
+
+def dressed(picture: Any, key: str) -> Any:
+    """On the ground of the page, in its font; its zoom outlives a change of step."""
+    picture.figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        uirevision=key,
+        title=None,
+        font={"family": '"Source Sans", sans-serif'},
+    )
+    return picture
+
+
+def panel(picture: Any, key: str, title: str) -> None:
+    """A figure with its finding, how to read it, and a way to take it along."""
+    _put(dressed(picture, key), key, title)
+
+
+def show(picture: Any, key: str) -> None:
+    """The chart alone."""
+    extra = {"alt": picture.sentence} if HAS_ALT else {}
+    st.plotly_chart(picture.figure, key=key, theme=None, config=CONFIG, **extra)
+
+
+def _put(picture: Any, key: str, title: str) -> None:
+    show(picture, key)
+    under(key, title, lambda: picture, picture.sentence, *picture.notes)
+
+
+def under(key: str, title: str, picture: Callable[[], Any], sentence: str, *notes: str) -> None:
+    """What stands below a chart: its finding, how to read it, and a way to take it along, made when asked for."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="top", key=f"under-{key}"):
+        html.note(sentence, *notes)
+        export.offer(picture, key, title)

@@ -1,0 +1,1 @@
+"""Probe images on a page: thumbnails, galleries, heat maps, answers that changed."""

@@ -1,0 +1,162 @@
+"""Waking a learner in the background: how far it is, how long it took here, and a way to stop it.
+
+Loading torch, a checkpoint and the data takes a minute on a slow machine. It happens in a thread, so that the page
+answers meanwhile; what it took is remembered per run on this machine, so that the next visitor is told.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.shell.store import Opened
+from cillab.core.errors import CillabError, one_line
+from cillab.core.places import cache_dir
+
+_LOADING = 0.0  # share that is shown until the first pass is timed
+
+
+@dataclass
+class Waking:
+    """One learner on its way. A thread writes, pages read."""
+
+    key: str
+    path: str
+    task: int
+    state: str = "waking"  # waking, awake, stopped, failed
+    words: str = "Loading torch, the checkpoint and the data"
+    done: int = 0
+    total: int = 0
+    began: float = field(default_factory=time.perf_counter)
+    loaded: float | None = None  # when the learner itself was there
+    what_if: Any = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """The work: load, then measure. Whatever happens, the state says so."""
+        try:
+            from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
+            from cillab.lab.whatif import WhatIf  # noqa: PLC0415
+
+            reopened = reopen(self.path, self.task)
+            if self.stop.is_set():
+                return
+            images = reopened.probe_images
+            found = WhatIf(reopened.learner, images.images, images.labels)
+            self.loaded, self.words = time.perf_counter(), "Measuring mixtures" if found.count else "Asking it once"
+            for self.done, self.total in found.measure():
+                if self.stop.is_set():
+                    return
+            if self.stop.is_set():
+                return
+            self.what_if, self.state = found, "awake"
+            remember(self.key, time.perf_counter() - self.began)
+        except (CillabError, ImportError, OSError, RuntimeError) as error:
+            if not self.stop.is_set():
+                self.state, self.words = "failed", one_line(error)
+
+    def end(self) -> None:
+        """Stop. The page is free at once; the thread ends at its next look, after loading or a batch."""
+        self.stop.set()
+        if self.state == "waking":
+            self.state, self.what_if = "stopped", None
+
+    @property
+    def share(self) -> float:
+        """How much of the measuring is done."""
+        return self.done / self.total if self.total else _LOADING
+
+    def said(self) -> str:
+        """What it does, and for how long still: by the pace of this very measurement."""
+        if self.state != "waking":
+            return self.words if self.state == "failed" else ""
+        spent = time.perf_counter() - self.began
+        if self.loaded is None or not self.done:
+            return f"{self.words}: {spent:.0f} s so far. {before(self.key)}".strip()
+        left = (time.perf_counter() - self.loaded) / self.done * (self.total - self.done)
+        return f"{self.words}: {self.done} of {self.total} batches, {seconds(left)} left at this pace."
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _jobs(path: str, task: int, changed: float) -> dict[str, Waking]:
+    """A place for the one job of a checkpoint; at most two learners are kept, as models are large."""
+    return {}
+
+
+def _slot(view: Opened, task: int) -> dict[str, Waking] | None:
+    path = view.run.checkpoint(task)
+    return None if path is None else _jobs(str(Path(view.run.path)), task, path.stat().st_mtime)
+
+
+def job(view: Opened, task: int) -> Waking | None:
+    """The job of the learner after `task`, if somebody has started one."""
+    slot = _slot(view, task)
+    return None if slot is None else slot.get("job")
+
+
+def start(view: Opened, task: int) -> Waking | None:
+    """Wake the learner after `task`; the one that is on its way or awake if there is one. None without a checkpoint."""
+    slot = _slot(view, task)
+    if slot is None:
+        return None
+    there = slot.get("job")
+    if there is None or there.state in ("stopped", "failed"):
+        there = slot["job"] = Waking(_key(view, task), str(Path(view.run.path)), task)
+        threading.Thread(target=there.run, daemon=True, name="waking").start()
+    return there
+
+
+def expected(view: Opened, task: int) -> str:
+    """What waking will take, as far as that is known: what it took here, or that nobody has measured it."""
+    return before(_key(view, task)) or "How long it takes was never measured on this machine; it can be stopped."
+
+
+def seconds(value: float) -> str:
+    """`12 s`, or `3 min` above two minutes."""
+    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+
+
+def place(path: str, task: int, what: str) -> str:
+    """Where the time of one kind of work on one checkpoint is kept."""
+    return hashlib.blake2b(f"{path}|{task}|{what}".encode(), digest_size=8).hexdigest()
+
+
+def _key(view: Opened, task: int) -> str:
+    return place(str(Path(view.run.path)), task, f"cockpit {len(view.run.probe)}")
+
+
+def _ledger() -> Path:
+    return cache_dir() / "waking.json"
+
+
+def _taken() -> dict[str, float]:
+    try:
+        values = json.loads(_ledger().read_text(encoding="utf-8"))
+        return {str(k): float(v) for k, v in values.items()} if isinstance(values, dict) else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def before(key: str) -> str:
+    """What it took here the last time, as a sentence; empty if it was never measured."""
+    took = _taken().get(key)
+    return "" if took is None else f"It took {seconds(took)} on this machine the last time."
+
+
+def remember(key: str, took: float) -> None:
+    """Keep what a work took on this machine, in seconds, for the next visitor."""
+    values = {**_taken(), key: round(took, 1)}
+    target = _ledger()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        aside.write_text(json.dumps(dict(list(values.items())[-200:])), encoding="utf-8")
+        aside.replace(target)
+    except OSError:
+        pass  # a read-only cache: the next visitor is not told

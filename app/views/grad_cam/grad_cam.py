@@ -1,0 +1,41 @@
+"""Grad-CAM: which patches of an image speak for a class, at every task, on one scale."""
+
+import streamlit as st
+
+from app.charts import parts
+from app.images import gallery, saliency
+from app.shell import html, picker, state
+
+html.heading(
+    "Grad-CAM",
+    "Which parts of an image speak for its true class, for the class the network answers, and for the one against the "
+    "other. All maps of an image share one scale, so a map that fades over the tasks has really faded.",
+)
+run, _, columns = picker.pick(extra=1)
+if run:
+    step = picker.step_control(run, columns[0])
+    picker.badge(run)
+    left, right = st.columns([1, 1.75], gap="large")
+    with left:
+        among = gallery.filters(run, step)
+        index = gallery.chosen_index(run, among)
+        state.mirror("run", "step", "point")
+        gallery.grid(run, step, among, index)
+    if index is not None:
+        maps = saliency.collect(run, index)
+        with right:
+            live, large = saliency.wanted(run, maps), st.empty()
+        strip = st.empty()
+        for again in (False, True) if live else (False,):  # what is recorded is there at once, the rest when it comes
+            if again:
+                with right:
+                    maps = saliency.ask(run, index, maps)
+            with large.container():
+                saliency.primary(run, step, index, maps)
+            with strip.container():
+                saliency.strip(run, step, index, maps)
+        if live:
+            saliency.attention(run, step, index)
+    if (there := parts.of("grad_cam", run).get("object")) is not None:
+        st.divider()
+        parts.draw(there, run, step)

@@ -1,0 +1,29 @@
+"""Report: one self-contained page about a run, to keep or to send; it opens without a network."""
+
+import streamlit as st
+
+from app.shell import html, picker, state
+from app.views.report import paper
+
+html.heading(
+    "Report",
+    "Every figure of a run, its numbers and its protocol in one file. It opens in any browser, without a network and "
+    "without cillab.",
+)
+run, _, _ = picker.pick()
+state.mirror("run")
+if run:
+    picker.badge(run)
+    page = paper.report(run)
+    if isinstance(page, str):
+        html.empty("There is no report of this run", page)
+    else:
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.download_button(
+                "Download", page, paper.file_name(run), "text/html", key="report-file", type="primary",
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+            st.caption(f"{len(page) / 1e6:.1f} MB, most of it the drawing library, once")
+        st.code(f"cillab report {run.run.path} --out {paper.file_name(run)}", language="bash")
+        if st.toggle("Preview", key="preview", **state.bound()):
+            st.iframe(page.decode(), height=paper.PREVIEW_PX, alt=f"Report of {run.title}")
