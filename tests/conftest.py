@@ -1,6 +1,7 @@
 """What all tests share: where real data are, and which tests this machine can run."""
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -14,6 +15,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Nothing is downloaded by accident: a test that wants the hub to be there, or not, says so itself.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A shell's job in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

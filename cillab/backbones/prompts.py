@@ -16,6 +16,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from cillab.backbones.clip import TEXT_CHUNK, ClipBackbone
+from cillab.core.arrays import sent
 from cillab.core.contract import Backbone, Part, State
 from cillab.core.errors import IncompatibleError, InvalidRequestError
 
@@ -166,7 +167,7 @@ class TextPrompt(nn.Module, Part):
         ids, embedded = self.sentences(names)
         prompt = self.context.expand(len(names), -1, -1)
         if self.task_tokens:
-            rows = torch.tensor(list(task_of or ()), device=prompt.device)
+            rows = sent(list(task_of or ()), prompt.device, torch.int64)
             prompt = torch.cat([prompt, torch.stack([*self.tasks])[rows]], dim=1)
         behind = self.start + prompt.shape[1]
         x = torch.cat([embedded[:, : self.start], prompt, embedded[:, behind:]], dim=1)

@@ -19,6 +19,19 @@ def array(values: Tensor | np.ndarray) -> np.ndarray:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
+def sent(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers of the host as a tensor on `device`, behind what the device still has to do: nobody waits.
+
+    `torch.tensor(..., device=...)` and `x.to(device)` let the host wait until a GPU's queue is empty.
+    """
+    return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
+
+
+def counted(rows: Tensor, total: int) -> Tensor:
+    """How often each of 0 ... total - 1 stands in `rows`. `torch.bincount` asks a GPU for the largest value first."""
+    return torch.zeros(total, dtype=torch.int64, device=rows.device).index_add(0, rows, torch.ones_like(rows))
+
+
 def through_numpy(function: Callable[..., Any], like: Tensor, *arguments: Any, **named: Any) -> Any:
     """Call a function of NumPy arrays with tensors; arrays in its answer become tensors on the device of `like`.
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from cillab.core.arrays import sent
 from cillab.core.errors import InvalidRequestError
 
 Preset = Literal["tag", "whole", "pilot_compat"]
@@ -103,8 +104,8 @@ def resample(
     mirrored: Bool[Tensor, " image"] | None = None,
 ) -> UInt8[Tensor, "image 3 {height} {width}"]:
     """Cut `boxes` (top, left, height, width in pixels) out of `images`, resize each to the same size, mirror some."""
-    top, left, box_height, box_width = boxes.to(images.device, torch.float32).unbind(1)
-    flipped = mirrored.to(images.device) if mirrored is not None else None
+    top, left, box_height, box_width = boxes.to(images.device, torch.float32, non_blocking=True).unbind(1)
+    flipped = mirrored.to(images.device, non_blocking=True) if mirrored is not None else None
     rows = filter_rows(top, box_height, images.shape[2], height, interpolation)
     columns = filter_rows(left, box_width, images.shape[3], width, interpolation, flipped)
     return _two_passes(images, rows, columns)
@@ -165,7 +166,7 @@ def normalise(
     out: Float[Tensor, "image 3 height width"] | None = None,
 ) -> Float[Tensor, "image 3 height width"]:
     """`(images / 255 - mean) / std` per channel, in float32; written to `out` where given."""
-    scale = 1 / (255 * torch.tensor(std, device=images.device)).view(3, 1, 1)
-    shift = (torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)).view(3, 1, 1)
+    scale = sent(1 / (255 * torch.tensor(std)).view(3, 1, 1), images.device)
+    shift = sent((torch.tensor(mean) / torch.tensor(std)).view(3, 1, 1), images.device)
     pixels = images.float() if out is None else out.copy_(images)
     return pixels.mul_(scale).sub_(shift)  # in place: a third of the time of three new tensors

@@ -83,7 +83,7 @@ class RelabelledTask(Task):
     def batches(self, batch_size: int, shuffle: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """As every task: each image once."""
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
-        for chosen in order.to(self._images.device).split(batch_size):
+        for chosen in order.to(self._images.device, non_blocking=True).split(batch_size):
             yield self._images[chosen], self._labels[chosen]
 
 

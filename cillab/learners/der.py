@@ -86,7 +86,8 @@ class DER(Method[DERParams]):
             if len(store) and p.alpha:
                 chosen, again = replayed()
                 known = torch.arange(again.shape[1], device=again.device) < store.widths[chosen, None]
-                value = value + p.alpha * (again - store.logits[chosen])[known].square().mean()
+                gaps = (again - store.logits[chosen]).square().masked_fill(~known, 0)
+                value = value + p.alpha * gaps.sum() / known.sum()
             if len(store) and p.beta:
                 chosen, again = replayed()
                 value = value + p.beta * F.cross_entropy(again, columns_of(store.labels[chosen], self.seen))

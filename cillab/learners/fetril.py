@@ -59,7 +59,9 @@ class FeTrIL(Method[FeTrILParams]):
         fit = self.params.fit
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            order = torch.randperm(len(h), generator=self.draws("head", task.index, epoch)).to(h.device)
+            order = torch.randperm(len(h), generator=self.draws("head", task.index, epoch)).to(
+                h.device, non_blocking=True
+            )
             return ((h[chosen], columns[chosen]) for chosen in order.split(fit.batch_size))
 
         def loss(x: Tensor, y: Tensor) -> Tensor:

@@ -126,14 +126,14 @@ class GOD(Method[GODParams]):
         weight, bias, rows = self._drawn(task)
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
-            cosines = F.normalize(h, dim=-1) @ F.normalize(rows, dim=-1).T
-            value = F.cross_entropy(p.scale * with_margin(cosines, columns_of(labels, self.seen), p.margin),
-                                    columns_of(labels, self.seen))  # fmt: skip
-            mine = torch.isin(labels, torch.tensor(own, dtype=labels.dtype, device=labels.device))
-            if not own or not bool(mine.any()):
+            cosines, columns = F.normalize(h, dim=-1) @ F.normalize(rows, dim=-1).T, columns_of(labels, self.seen)
+            value = F.cross_entropy(p.scale * with_margin(cosines, columns, p.margin), columns)
+            if not own:
                 return value
-            products = self.classifier.turned(h[mine], weight, bias) @ self.classifier.anchors[-len(own) :].T
-            return value + F.cross_entropy(products / _ETA, columns_of(labels[mine], own))
+            products = self.classifier.turned(h, weight, bias) @ self.classifier.anchors[-len(own) :].T
+            place = columns - (len(self.seen) - len(own))  # new classes are the last ones; below 0: one that came back
+            each = F.cross_entropy(products / _ETA, place.clamp(min=0), reduction="none")
+            return value + (each * (place >= 0)).sum() / (place >= 0).sum().clamp(min=1)
 
         from_block = 0 if first else max(0, len(self.newest.down) - p.later_blocks)
         low_rank = [*self.newest.down[from_block:], *self.newest.up[from_block:]]

@@ -129,7 +129,7 @@ class MGCLIP(Method[MGCLIPParams]):
 
         def batches(epoch: int):
             order = torch.randperm(len(v), generator=self.draws("order", task.index, epoch))
-            for chosen in order.to(v.device).split(how.batch_size):
+            for chosen in order.to(v.device, non_blocking=True).split(how.batch_size):
                 yield v[chosen], labels[chosen]
 
         def loss(x: Tensor, y: Tensor) -> Tensor:

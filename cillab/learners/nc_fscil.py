@@ -106,7 +106,7 @@ class NCFSCIL(Method[NCFSCILParams]):
 
         def batches(epoch: int):
             draws = self.draws("project", task.index, epoch)
-            for chosen in torch.randperm(len(x), generator=draws).to(h.device).split(how.batch_size):
+            for chosen in torch.randperm(len(x), generator=draws).to(h.device, non_blocking=True).split(how.batch_size):
                 yield x[chosen], y[chosen]
 
         yield from descend(

@@ -198,7 +198,9 @@ class NCPTM(Method[NCPTMParams]):
             if old:
                 pseudo, owners = self.memory.sample(each, draws, old)
                 pool, theirs = torch.cat([x, pseudo]), torch.cat([truth, owners])
-            for chosen in torch.randperm(total, generator=draws).to(x.device).split(p.aligning.batch_size):
+            for chosen in (
+                torch.randperm(total, generator=draws).to(x.device, non_blocking=True).split(p.aligning.batch_size)
+            ):
                 yield pool[chosen], theirs[chosen]
 
         for progress in descend(

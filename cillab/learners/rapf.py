@@ -2,7 +2,7 @@
 
 from cillab.kit import (
     F, Fit, Float, GaussianMemory, HyperParams, Int64, Iterator, LinearMap, Literal, Method, NonNegativeFloat,
-    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, columns_of, cross_entropy, descend, final,
+    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, cross_entropy, descend, final,
     gathered, method, torch, viewed,
 )  # fmt: skip
 
@@ -80,11 +80,12 @@ class RAPF(Method[RAPFParams]):
         more, theirs = yield from viewed(self, task, p.views, how)
         x, y = F.normalize(torch.cat([h, more]), dim=-1), torch.cat([labels, theirs])
         old = tuple(c for c in self.old if c not in task.classes)
-        pairs, draws, before = self._near(task, old), self.draws("drawn", task.index), self.map.matrix.clone()
+        draws, before = self.draws("drawn", task.index), self.map.matrix.clone()
+        pairs, beside = self._near(task, old)
 
         def batches(epoch: int):
             order = torch.randperm(len(x), generator=self.draws("order", task.index, epoch))
-            for chosen in order.to(x.device).split(how.batch_size):
+            for chosen in order.to(x.device, non_blocking=True).split(how.batch_size):
                 yield x[chosen], y[chosen]
 
         def loss(v: Tensor, truth: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class RAPF(Method[RAPFParams]):
                 drawn, owners = self.memory.sample(p.each, draws, tuple(old[i] for i in some))
                 v, truth = torch.cat([v, drawn]), torch.cat([truth, owners])
             value = cross_entropy(self.classifier(self.map(v)), truth, self.seen, self.seen)
-            return value + p.apart * self._held_apart(pairs, draws) if len(pairs) and p.apart and p.each else value
+            return value + p.apart * self._held_apart(pairs, beside, draws) if beside and p.apart and p.each else value
 
         yield from descend(
             batches, -(-len(x) // how.batch_size), self.map.parameters(), loss, how,
@@ -103,22 +104,23 @@ class RAPF(Method[RAPFParams]):
             self.map.put("matrix", fused(before, self.map.matrix.detach(), p.mix))
         self.memory.add(F.normalize(h, dim=-1), labels)
 
-    def _near(self, task: Task, old: tuple[int, ...]) -> Int64[Tensor, "pair 2"]:
-        """Columns of an old and a new class whose names are near."""
+    def _near(self, task: Task, old: tuple[int, ...]) -> tuple[Int64[Tensor, "pair 3"], tuple[int, ...]]:
+        """Old classes to whose names a new one is near; of each pair its place there, and both columns."""
         text, here = self.classifier, [c for c in task.classes if c not in self.old]
         gaps = torch.cdist(text.prototypes[text.columns(old)], text.prototypes[text.columns(here)])
         o, n = (gaps < self.params.near).nonzero(as_tuple=True)
-        return torch.stack([text.columns(old)[o], text.columns(here)[n]], dim=1)
+        columns, place = text.columns(old)[o].unique(return_inverse=True)
+        pairs = torch.stack([place, columns[place], text.columns(here)[n]], dim=1)
+        return pairs, tuple(self.seen[i] for i in columns.tolist())
 
-    def _held_apart(self, pairs: Int64[Tensor, "pair 2"], draws: torch.Generator) -> Float[Tensor, ""]:
+    def _held_apart(
+        self, pairs: Int64[Tensor, "pair 3"], beside: tuple[int, ...], draws: torch.Generator
+    ) -> Float[Tensor, ""]:
         """The second line of (2): twice `each` features of the old class of every pair."""
-        text, unique = self.classifier, pairs[:, 0].unique()
-        classes = tuple(self.seen[i] for i in unique.tolist())
-        drawn, owners = self.memory.sample(2 * self.params.each, draws, classes)
-        cosines = F.normalize(self.map(drawn), dim=-1) @ text.prototypes.T
-        column = columns_of(owners, self.seen)
-        hinges = [F.relu(cosines[column == o, n] - cosines[column == o, o] + 0.1).mean() for o, n in pairs.tolist()]
-        return torch.stack(hinges).mean()
+        drawn, _ = self.memory.sample(2 * self.params.each, draws, beside)
+        cosines = F.normalize(self.map(drawn), dim=-1) @ self.classifier.prototypes.T
+        of_class, (place, o, n) = cosines.unflatten(0, (len(beside), -1)), pairs.unbind(dim=1)
+        return F.relu(of_class[place, :, n] - of_class[place, :, o] + 0.1).mean()
 
 
 def fused(

@@ -2,7 +2,7 @@
 
 from cillab.kit import (
     Covariance, F, Fit, GaussianMemory, HyperParams, Iterator, Linear, Method, Overlay, PositiveFloat, PositiveInt,
-    Progress, Task, Tensor, align, cross_entropy, final, fit, gathered, method, torch, undecayed,
+    Progress, Task, Tensor, align, cross_entropy, final, fit, gathered, method, sent, torch, undecayed,
 )  # fmt: skip
 
 
@@ -79,8 +79,8 @@ class SLCA(Method[SLCAParams]):
     def _aligned(self, h: Tensor, columns: Tensor) -> Tensor:
         """Equation (4)."""
         z = self.classifier(h)
-        blocks = F.one_hot(torch.tensor(self.roster.tasks, device=z.device)).to(z)
-        blocks = blocks[:, blocks.any(dim=0)]  # a task that brought no new class has no part
+        _, block = torch.tensor(self.roster.tasks).unique(return_inverse=True)  # of tasks that brought a new class
+        blocks = sent(F.one_hot(block).to(z.dtype), z.device)
         lengths = (z.square() @ blocks + 1e-14).sqrt().mean(dim=1, keepdim=True)
         return F.cross_entropy(z / (lengths * self.params.tau), columns)
 

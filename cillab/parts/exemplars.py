@@ -121,7 +121,7 @@ class Reservoir(Images):
 
     def draw(self, count: int, draws: torch.Generator) -> Int64[Tensor, " image"]:
         """Places of `count` stored images, or of all if there are fewer, without repetition."""
-        return torch.randperm(len(self), generator=draws)[:count].to(self.labels.device)
+        return torch.randperm(len(self), generator=draws)[:count].to(self.labels.device, non_blocking=True)
 
 
 def herded(features: Float[Tensor, "image feature"], count: int) -> Int64[Tensor, " chosen"]:
@@ -158,5 +158,5 @@ class ExemplarTask(Task):
     def batches(self, batch_size: int, shuffle: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Each stored image once."""
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
-        for chosen in order.to(self._labels.device).split(batch_size):
+        for chosen in order.to(self._labels.device, non_blocking=True).split(batch_size):
             yield self._images[chosen], self._labels[chosen]

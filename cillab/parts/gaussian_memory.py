@@ -123,8 +123,8 @@ class GaussianMemory(ModulePart):
         wanted = self.classes if classes is None else classes
         ids = torch.tensor(wanted, dtype=torch.int64)
         rows, dim = self._rows(wanted), self.means.shape[1]
-        eps = torch.randn(len(wanted), per_class, dim + self.factors.shape[1], generator=rng).to(self.means.device)
-        roots = self._factorised(floor)
+        eps = torch.randn(len(wanted), per_class, dim + self.factors.shape[1], generator=rng)
+        eps, roots = eps.to(self.means.device, non_blocking=True), self._factorised(floor)
         match self.kind:
             case "full":
                 spread = eps @ roots[rows].mT
@@ -135,7 +135,7 @@ class GaussianMemory(ModulePart):
             case "low-rank":
                 spread = eps[..., :dim] * roots[rows, None] + eps[..., dim:] @ self.factors[rows]
         drawn = self.means[rows, None] + spread
-        return drawn.flatten(0, 1), ids.to(self.means.device).repeat_interleave(per_class)
+        return drawn.flatten(0, 1), ids.to(self.means.device, non_blocking=True).repeat_interleave(per_class)
 
     def batches(
         self, steps: int, per_class: int, rng: torch.Generator, classes: tuple[int, ...], floor: float = 1e-4
@@ -154,7 +154,9 @@ class GaussianMemory(ModulePart):
         """Where `classes` are. The first ones in order, as old classes are, need no copy of d x d numbers each."""
         if classes == self.classes[: len(classes)]:
             return slice(len(classes))
-        return columns_of(torch.tensor(classes, dtype=torch.int64), self.classes).to(self.means.device)
+        return columns_of(torch.tensor(classes, dtype=torch.int64), self.classes).to(
+            self.means.device, non_blocking=True
+        )
 
     def variances(self) -> Float[Tensor, "cls feature"]:
         """Diagonals of the covariances."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from cillab.core.arrays import sent
 from cillab.core.contract import Head, Part, State
 from cillab.core.errors import DataError, NotObservedError
 from cillab.parts.module import Classifier, empty
@@ -20,7 +21,7 @@ def columns_of(labels: Int64[Tensor, " image"], classes: tuple[int, ...]) -> Int
     Raises:
         DataError: a label that is not among `classes`.
     """
-    ids = torch.tensor(classes, device=labels.device, dtype=torch.int64)
+    ids = sent(classes, labels.device, torch.int64)
     order = ids.argsort()
     place = torch.searchsorted(ids[order], labels).clamp(max=max(len(classes) - 1, 0))
     wrong = DataError(f"A label is not among the {len(classes)} classes of this head.")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import sent
 from cillab.parts.heads import columns_of
 
 Competitors = Literal["seen", "local"]
@@ -25,8 +26,8 @@ def cross_entropy(
     alone, at the price of never comparing old with new; weight decay would not leave them alone (`undecayed`).
     """
     if competitors == "local":
-        kept = [classes.index(c) for c in task_classes]
-        return F.cross_entropy(logits[:, kept], columns_of(labels, tuple(classes[i] for i in kept)))
+        kept = sent([classes.index(c) for c in task_classes], logits.device, torch.int64)
+        return F.cross_entropy(logits[:, kept], columns_of(labels, tuple(task_classes)))
     return F.cross_entropy(logits, columns_of(labels, classes))
 
 
@@ -48,8 +49,9 @@ def contrast(logits: Float[Tensor, "image cls"], columns: Int64[Tensor, " image"
     """
     own = F.one_hot(columns, logits.shape[1]).to(logits)
     here = own.sum(dim=0) > 0
-    shares = (own / own.sum(dim=0).clamp(min=1)).T
-    return (F.cross_entropy(logits, columns) + F.cross_entropy(logits.T[here], shares[here])) / 2
+    shares = (own / own.sum(dim=0).clamp(min=1)).T  # all zero for a name without images, which costs nothing
+    over_images = F.cross_entropy(logits.T, shares, reduction="sum") / here.sum()
+    return (F.cross_entropy(logits, columns) + over_images) / 2
 
 
 def pull_push(
@@ -67,7 +69,7 @@ def pull_push(
     """
     cosines, others = features @ vertices.T, len(vertices) - 1
     own = F.one_hot(columns, len(vertices)).bool()
-    pull = 0.5 * (cosines[own] - 1).square().mean()
+    pull = 0.5 * (cosines.gather(1, columns[:, None]) - 1).square().mean()
     open_hinge = F.relu(cosines + 1 / others).masked_fill(own, 0)
     return pull, 0.5 * open_hinge.square().sum(dim=1).mean() / others
 

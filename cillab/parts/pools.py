@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cillab.backbones.slot import KeyValueSlot, Tokens, TokenSlot
 from cillab.backbones.slots import Slots
+from cillab.core.arrays import counted, sent
 from cillab.core.contract import Backbone, Conditional, Delta, State
 from cillab.core.errors import InvalidRequestError
 from cillab.parts.module import ModulePart
@@ -174,12 +175,21 @@ class PromptPool(_Pool):
         self.top = top
         super().__init__(backbone, length, kind, blocks, reads=reads, beside=beside)
         self.vote, self.spread, self.shows = vote, spread, shows
-        self.chosen: tuple[int, ...] = ()  # how many training images have chosen each prompt
+        self._counts = torch.zeros(0, dtype=torch.int64, device=self._device)
         self.keys, self.prompts = nn.ParameterList(), nn.ParameterList()
         self.likeness: Tensor = torch.zeros(0, top)
         self.rows: Tensor = torch.zeros(0, top, dtype=torch.int64)  # what the images of the last pass got
         self._query = torch.zeros(0, self._query_dim)
         self._forced: int | None = None
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """How many training images have chosen each prompt."""
+        return tuple(self._counts.tolist())
+
+    @chosen.setter
+    def chosen(self, counts: Sequence[int]) -> None:
+        self._counts = sent(list(counts), self._device, torch.int64)
 
     def _tokens_of(self, length: int) -> int:
         return self.top * length
@@ -190,7 +200,7 @@ class PromptPool(_Pool):
         for values, shape in ((self.keys, ()), (self.prompts, (self.layers, self.halves, self.length))):
             rows = torch.zeros(count, *shape, self._query_dim if values is self.keys else self.dim)
             self._put_rows(values, rows if draws is None else rows.uniform_(-1, 1, generator=draws))
-        self.chosen = (*self.chosen, *[0] * count)
+        self._counts = F.pad(self._counts, (0, count))
 
     @contextmanager
     def forced(self, row: int) -> Iterator[None]:
@@ -213,13 +223,13 @@ class PromptPool(_Pool):
                 near = (near - 1) * self.mass(near)
             chosen = near.topk(min(self.top, self.total), dim=1).indices
             if self.vote:
-                votes = torch.bincount(chosen.flatten(), minlength=self.total)
+                votes = counted(chosen.flatten(), self.total)
                 chosen = votes.argsort(descending=True, stable=True)[: chosen.shape[1]].expand(len(query), -1)
         return chosen
 
     def mass(self, like: Tensor) -> Float[Tensor, " row"]:
         """n_m + 1: how often each prompt was chosen, and once more."""
-        return torch.tensor(self.chosen).to(like) + 1
+        return self._counts.to(like) + 1
 
     def count(self, query: Query) -> None:
         """Add to `chosen` what these images choose: naked features of training images."""
@@ -227,8 +237,7 @@ class PromptPool(_Pool):
 
     def tally(self, rows: Int64[Tensor, "image top"]) -> None:
         """Add these choices to `chosen`."""
-        more = torch.bincount(rows.flatten(), minlength=self.total).tolist()
-        self.chosen = tuple(a + b for a, b in zip(self.chosen, more, strict=True))
+        self._counts = self._counts + counted(rows.flatten(), self.total)
 
     def _prompts_for(self, query: Query) -> Given:
         cosines = self.cosines(query)

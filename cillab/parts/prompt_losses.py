@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import counted
+
 
 def textual_etf(
     prototypes: Float[Tensor, "cls feature"], clusters: Int64[Tensor, " cls"], *, per_pair: bool = False
@@ -22,7 +24,7 @@ def textual_etf(
     at most about 1, where the weight 0.25 no longer drowns the cross-entropy. One cluster is the global ETF.
     """
     unit = F.normalize(prototypes, dim=-1)
-    sizes = clusters.bincount(minlength=1)
+    sizes = counted(clusters, len(clusters))
     others = (sizes[clusters] - 1).clamp(min=1).to(unit)
     together = clusters[:, None] == clusters
     together = together & ~together.new_ones(len(clusters)).diag()
@@ -51,7 +53,7 @@ def class_convergence(
     if counts is not None:
         weights = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
         return (weights[columns] * distance).mean()
-    here = columns.bincount(minlength=len(prototypes)).to(distance)
+    here = counted(columns, len(prototypes)).to(distance)
     per_class = distance.new_zeros(len(prototypes)).index_add(0, columns, distance) / here.clamp(min=1)
     return per_class.sum() / (here > 0).sum().clamp(min=1)
 

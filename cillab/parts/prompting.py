@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cillab.backbones.prompts import TextPrompt, TextTower
 from cillab.backbones.text import TEMPLATES
 from cillab.core import rng
+from cillab.core.arrays import counted
 from cillab.core.contract import Backbone
 from cillab.core.params import HyperParams
 from cillab.parts.fitting import Fit
@@ -108,7 +109,7 @@ def balanced_cross_entropy(
     (1 / |C_b|) sum over classes c of the batch of the mean of -log softmax(logits)_c over its features.
     """
     columns = columns_of(labels, classes)
-    counts = torch.bincount(columns, minlength=len(classes))
+    counts = counted(columns, len(classes))
     weights = (counts > 0) / (counts.clamp(min=1) * (counts > 0).sum())
     return F.cross_entropy(logits, columns, weight=weights.to(logits.dtype), reduction="sum")
 
@@ -116,5 +117,5 @@ def balanced_cross_entropy(
 def shuffled(taken: Labelled, batch: int, draws: torch.Generator) -> Iterator[Labelled]:
     """Features in batches, each once, in an order drawn from `draws`."""
     features, labels = taken
-    for chosen in torch.randperm(len(labels), generator=draws).to(features.device).split(batch):
+    for chosen in torch.randperm(len(labels), generator=draws).to(features.device, non_blocking=True).split(batch):
         yield features[chosen], labels[chosen]

@@ -75,7 +75,7 @@ def align(
         for size in sizes:
             h, labels = memory.sample(size, draws, classes, floor)
             columns = columns_of(labels, classes)
-            for chosen in torch.randperm(len(h), generator=draws).to(h.device).split(how.batch_size):
+            for chosen in torch.randperm(len(h), generator=draws).to(h.device, non_blocking=True).split(how.batch_size):
                 yield h[chosen], columns[chosen]
 
     steps = sum(math.ceil(size * len(classes) / how.batch_size) for size in sizes)

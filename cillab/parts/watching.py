@@ -48,7 +48,7 @@ class EpochWatch:
         found = collapse(
             moments, array(head.float()), head_classes=self.classes, features=features, labels=labels, data="train"
         )
-        pull, push = torch.tensor([[float(a), float(b)] for a, b in self._terms]).mean(dim=0).tolist()
+        pull, push = torch.stack([torch.stack(pair) for pair in self._terms]).mean(dim=0).tolist()
         self.rows.append([found.nc1_quotient, found.nc2, found.nc3, found.nc4, pull, push])
         self._features, self._labels, self._terms = [], [], []
 

@@ -39,7 +39,7 @@ class ImageSet:
         if shuffle is None:
             yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
             return
-        order = torch.randperm(len(self), generator=shuffle).to(self.images.device)
+        order = torch.randperm(len(self), generator=shuffle).to(self.images.device, non_blocking=True)
         for part in order.split(batch_size):
             yield self.images[part], self.labels[part]
 

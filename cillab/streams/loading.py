@@ -77,7 +77,7 @@ class Augment(HyperParams):
         views = resample(images, drawn.boxes, size, size, interpolation, drawn.mirrored)
         if drawn.brightness is None:
             return views
-        factors = drawn.brightness.to(images.device).view(-1, 1, 1, 1)
+        factors = drawn.brightness.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
         return (views * factors).clamp_(max=255).to(torch.uint8)  # torchvision cuts off fractions too
 
     def _random_boxes(self, rng: torch.Generator, n: int, height: int, width: int) -> Tensor:

@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_every_run_resumable_and_the_same_command_goes_on(tmp_path
         assert time.monotonic() < deadline and first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=60)
+    _, said = first.communicate(timeout=200)
     assert first.returncode == 130 and "the same command goes on" in said
     begun = [Run(path.parent) for path in tmp_path.glob("runs/*/run.json")]
     assert [run.liveness() for run in begun] == ["cancelled", "cancelled"]

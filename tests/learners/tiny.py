@@ -54,7 +54,7 @@ class TinyTask(Task):
 
     def batches(self, batch_size: int, shuffle: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
-        for chosen in order.split(batch_size):
+        for chosen in order.to(self._images.device, non_blocking=True).split(batch_size):
             yield self._images[chosen], self._labels[chosen]
 
 
