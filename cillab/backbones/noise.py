@@ -40,7 +40,8 @@ class NoiseSlot(Slot):
 
         (sum_i weights_i eps_i) = z (sum_i weights_i (M_i + S_i))^T + sum_i weights_i (m_i + s_i)        (3)
 
-    with M_i, m_i weight and bias of mu_i and S_i, s_i those of sigma_i. Gradients go through (3) as through (1).
+    with M_i, m_i weight and bias of mu_i and S_i, s_i those of sigma_i. Gradients go through (3) as through (1). Where
+    noise_dim is not small beside dim, `down` and `up` are folded in as well (`whole`).
     `down` and `up` are drawn once and never trained: uniform in +-1/sqrt(columns) (released code) or N(0, 1) (paper).
     Holds 2 dim noise_dim frozen numbers, 2 (noise_dim^2 + noise_dim) per generator, dim^2 + dim for the branch.
     """
@@ -92,6 +93,8 @@ class NoiseSlot(Slot):
             return out
         if self._meter is not None:
             self._meter.note(self, tokens)
+        if self._draws_from is None and self.folds_whole:
+            return out + F.linear(tokens, *self.whole())
         hidden = tokens @ self.down
         if self._draws_from is None:
             matrix, bias = self.folded()
@@ -99,6 +102,18 @@ class NoiseSlot(Slot):
         else:
             noise = torch.stack([w * eps for w, eps in zip(self.weights, self._each(hidden), strict=True)]).sum(0)
         return out + noise @ self.up
+
+    @property
+    def folds_whole(self) -> bool:
+        """Is one product of dim^2 a token cheaper than `down`, (3) and `up`?"""
+        dim, width = self.down.shape
+        return dim * dim < 2 * dim * width + width * width
+
+    def whole(self) -> tuple[Float[Tensor, "dim dim"], Float[Tensor, " dim"]]:
+        """`down`, equation (3) and `up` as the weight and bias of one linear map, multiplied in float32."""
+        with torch.autocast(self.down.device.type, enabled=False):
+            matrix, bias = self.folded()
+            return self.up.T @ matrix @ self.down.T, bias @ self.up
 
     def folded(self) -> tuple[Float[Tensor, "noise noise"], Float[Tensor, " noise"]]:
         """Equation (3): matrix and bias of the whole mixture with e = 1."""

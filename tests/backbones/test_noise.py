@@ -9,8 +9,8 @@ from cillab.core.errors import InvalidRequestError
 from tests.backbones.models import clip, pictures, pixels, vit
 
 
-def noisy(tasks: int = 3, branch: bool = True, seed: int = 0, dim: int = 32) -> NoiseSlot:
-    slot = NoiseSlot(dim, 6, branch=branch, generator=rng.stream(seed, "noise"))
+def noisy(tasks: int = 3, branch: bool = True, seed: int = 0, dim: int = 32, width: int = 6) -> NoiseSlot:
+    slot = NoiseSlot(dim, width, branch=branch, generator=rng.stream(seed, "noise"))
     for count in range(1, tasks + 1):
         slot.grow(torch.linspace(0.2, 0.8, count))
     for index, parameter in enumerate(slot.parameters()):
@@ -36,8 +36,10 @@ def tokens(dtype=torch.float32) -> torch.Tensor:
 
 @pytest.mark.parametrize("tasks", [0, 1, 4])
 @pytest.mark.parametrize("branch", [False, True])
-def test_folded_equals_the_sum_over_generators(tasks: int, branch: bool) -> None:
-    slot = noisy(tasks, branch).double()
+@pytest.mark.parametrize("width", [6, 24])
+def test_folded_equals_the_sum_over_generators(tasks: int, branch: bool, width: int) -> None:
+    slot = noisy(tasks, branch, width=width).double()
+    assert slot.folds_whole == (width == 24)
     r = tokens(torch.float64)
     assert torch.allclose(slot(r), by_hand(slot, r), atol=1e-12)
     slot, r = slot.float(), r.float()
