@@ -1,5 +1,6 @@
 """Heads in closed form over sums of all images ever seen: ridge and LDA, and the fixed features that they may read."""
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from cillab.core.contract import Head, State
 from cillab.core.errors import DataError
-from cillab.core.memory import must_fit
+from cillab.core.memory import gigabytes, must_fit
 from cillab.parts.heads import columns_of, with_new
 from cillab.parts.module import Classifier, ModulePart, empty
 
@@ -21,7 +22,18 @@ POWERS = tuple(10.0**k for k in range(-8, 9))  # the penalties that RanPAC choos
 
 Reads = Callable[[Float[Tensor, "image feature"]], Float[Tensor, "image expansion"]]
 
+log = logging.getLogger(__name__)
+
 _MATRICES = 3  # of D^2 in float64: the sums, those before the newest task, and a factor
+WORTH_SAYING = 10**9  # bytes
+
+
+def bytes_while_learning(dim: int) -> int:
+    """The most that the sums and solutions of a least-squares head on `dim` features take; classes come on top of it.
+
+    Three matrices of `dim` squared in float64. A class adds 20 bytes a feature, which is little beside them.
+    """
+    return _MATRICES * 8 * dim**2
 
 
 @final
@@ -96,7 +108,10 @@ class Sums(Classifier):
 
     def __init__(self, dim: int, device: torch.device | None = None, *, reads: Reads | None = None) -> None:
         super().__init__()
-        must_fit(_MATRICES * 8 * dim**2, f"A least-squares head on {dim} features")
+        needed = bytes_while_learning(dim)
+        must_fit(needed, f"A least-squares head on {dim} features")
+        if needed >= WORTH_SAYING:
+            log.warning("A least-squares head on %d features takes up to %s while it learns.", dim, gigabytes(needed))
         self._reads = (reads,)  # in a tuple: a part of the learner, not of this one
         self.register_buffer("gram", empty(dim, dim, device=device, dtype=torch.float64))
         self.register_buffer("cross", empty(dim, 0, device=device, dtype=torch.float64))

@@ -200,3 +200,12 @@ def test_fourier_features_are_scikit_learns_kernel_up_to_the_error_of_their_numb
     phi = FourierFeatures(DIM, count, gamma, rng(1), torch.device("cpu"))(h)
     kernel = rbf_kernel(h.numpy(), gamma=gamma)
     assert np.abs((phi @ phi.T).numpy() - kernel).max() < 3 / count**0.5
+
+
+def test_a_large_head_says_what_it_will_take(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    Ridge(10)
+    assert not caplog.text
+    monkeypatch.setattr(least_squares, "WORTH_SAYING", 24 * 10**8)
+    monkeypatch.setattr(least_squares, "empty", lambda *_, **__: torch.zeros(0))
+    Ridge(10_000)
+    assert "A least-squares head on 10000 features takes up to 2.4 GB while it learns." in caplog.text
