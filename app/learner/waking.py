@@ -16,7 +16,7 @@ from typing import Any
 import streamlit as st
 
 from app.shell.store import Opened
-from cillab.core.errors import CillabError, one_line
+from cillab.core.errors import one_line
 from cillab.core.places import cache_dir
 
 _LOADING = 0.0  # share that is shown until the first pass is timed
@@ -36,6 +36,7 @@ class Waking:
     began: float = field(default_factory=time.perf_counter)
     loaded: float | None = None  # when the learner itself was there
     what_if: Any = None
+    floors: dict[str, float] = field(default_factory=dict)  # of its maps, by target
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -53,11 +54,12 @@ class Waking:
             for self.done, self.total in found.measure():
                 if self.stop.is_set():
                     return
+            self.floors = found.floors()
             if self.stop.is_set():
                 return
             self.what_if, self.state = found, "awake"
             remember(self.key, time.perf_counter() - self.began)
-        except (CillabError, ImportError, OSError, RuntimeError) as error:
+        except Exception as error:  # a thread that dies would leave the page waiting for ever
             if not self.stop.is_set():
                 self.state, self.words = "failed", one_line(error)
 

@@ -108,6 +108,7 @@ def player(
             "stop": panels["stop"] and {**panels["stop"], "step": step},
             "head": state.get("by") or "learned",
             "live": touching.possible(),
+            "asks": touching.possible() and bool(views[0].run.checkpoints),
             "frame": [int(at) for at in (state.get("frame") or "").split(".") if at.isdecimal()],
         }
 
@@ -135,7 +136,7 @@ def player(
         **({"on_selected_change": select} if selecting is not None else {}),
     )
     if panels is not None:
-        touching.tell(views[0], min(step, len(views[0].steps) - 1), token)
+        touching.tell(views[0], min(step, len(views[0].steps) - 1), token, ready[0])
     return True
 
 

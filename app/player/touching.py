@@ -1,7 +1,7 @@
 """Touch, on the server: the learner of the step is woken when asked, and answers mixtures, heads and maps at once.
 
-The player sends one question at a time (`ask`: wake, stop or answer); what is said goes to a component of its own,
-which hands it to the player, so that the arrays of the run are not sent again.
+The player says "wake" and "stop"; its questions and their answers go through a component of its own, so that a question
+reruns this component alone and the arrays of the run are not looked at again.
 """
 
 import time
@@ -15,7 +15,9 @@ from app.learner import live, waking
 from app.shell import safety
 from app.shell.component import component
 from app.shell.store import Opened
+from cillab.cockpit import TARGETS
 from cillab.core.errors import CillabError
+from cillab.plane import Plane, quantise, square
 from cillab.player import NONE, encode, head_at, positions
 
 _POLL_S = 0.7
@@ -38,30 +40,35 @@ def listen(view: Opened, told: dict[str, Any] | None) -> None:
         waking.start(view, task)
     elif told["ask"] == "stop" and (job := waking.job(view, task)) is not None:
         job.end()
-    elif told["ask"] == "answer":
-        st.session_state["touch-question"] = {**told, "step": step, "run": view.token}
 
 
-def tell(view: Opened, step: int, token: str) -> None:
+def tell(view: Opened, step: int, token: str, plane: Plane) -> None:
     """Say how far the learner of this step is, and answer the last question about it."""
     if not possible():
         return
     job = waking.job(view, view.snapshots[step].task)
     going = job is not None and job.state == "waking"
-    st.fragment(_tell, run_every=_POLL_S if going else None)(view, step, token, going)
+    st.fragment(_tell, run_every=_POLL_S if going else None)(view, step, token, plane, going)
 
 
-def _tell(view: Opened, step: int, token: str, going: bool) -> None:
+def _tell(view: Opened, step: int, token: str, plane: Plane, going: bool) -> None:
     job = waking.job(view, view.snapshots[step].task)
     if going and (job is None or job.state != "waking"):
         st.rerun()  # the whole page: nothing is polled from now on
     mount = component("touched", _HTML, _HOME)
+
+    def hear() -> None:
+        asked = (st.session_state.get("touched") or {}).get("ask")
+        if asked:
+            st.session_state["touch-question"] = {**asked, "run": view.token}
+
     if mount is not None:
         with st.container(key="touched-place"):
-            mount(key="touched", data={"token": token, "step": step, **_status(view, step, job)})
+            data = {"token": token, "step": step, **_status(view, step, job, plane)}
+            mount(key="touched", data=data, on_ask_change=hear)
 
 
-def _status(view: Opened, step: int, job: waking.Waking | None) -> dict[str, Any]:
+def _status(view: Opened, step: int, job: waking.Waking | None, plane: Plane) -> dict[str, Any]:
     task = view.snapshots[step].task
     if job is None:
         if view.run.checkpoint(task) is None:
@@ -76,11 +83,11 @@ def _status(view: Opened, step: int, job: waking.Waking | None) -> dict[str, Any
     words = "Awake: Grad-CAM follows the head. It mixes nothing that could be dragged."
     return {
         "state": "awake", "words": words, "terms": found.count, "agreement": found.agreement,
-        "answer": _answer(view, step, found),
+        "answer": _answer(view, step, found, plane), "floors": [job.floors.get(name) for name in TARGETS],
     }  # fmt: skip
 
 
-def _answer(view: Opened, step: int, found: Any) -> dict[str, Any] | None:
+def _answer(view: Opened, step: int, found: Any, plane: Plane) -> dict[str, Any] | None:
     """The answer to the last question, if it is about this step of this run."""
     asked = st.session_state.get("touch-question")
     if not asked or asked["step"] != step or asked["run"] != view.token:
@@ -98,8 +105,16 @@ def _answer(view: Opened, step: int, found: Any) -> dict[str, Any] | None:
         cam = _maps(found, index, factors, head)
     return {
         "at": asked["at"], "head": asked["head"], "exact": reply.exact, "predicted": encode(codes, np.uint16),
-        "cam": cam, "ms": round(1000 * (time.perf_counter() - began), 1),
+        "xy": _places(plane, found.features(factors)[0]), "cam": cam,
+        "ms": round(1000 * (time.perf_counter() - began), 1),
     }  # fmt: skip
+
+
+def _places(plane: Plane, features: np.ndarray) -> str | None:
+    """Where these features lie on the map, in the whole numbers of the player; None where it is no linear map."""
+    if plane.projection is None or features.shape[1] != len(plane.projection.centre):
+        return None
+    return encode(quantise(plane.projection(features), square(plane.points)), np.int16)
 
 
 def _maps(found: Any, index: int, factors: tuple[float, ...], head: Any) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cillab.core.errors import RunError
 from cillab.lab import checkpoints
+from cillab.lab.spec import Keep
 from cillab.runs import Run
 from cillab.runs.arrays import Arrays
 from cillab.runs.claim import claim
@@ -12,8 +13,8 @@ from cillab.runs.files import write_arrays
 _DIRECTIONS = 5  # of each stored Gaussian
 
 
-def slim(path: str | Path, *, checkpoint: bool = True) -> int:
-    """Keep one checkpoint, the last, without what only learning needs (none, if so asked); returns the bytes left.
+def slim(path: str | Path, *, keep: Keep = "last") -> int:
+    """Keep the last checkpoint (or all, or none) without what only learning needs; returns the bytes left.
 
     Heads that live in another space than the features (a ridge on random features) leave the snapshots: nothing on
     screen can put them beside features, and the checkpoint holds the last one. Stored Gaussians keep their five leading
@@ -27,16 +28,16 @@ def slim(path: str | Path, *, checkpoint: bool = True) -> int:
         raise RunError(f"{run.path} is not finished: slimming it would make it impossible to resume.")
     held = claim(run.path)
     try:
-        _slim(run, checkpoint)
+        _slim(run, keep)
     finally:
         held.release()
     return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
 
 
-def _slim(run: Run, checkpoint: bool) -> None:
+def _slim(run: Run, keep: Keep) -> None:
     kept = run.checkpoints
     for task, file in kept.items():
-        if checkpoint and task == max(kept):
+        if keep == "all" or (keep == "last" and task == max(kept)):
             states, _ = checkpoints.read_states(file)
             checkpoints.write_states(file, states, slim=True)
         else:

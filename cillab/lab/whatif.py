@@ -25,11 +25,12 @@ from torch import Tensor
 
 from cillab.core import rng
 from cillab.core.contract import Learner, Mixed
+from cillab.core.errors import CillabError
 from cillab.explain.gradcam import learner_backbone, maps_of, target_score
 from cillab.geometry.heads import Head
+from cillab.lab.probe import CAM_TARGETS, cam_floors
 
 Factors = tuple[float, ...]
-TARGETS = ("true", "predicted", "difference")
 BATCH = 64  # images between two chances to stop
 TRIALS = 2  # mixtures that are measured to see how well the interpolation answers
 _DOUBLED = 12  # terms up to which factor 2 is measured as well
@@ -154,12 +155,25 @@ class WhatIf:
         def scores(where: slice) -> dict[str, Tensor]:
             features = learner.features(image[where])
             logits = learner.scores(features) if head is None else _logits(head, features)
-            return {name: target_score(logits, learner.seen, name, label[where].to(logits.device)) for name in TARGETS}
+            own = label[where].to(logits.device)
+            return {name: target_score(logits, learner.seen, name, own) for name in CAM_TARGETS}
 
         with self.lock, mixed(self.slots, self.learnt, factors or None):
             found = maps_of(learner_backbone(learner), scores, 1)
         arrays = {name: one[0].detach().float().cpu().numpy() for name, one in found.items()}
         return {name: values for name, values in arrays.items() if np.isfinite(values).all()}
+
+    def floors(self) -> dict[str, float]:
+        """What 95 % of the maps of a random head stay below, by target: a map that does not reach it says nothing.
+
+        Of the learnt mixture and classifier. Empty for a learner whose features carry no gradient.
+        """
+        with self.lock:
+            try:
+                found = cam_floors(self.learner, self.images, self.labels)
+            except CillabError:
+                return {}
+        return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _logits(head: Head, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:

@@ -31,6 +31,7 @@ class Plane:
     share: float = float("nan")  # of the variance of the features that the plane was fitted on
     length: float = 1.0  # root mean square distance of those features from their average
     shared: bool = False  # are the axes those of another run as well?
+    projection: Projection | None = None  # the map itself, for features to come; None where no linear map was fitted
 
 
 def lay(
@@ -68,6 +69,7 @@ def lay(
         float(projection.share.sum()),
         _length(pooled),
         len(sets) > 1,
+        projection,
     )
 
 

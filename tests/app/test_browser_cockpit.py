@@ -30,7 +30,9 @@ PANELS = ("nc1", "nc2", "nc3", "nc4", "angles", "drift", "matrix", "own", "cams"
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     write_synthetic_run(folder / "first", noise=True, cams=True)
-    write_synthetic_run(folder / "second", noise=False)
+    second = write_synthetic_run(folder / "second", noise=False)
+    (second / "checkpoints").mkdir(exist_ok=True)
+    (second / "checkpoints" / "t04.safetensors").touch()  # it could be asked: nobody does so here
     return folder
 
 
@@ -325,3 +327,32 @@ def test_maps_below_their_noise_floor_are_named_and_not_drawn(page, address, run
     ready(page, f"{address}/step_through?run=first&step=4&point={run.probe.ids[weak]}")
     page.wait_for_selector(".player[data-step='4']", timeout=_WAIT_MS)
     assert "noise floor" in page.locator("[data-panel=cams] .caption span").inner_text()
+
+
+# A server whose learner is awake, answering with two maps: one reaches above the floor.
+_AWAKE = """() => {
+  const pack = (array) => btoa(String.fromCharCode(...new Uint8Array(array.buffer)));
+  const { token, step } = window.cillabTouched;
+  const awake = { token, step, state: "awake", words: "", terms: 0, floors: [0.2, 0.2, null], answer: null };
+  const tell = (more) => window.dispatchEvent(new CustomEvent("cillab-touched", { detail: { ...awake, ...more } }));
+  window.addEventListener("cillab-ask", (event) => {
+    event.stopImmediatePropagation();
+    const { at, head, index } = event.detail, map = (top) => pack(new Float32Array([top, 0, 0, 0]));
+    const cam = { index, grid: [2, 2], maps: { true: map(0.9), predicted: map(0.1) } };
+    tell({ answer: { at, head, cam, exact: true, ms: 1, xy: null, predicted: pack(new Uint16Array(1)) } });
+  }, true);
+  tell({});
+}"""
+
+
+def test_a_run_without_maps_has_them_once_its_learner_is_awake(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    ready(page, f"{address}/step_through?run=second&step=4")
+    page.locator("[data-wake]").wait_for(timeout=_WAIT_MS)
+    canvas = page.locator("[data-panel=cams] canvas")
+    before = canvas.evaluate(_PICTURE)
+    page.evaluate(_AWAKE)
+    said = page.locator("[data-panel=cams] .caption span", has_text="woken learner")
+    said.wait_for(timeout=_WAIT_MS)
+    assert said.inner_text() == "computed by the woken learner, up to 0.9, noise floor 0.2"
+    assert canvas.evaluate(_PICTURE) != before

@@ -1,12 +1,18 @@
 """Waking a learner: stopped, the page is free at once; what fails is said; what it took is told to the next visitor."""
 
+import base64
 import threading
 
+import numpy as np
 import pytest
 
 pytest.importorskip("streamlit")
 from app.learner import waking
+from app.player import touching
 from cillab.core.errors import RunError
+from cillab.plane import Plane, lay, quantise, square
+from cillab.runs import Run
+from tests.runs.synthetic import write_synthetic_run
 
 pytestmark = pytest.mark.app
 
@@ -18,6 +24,9 @@ class Found:
 
     def __init__(self, gate: threading.Event) -> None:
         self.gate = gate
+
+    def floors(self) -> dict[str, float]:
+        return {"predicted": 0.5}
 
     def measure(self):
         yield 1, 2
@@ -45,7 +54,7 @@ def test_it_wakes_and_the_next_visitor_is_told_how_long_it_took(job) -> None:
     assert waking.before("key") == ""
     gate.set()
     mine.run()
-    assert (mine.state, mine.share) == ("awake", 1.0)
+    assert (mine.state, mine.share, mine.floors) == ("awake", 1.0, {"predicted": 0.5})
     assert waking.before("key") == "It took 0 s on this machine the last time."
 
 
@@ -71,3 +80,13 @@ def test_what_fails_is_said_in_a_line(job, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("cillab.lab.reopen.reopen", broken)
     job[0].run()
     assert (job[0].state, job[0].said()) == ("failed", "the weights are gone.")
+
+
+def test_features_of_a_mixture_lie_where_the_map_puts_those_of_the_run(tmp_path) -> None:
+    run = Run(write_synthetic_run(tmp_path / "run", tasks=2))
+    plane, features = lay(run), np.asarray(run.snapshot(run.steps[-1])["features"], np.float32)
+    found = touching._places(plane, features)
+    assert found is not None
+    places = np.frombuffer(base64.b64decode(found), "<i2").reshape(-1, 2)
+    np.testing.assert_allclose(places, quantise(plane.points[-1], square(plane.points)), atol=1)
+    assert touching._places(Plane(plane.steps, plane.points), features) is None  # a layout that is no linear map

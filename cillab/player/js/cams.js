@@ -11,6 +11,7 @@ const WORDS = { true: "its class", predicted: "the answer", difference: "differe
 function looked({ player }) {
   const found = player.hover ?? player.picked ?? { run: 0, index: 0 };
   const run = player.runs[found.run].panels.cams?.maps ? found.run : player.runs.findIndex((one) => one.panels.cams?.maps);
+  if (run < 0 && player.touch?.mixer?.status?.state === "awake" && player.touch.mixer.alone) return { run: player.runs[0], index: found.index };
   return run < 0 ? null : { run: player.runs[run], index: found.index };
 }
 
@@ -53,6 +54,9 @@ function warm([rows, columns], of) {
 // Does a map stay below what 95 % of the maps of a random head do? Then it says nothing, and is not drawn.
 const weak = (cams, images, step, target, image) => cams.scales[(step * TARGETS.length + target) * images + image] < cams.floors?.[step * TARGETS.length + target];
 
+// The same of a map that was computed just now; the floor is in the unit of the learner's own scores.
+const faint = (map, floor) => map && Math.max(...map) < floor;
+
 function silence(pen, theme, x, y, side, large) {
   pen.fillStyle = theme.page; pen.globalAlpha = 0.72; pen.fillRect(x, y, side, side); pen.globalAlpha = 1;
   pen.font = `${large ? 12 : clamp(side / 6.5, 7, 10)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "center"; pen.textBaseline = "middle";
@@ -66,15 +70,15 @@ export function cams(scene) {
     pen.fillText(text, width / 2, height / 2); pen.globalAlpha = 1;
     return { value: "", hint: "" };
   };
+  if (!found && !player.runs[0].panels.cams && player.data.asks) return say("no maps were recorded: wake the learner, and they are computed for the image at the pointer");
   if (!found) return say("more maps than a page can hold: press twice for the page that has them");
-  const { run, index } = found, { cams: data } = run.panels, images = run.cls.length, now = Math.min(step, run.steps.length - 1);
-  const steps = now > 0 ? [now - 1, now] : [now], tiles = 2 * TARGETS.length + 1;
+  const { run, index } = found, data = run.panels.cams?.maps ? run.panels.cams : null, images = run.cls.length, now = Math.min(step, run.steps.length - 1);
+  const steps = now > 0 && data ? [now - 1, now] : [now], tiles = 2 * TARGETS.length + 1;
   const side = large ? Math.min((width - 40) / 3, (height - 90) / 3) : Math.min((width - 8 * tiles - 12) / tiles, height - 32), gap = large ? 12 : 6;
   const place = (row, column) => (large ? [8 + column * (side + gap), 22 + row * (side + gap + 18)]
     : [4 + (row === 0 ? 0 : 1 + column + (row === 1 ? 0 : TARGETS.length)) * (side + gap) + (row ? 8 : 0) + (row === 2 ? 8 : 0), 16]);
-  data.tops ??= new Map();
-  if (!data.tops.has(index)) data.tops.set(index, top(data, images, index, run.steps.length));
-  const most = data.tops.get(index);
+  if (data && !data.tops?.has(index)) (data.tops ??= new Map()).set(index, top(data, images, index, run.steps.length));
+  const most = data?.tops.get(index) ?? 0;
   player.touch?.mixer?.look(index);
   const touched = touchedMaps(player, run, index, now);
   const tile = (row, column, target, at, label) => {
@@ -87,9 +91,10 @@ export function cams(scene) {
       pen.drawImage(run.image, (index % columns) * size, Math.floor(index / columns) * size, size, size, x, y, side, side);
       pen.filter = "none"; pen.globalAlpha = 1;
     }
-    if (target != null && touched && at === now) pen.drawImage(warm(touched.grid, (cell) => (touched.maps[TARGETS[target]]?.[cell] ?? 0) / (touched.most || 1)), x, y, side, side);
-    else if (target != null && weak(data, images, at, target, index)) silence(pen, theme, x, y, side, large);
-    else if (target != null) pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
+    if (target != null && touched && at === now && faint(touched.maps[TARGETS[target]], touched.floors[target])) silence(pen, theme, x, y, side, large);
+    else if (target != null && touched && at === now) pen.drawImage(warm(touched.grid, (cell) => (touched.maps[TARGETS[target]]?.[cell] ?? 0) / (touched.most || 1)), x, y, side, side);
+    else if (target == null || !data) { /* the image alone */ } else if (weak(data, images, at, target, index)) silence(pen, theme, x, y, side, large);
+    else pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
     pen.restore();
     pen.font = `${large ? 12 : 9}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
     pen.fillText(label, x, y + side + (large ? 10 : 8)); pen.globalAlpha = 1;
@@ -101,12 +106,13 @@ export function cams(scene) {
   tile(0, 0, null, now, run.names[run.cls[index]].slice(0, large ? 40 : 14));
   steps.forEach((at, order) => {
     const row = order + 3 - steps.length; // now always stands last
-    head(row, `${at === now ? (touched ? `now, ${player.touch.title}: ` : player.touch?.active ? "now, as learned: " : "now: ") : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);
+    head(row, `${at === now ? (touched && player.touch.active ? `now, ${player.touch.title}: ` : player.touch?.active ? "now, as learned: " : "now: ") : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);
     TARGETS.forEach((target, column) => tile(row, column, column, at, WORDS[target]));
   });
   const seen = run.task[index] <= run.steps[now].task, answer = run.shown[now * images + index];
-  const floors = [...(data.floors ?? [])].slice(now * TARGETS.length, (now + 1) * TARGETS.length).filter(Number.isFinite);
+  const floors = (touched ? touched.floors : [...(data?.floors ?? [])].slice(now * TARGETS.length, (now + 1) * TARGETS.length)).filter(Number.isFinite);
   const floor = floors.length ? `, noise floor ${number(Math.min(...floors))}` : "";
   const verdict = !seen ? "class still to come" : answer === run.cls[index] ? "✓ answered rightly" : `✗ ${run.names[answer] ?? "no answer"}`;
-  return { value: verdict, hint: touched ? `now on a scale of its own, ${touched.words}` : `one scale, up to ${number(most)}${floor}` };
+  const scale = touched ? `${data ? "now on a scale of its own" : "computed by the woken learner"}, ${touched.words}` : data ? `one scale, up to ${number(most)}` : "computing maps of this image …";
+  return { value: verdict, hint: `${scale}${floor}` };
 }

@@ -8,10 +8,18 @@ export const ABSENT = -32768; // "this class has no mean yet" in `means` and `he
 // The piece comes as base64 or as the one cell of an Arrow table (`getChildAt`).
 export const pieceOf = (blob) => (typeof blob === "string" ? bytes(blob) : blob.getChildAt(0).get(0));
 
-// `shown` are the answers that are drawn: those of the learner until another head or mixture is asked.
+// `shown` are the answers that are drawn: those of the learner until another head or mixture is asked. `moved` are the places
+// of the points under another mixture, of one step.
 export function unpack(run, piece) {
   const found = arrays(run, piece);
-  return { ...found, shown: found.predicted };
+  return { ...found, shown: found.predicted, moved: null };
+}
+
+// Where the points lie at a step, or between two: coordinates, and the places in them of point i now and next.
+export function placed(run, { left, right, share }) {
+  if (run.moved?.step === left && share === 0) return { xy: run.moved.xy, spot: (i) => [2 * i, 2 * i] };
+  const n = run.cls.length;
+  return { xy: run.xy, spot: (i) => [2 * (left * n + i), 2 * (right * n + i)] };
 }
 
 function arrays(run, piece) {

@@ -1,6 +1,6 @@
 // How the player draws: points, marks and trails on a stage, the timeline above it. Methods of `Player`.
 
-import { ABSENT, NONE_U16 } from "./data.js";
+import { ABSENT, NONE_U16, placed } from "./data.js";
 import { clamp } from "./dom.js";
 
 export const drawing = {
@@ -11,7 +11,7 @@ export const drawing = {
     c.clearRect(0, 0, g.width, g.height);
     const at = this.between(run);
     if (!at) return this.drawMissing(c, g);
-    const { left, right, share } = at, now = run.steps[left].task, xy = run.xy;
+    const { left, right, share } = at, now = run.steps[left].task, { xy, spot } = placed(run, at);
     const X = (k, i) => { const a = 2 * (left * k + i), b = 2 * (right * k + i); return [a, b]; };
     const px = (a, b, from = xy) => g.x + (from[a] + (from[b] - from[a]) * share) * g.scale;
     const py = (a, b, from = xy) => g.y - (from[a + 1] + (from[b + 1] - from[a + 1]) * share) * g.scale;
@@ -27,7 +27,7 @@ export const drawing = {
     const some = live.size > 0, rings = new Path2D(); // around what is selected, and around answers that a touch has changed
     for (let i = 0; i < n; i++) {
       if (this.mask && !this.mask[i]) continue;
-      const [a, b] = X(n, i), x = px(a, b), y = py(a, b), task = run.task[i];
+      const [a, b] = spot(i), x = px(a, b), y = py(a, b), task = run.task[i];
       if (x < -20 || y < -20 || x > g.width + 20 || y > g.height + 20) continue;
       const taken = some && live.has(i), pale = (some && !taken) || (this.lit != null && run.cls[i] !== this.lit);
       if (this.lit === run.cls[i] && this.lit != null) { rings.moveTo(x + base + 4, y); rings.arc(x, y, base + 4, 0, 6.2832); }
@@ -58,7 +58,7 @@ export const drawing = {
     for (const [mark, width] of [[this.picked, 2.5], [this.hover, 1.8]]) {
       if (!mark || (mark.run !== index && !this.sameProbe(mark.run, index))) continue;
       this.drawTrace(c, g, run, mark.index, left);
-      const [a, b] = X(n, mark.index);
+      const [a, b] = spot(mark.index);
       c.beginPath(); c.arc(px(a, b), py(a, b), base + 5, 0, 6.2832);
       c.lineWidth = width; c.strokeStyle = this.theme.ink; c.stroke();
     }

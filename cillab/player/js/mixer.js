@@ -1,6 +1,7 @@
 // The learner itself, awake in the host: its mixing weights under one's fingers, and Grad-CAM of what is touched. The host
 // says how far it is and answers; one question is on its way at a time, and the newest waits. Answers come as a window's
-// event, `cillab-touched`, since the data of the player would be sent anew with each of them.
+// event, `cillab-touched`, since the data of the player would be sent anew with each of them; questions go out as another
+// one, `cillab-ask`, for the same reason.
 
 import { bytes, clamp, element, number } from "./dom.js";
 
@@ -35,14 +36,22 @@ export class Mixer {
     this.status = status;
     if (before?.state !== status.state || before?.step !== status.step || status.state === "waking") this.build();
     if (before && before.step !== status.step) { this.factors = this.answer = null; }
+    if (before?.state !== status.state || before?.step !== status.step) this.index = null; // its maps are another learner's
     if (status.answer && status.answer.at > (this.answer?.at ?? 0) && status.answer.at >= this.from) this.take(status.answer);
     this.describe();
+    if (this.index == null && status.state === "awake") this.changed(); // what is drawn now asks for its maps
+  }
+
+  // Maps that no run has recorded come from the learner, also when nothing is touched.
+  get alone() {
+    return !this.player.runs[0].panels.cams?.maps;
   }
 
   take(answer) {
-    this.answer = { ...answer, predicted: new Uint16Array(bytes(answer.predicted).buffer), step: this.status.step,
+    this.answer = { ...answer, predicted: new Uint16Array(bytes(answer.predicted).buffer), xy: answer.xy && new Int16Array(bytes(answer.xy).buffer), step: this.status.step,
       cam: answer.cam && { ...answer.cam, maps: Object.fromEntries(Object.entries(answer.cam.maps).map(([name, text]) => [name, new Float32Array(bytes(text).buffer)])) } };
     this.node.dataset.answered = answer.at;
+    this.took = performance.now() - this.sentAt;
     this.waiting = false;
     this.changed();
     if (this.next) this.send();
@@ -62,12 +71,13 @@ export class Mixer {
     this.sentAt = performance.now();
     this.asked = Math.max(this.asked + 1, Date.now());
     this.from ??= this.asked;
-    this.player.send("touch", { ask: "answer", at: this.asked, head: touch.head, factors: this.factors, index: this.index ?? null, step: this.status.step });
+    const detail = { at: this.asked, head: touch.head, factors: this.factors, index: this.index ?? null, step: this.status.step };
+    window.dispatchEvent(new CustomEvent("cillab-ask", { detail }));
   }
 
   // The image whose maps are wanted.
   look(index) {
-    if (this.index === index || !this.player.touch.active) return;
+    if (this.index === index || this.status?.state !== "awake" || !(this.player.touch.active || this.alone)) return;
     this.index = index;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), 60);
@@ -124,14 +134,14 @@ export class Mixer {
     if (state !== "awake" || !this.line) return;
     const now = this.answer, close = agreement == null ? "" : `, agreed on ${Math.round(100 * agreement)} % of trial answers`;
     this.line.textContent = !terms ? words : !now || !this.moved ? "A factor multiplies the weight of a task's term in every layer. Drag, or press a number to switch it off."
-      : now.exact ? "Measured: these are the learner's own answers." : `≈ interpolated between measured mixtures${close}.`;
+      : `${now.exact ? "Measured: these are the learner's own answers" : `≈ interpolated between measured mixtures${close}`}. ${Math.round(this.took)} ms, ${Math.round(now.ms)} of them in the learner.`;
   }
 }
 
 // Grad-CAM of what is touched, if the answer has it for this image and step.
 export function touchedMaps(player, run, index, step) {
   const { touch } = player, answer = touch?.mixer?.answer;
-  if (!touch?.active || run !== player.runs[0] || !answer?.cam || answer.step !== step || answer.cam.index !== index || answer.head !== touch.head) return null;
+  if (!(touch?.active || touch?.mixer?.alone) || run !== player.runs[0] || !answer?.cam || answer.step !== step || answer.cam.index !== index || answer.head !== touch.head) return null;
   const most = Math.max(0, ...Object.values(answer.cam.maps).flatMap((map) => [...map]));
-  return { ...answer.cam, most: clamp(most, 0, Infinity), words: `up to ${number(most)}` };
+  return { ...answer.cam, most: clamp(most, 0, Infinity), floors: touch.head === "learned" ? touch.mixer.status.floors ?? [] : [], words: `up to ${number(most)}` };
 }

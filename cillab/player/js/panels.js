@@ -20,7 +20,7 @@ export class Panels {
       ...(some("drift") ? [{ name: "drift", title: "Drift of class means", paint: drift, figure: "drift" }] : []),
       { name: "matrix", title: "Accuracy by task", paint: (scene) => (scene.player.touch?.active ? byTask : matrix)(scene), figure: "accuracy_matrix" },
       ...(some("own") ? [{ name: "own", title: "", paint: own }] : []),
-      ...(some("cams") ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
+      ...(some("cams") || player.data.asks ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
     ];
     this.panels = kinds.map((kind) => this.panel(kind));
     this.canvases = this.panels.map((panel) => panel.canvas);

@@ -123,6 +123,8 @@ class Player extends View {
         ["A", "all points shown"], ["esc", "no selection"]] : []), ["?", "this list"]]) {
       this.help.append(element("div", {}, element("kbd", {}, keys), text));
     }
+    this.pace = element("div", { class: "pace" });
+    this.help.append(this.pace);
     this.options = element("div", { class: "options", role: "group", "aria-label": "What is drawn" });
     const foot = element("div", { class: "foot" }, this.legend(), this.tools(), this.options);
     this.panels = this.runs.every((run) => run.panels) ? new Panels(this, this.grown) : null;
@@ -262,7 +264,7 @@ class Player extends View {
       "[": () => this.jump(-1), "]": () => this.jump(1), Home: () => this.go(0), End: () => this.go(this.count - 1),
       l: () => this.setLoop(), m: () => this.flip("means"), h: () => this.flip("head"), t: () => this.flip("trails"),
       i: () => this.flip("images"), 3: () => this.space?.possible && this.flipSpace(), "+": () => this.zoomAt(1.25, 0, 0), "-": () => this.zoomAt(0.8, 0, 0), 0: () => this.reset(),
-      "?": () => { this.help.hidden = !this.help.hidden; }, Escape: () => this.escape(), Enter: () => this.enter(),
+      "?": () => { this.help.hidden = !this.help.hidden; this.draw(); }, Escape: () => this.escape(), Enter: () => this.enter(),
       ...(this.data.select ? { v: () => this.setTool("look"), s: () => this.setTool("lasso"), b: () => this.setTool("box"),
         a: () => this.select(new Set(this.visible(this.runs[0]))) } : {}) };
     const action = actions[event.key] || actions[event.key.toLowerCase()];
@@ -298,6 +300,7 @@ class Player extends View {
 
   draw() {
     if (!this.stages || !this.theme || !this.sizes) return;
+    const from = performance.now();
     for (const stage of this.stages) this.space?.on ? this.space.draw(stage) : this.drawStage(stage);
     this.drawTrack();
     this.panels?.draw(this.t, clamp(Math.floor(this.t + 1e-6), 0, this.count - 1));
@@ -313,6 +316,7 @@ class Player extends View {
       if (this.hover) this.fillCard();
       if (this.panels) this.tellFacts(shown);
     }
+    if (!this.help.hidden) this.pace.textContent = `this frame took ${(performance.now() - from).toFixed(1)} ms`;
     const task = this.longest().steps[shown].task, told = `${task}:${this.focusTask}`;
     if (this.told === told) return;
     this.told = told;

@@ -1,7 +1,7 @@
 // How points are found, chosen and selected: lasso, box and cross; the card of the one under the pointer. Methods of `Player`.
 // A gesture is sent once: `selected` with positions in the probe, which never change, not places among the points drawn.
 
-import { NONE_U16 } from "./data.js";
+import { NONE_U16, placed } from "./data.js";
 import { clamp, element } from "./dom.js";
 
 // Beside the pointer, on its left where there is no room on its right, and never outside `room`.
@@ -39,11 +39,11 @@ export const selecting = {
   inside(gesture) {
     const stage = this.stages[gesture.stage], run = stage.run, at = this.between(run), outline = this.outline(gesture);
     if (!at || outline.length < 3) return [];
-    const g = this.geometry(stage), n = run.cls.length;
+    const g = this.geometry(stage), { xy, spot } = placed(run, at);
     return this.visible(run).filter((i) => {
-      const a = 2 * (at.left * n + i), b = 2 * (at.right * n + i);
-      const x = g.x + (run.xy[a] + (run.xy[b] - run.xy[a]) * at.share) * g.scale;
-      const y = g.y - (run.xy[a + 1] + (run.xy[b + 1] - run.xy[a + 1]) * at.share) * g.scale;
+      const [a, b] = spot(i);
+      const x = g.x + (xy[a] + (xy[b] - xy[a]) * at.share) * g.scale;
+      const y = g.y - (xy[a + 1] + (xy[b + 1] - xy[a + 1]) * at.share) * g.scale;
       let odd = false;
       for (let k = 0, j = outline.length - 1; k < outline.length; j = k++) {
         const [xk, yk] = outline[k], [xj, yj] = outline[j];
@@ -143,12 +143,12 @@ export const selecting = {
     const { run, canvas } = stage, at = this.between(run);
     if (!at) return null;
     const box = canvas.getBoundingClientRect(), g = this.geometry(stage), n = run.cls.length;
-    const px = event.clientX - box.left, py = event.clientY - box.top, now = run.steps[at.left].task;
+    const px = event.clientX - box.left, py = event.clientY - box.top, now = run.steps[at.left].task, { xy, spot } = placed(run, at);
     let best = this.show.images ? 18 : 11, index = -1;
     for (let i = 0; i < n; i++) {
       if (!this.shown(run, i)) continue;
-      const a = 2 * (at.left * n + i);
-      const away = Math.hypot(g.x + run.xy[a] * g.scale - px, g.y - run.xy[a + 1] * g.scale - py) + (run.task[i] > now ? 4 : 0);
+      const [a] = spot(i);
+      const away = Math.hypot(g.x + xy[a] * g.scale - px, g.y - xy[a + 1] * g.scale - py) + (run.task[i] > now ? 4 : 0);
       if (away < best) { best = away; index = i; }
     }
     return index < 0 ? null : { run: stage.index, index };

@@ -41,11 +41,12 @@ export class Touch {
   }
 
   apply() {
-    for (const run of this.player.runs) run.shown = run.panels.heads.find((one) => one.name === this.head)?.predicted ?? run.predicted;
+    for (const run of this.player.runs) run.moved = null, run.shown = run.panels.heads.find((one) => one.name === this.head)?.predicted ?? run.predicted;
     const [run] = this.player.runs, answer = this.mixer?.answer;
     if (this.mixer?.moved && answer?.head === this.head) { // of one step: the learner that is awake
       run.shown = run.shown.slice();
       run.shown.set(answer.predicted, answer.step * run.cls.length);
+      if (answer.xy) run.moved = { step: answer.step, xy: answer.xy };
     }
     for (const button of this.buttons) button.setAttribute("aria-pressed", String(button.dataset.head === this.head));
   }
