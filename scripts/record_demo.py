@@ -1,6 +1,6 @@
 """Record the demo runs that ship with the package: `python scripts/record_demo.py [--only min]`.
 
-Ten tasks of shields, 50 training images a class, on a bundled backbone, with Grad-CAM maps, slimmed: everything that
+Ten tasks of shields, 30 training images a class, on a bundled backbone, with Grad-CAM maps, slimmed: everything that
 the app shows, at most 6 MB each. All checkpoints stay where they fit, else the last, else none. Collapse is measured
 on all training images, so that stored and measured moments of a class differ by what moved and by no sampling.
 """
@@ -21,13 +21,13 @@ from cillab.protocol.specs import BackboneSpec, StreamSpec
 from cillab.screen import follow, result_lines
 
 LIMIT_BYTES = 6_000_000
-EACH = 50  # training images of a class
+EACH = 30  # training images of a class, as in preset:field-shields
 # A narrow noise path and expansion, so that the state fits in the package; no augmentation: see preset:shields. The
 # rest makes noise large enough to be seen: under SGD a generator learns at w^2 times the rate, with w about 1/t after t
 # tasks (w scales its output and its gradient), under Adam at w times the rate. On held-out training images (40 a class,
 # 39 steps a task) 46 % of the answers change without noise, 37 % with the newest generator alone.
 NOISY = {
-    "noise_dim": 48, "expansion": 1024, "augment": "none", "optimiser": "adam", "weight_decay": 0.0, "batch_size": 40,
+    "noise_dim": 48, "expansion": 1024, "augment": "none", "optimiser": "adam", "weight_decay": 0.0, "batch_size": 24,
     "lr": 1e-3,
 }  # fmt: skip
 SPECS = {
@@ -45,9 +45,9 @@ SPECS = {
         ("ncptm", {}),
         # ten times the rate of the default: the encoder moves so far that there is something to calibrate
         ("dmc-ot", {"lr": 1e-3}),
-        ("finetune", {"epochs": 3}),
-        ("dualprompt", {"epochs": 3}),
-        ("slca", {"fit.epochs": 5}),
+        ("finetune", {"epochs": 5}),
+        ("dualprompt", {}),
+        ("slca", {"fit.epochs": 6, "fit.batch_size": 32}),
     )
 }
 
