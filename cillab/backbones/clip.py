@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -122,16 +123,19 @@ def load(name: str, weights: Path | None, image_size: int | None, **options: Any
 
     Raises:
         InvalidRequestError: unknown model or tag.
-        HubError: the weights are not in the cache and cannot be downloaded.
+        IncompatibleError: its text tower needs a package that is not installed.
+        HubError: the weights are not in the cache and cannot be downloaded, or the text tower's configuration.
         WeightsError: the file cannot be read or does not fit.
     """
     model_name, tag = split_name(name)
     published = open_clip.get_pretrained_cfg(model_name, tag)
+    tower = (open_clip.get_model_config(model_name) or {}).get("text_cfg", {}).get("hf_model_name")
+    _check_packages(name, tower)
     if weights is not None:
         shapes_in(weights)  # refuses what is no safetensors file
     with _root_logger_untouched():
         path = weights if weights is not None else _download(name, published)
-        with complaints_about(path, model_name), _packages_named(name):
+        with complaints_about(path, model_name), _tower_named(name, tower):
             model: Any = open_clip.create_model(
                 model_name,
                 pretrained=str(path),
@@ -150,17 +154,29 @@ def load(name: str, weights: Path | None, image_size: int | None, **options: Any
     )
 
 
+def _check_packages(name: str, tower: str | None) -> None:
+    """Refuse a text tower of the package transformers where that is not installed, before any weight is downloaded.
+
+    It is built with the model, whether a text is read or not; a mere tokeniser is not (`cillab.backbones.tokens`).
+    """
+    if tower is not None and find_spec("transformers") is None:
+        raise IncompatibleError(
+            f"openclip:{name} has a text tower of the package transformers ({tower}), which is not installed: "
+            "pip install 'cillab[tokenizers]'."
+        )
+
+
 @contextmanager
-def _packages_named(name: str) -> Iterator[None]:
-    """A text tower of the package transformers is built with the model, whether a text is read or not."""
+def _tower_named(name: str, tower: str | None) -> Iterator[None]:
+    """What transformers says when it cannot read how the text tower is built: that is no fault of the weights' file."""
     try:
         yield
-    except (ImportError, RuntimeError) as error:
-        if "transformers" not in str(error):
+    except OSError as error:
+        if tower is None or tower not in str(error):
             raise
-        raise IncompatibleError(
-            f"openclip:{name} has a text tower of the package transformers, which is not installed: "
-            "pip install 'cillab[tokenizers]'."
+        raise HubError(
+            f"Could not read how the text tower {tower} of openclip:{name} is built ({one_line(error)[:160]}). "
+            "Its configuration has to be in the hub's cache."
         ) from error
 
 

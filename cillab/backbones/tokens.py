@@ -52,8 +52,9 @@ class Tokeniser:
                 self._own = self._make()
                 self._pad = int(torch.mode(self._own([""])[0]).values)
             except ImportError as error:
+                lacking = (error.name or "transformers").partition(".")[0]
                 raise IncompatibleError(
-                    f"{self._tag} reads text with a tokeniser of the package transformers, which is not installed: "
+                    f"{self._tag} reads text with a tokeniser of the package {lacking}, which is not installed: "
                     "pip install 'cillab[tokenizers]'. Learners that read no text work without it."
                 ) from error
             except Exception as error:  # the hub, its cache, a configuration: each has classes of its own

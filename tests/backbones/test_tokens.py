@@ -1,11 +1,15 @@
 """Tokenisers: made when a text is read, and nothing is cut in silence. Oracle: open_clip's own tokenisers."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from cillab.backbones.clip import load
 from cillab.backbones.text import TEMPLATES, TEMPLATES_7, encode_classes
 from cillab.backbones.tokens import Tokeniser
 from cillab.core.errors import HubError, IncompatibleError, InvalidRequestError
@@ -16,6 +20,20 @@ from tests.backbones.models import clip
 from tests.streams.worlds import array_source
 
 CONTEXT = 16
+CONFIGS = {name: open_clip.get_model_config(name) or {} for name in open_clip.list_models()}
+# one model for every tokeniser of the hub that open_clip names, and every text tower of the hub
+TOKENISERS = sorted({config["text_cfg"].get("hf_tokenizer_name"): name for name, config in CONFIGS.items()}.values())
+TOKENISERS = [name for name in TOKENISERS if "hf_tokenizer_name" in CONFIGS[name]["text_cfg"]]
+TOWERS = sorted(name for name, config in CONFIGS.items() if "hf_model_name" in config["text_cfg"])
+
+
+@pytest.fixture
+def without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra is not installed, also here."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setattr(
+        "cillab.backbones.clip.find_spec", lambda name: None if name == "transformers" else find_spec(name)
+    )
 
 
 class WithoutEnd:
@@ -94,12 +112,46 @@ def test_a_tokeniser_that_cannot_be_had_is_one_line(trouble: Exception, error: t
         assert "\n" not in str(caught.value)
 
 
-def test_a_learner_that_reads_no_text_needs_no_tokeniser() -> None:
-    def fail() -> Any:
-        raise ImportError("transformers")
+@pytest.mark.usefixtures("without_transformers")
+@pytest.mark.parametrize("name", TOKENISERS)
+def test_every_tokeniser_of_the_hub_is_refused_by_the_extra_that_brings_it(name: str) -> None:
+    tokenise = Tokeniser(f"openclip:{name}", lambda: open_clip.get_tokenizer(name))
+    with pytest.raises(IncompatibleError, match=rf"{name} .*package transformers.*'cillab\[tokenizers\]'"):
+        tokenise(["cat"])
 
+
+@pytest.mark.usefixtures("without_transformers")
+@pytest.mark.parametrize("name", TOWERS)
+def test_every_text_tower_of_the_hub_is_refused_before_a_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cillab.backbones.clip.download_pretrained", lambda _: pytest.fail("a download began"))
+    tag = open_clip.list_pretrained_tags_by_model(name)[0] if open_clip.list_pretrained_tags_by_model(name) else None
+    if tag is None:
+        pytest.skip("open_clip has no weights of it")
+    with pytest.raises(IncompatibleError, match=r"text tower of the package transformers .*'cillab\[tokenizers\]'"):
+        load(f"{name}/{tag}", None, None)
+
+
+def test_a_tower_that_the_hub_does_not_describe_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: object, **__: object) -> None:
+        raise OSError(
+            "We couldn't connect to 'https://huggingface.co' to load xlm-roberta-base.\nCheck your connection"
+        )
+
+    monkeypatch.setattr("cillab.backbones.clip.find_spec", lambda name: object())
+    monkeypatch.setattr(open_clip, "create_model", build)
+    save_file({"visual.proj": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
+    with pytest.raises(HubError, match=r"text tower xlm-roberta-base .*couldn't connect.*hub's cache") as caught:
+        load("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", tmp_path / "w.safetensors", None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("without_transformers")
+@pytest.mark.parametrize("model", ["ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "ViT-H-14-CLIPA", "ViT-H-14-worldwide"])
+def test_a_learner_that_reads_no_text_needs_no_tokeniser(model: str) -> None:
     backbone = clip()
-    backbone._tokenise = Tokeniser("openclip:tiny", fail)
+    backbone._tokenise = Tokeniser(f"openclip:{model}", lambda: open_clip.get_tokenizer(model))
     stream = make_stream(array_source(4, size=32), "B0-Inc2")
     for name in ("simplecil", "ranpac"):
         learner = make_learner(name, backbone, **({"adapt": "none"} if name == "ranpac" else {}))
