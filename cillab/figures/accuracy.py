@@ -89,6 +89,7 @@ def draw_accuracy(
     style(
         figure, theme, name="accuracy", height=340, legend={"traceorder": "reversed" if len(curves) == 1 else "normal"}
     )
+    classes = max(classes, *(int(c.classes[-1]) for c in published), 0)  # a published curve may be longer than the run
     pad = 0.03 * classes
     ticks = curves[0].classes if len(curves[0].classes) <= 12 else None
     figure.update_xaxes(
@@ -107,7 +108,7 @@ def draw_accuracy(
 
 def _against(other: Curve) -> str:
     end, mean = percent(float(other.seen[-1])), percent(float(other.seen.mean()))
-    return f"{other.name.capitalize()} ends at {end} (A_avg {mean})."
+    return f"{other.name[:1].upper()}{other.name[1:]} ends at {end} (A_avg {mean})."
 
 
 def _sentence(curves: Sequence[Curve]) -> str:

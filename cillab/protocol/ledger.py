@@ -63,7 +63,8 @@ def entry_of(name: str) -> Published:
 def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:
     """Classes seen and accuracy (a fraction) of a published curve: an entry's name, or a CSV file.
 
-    The file has a header and two columns, classes seen and accuracy; accuracies above 1.5 are percent.
+    The file has two columns, classes seen and accuracy, under a header or not; accuracies above 1.5 are percent. What
+    spreadsheets write is read as well: semicolons or tabs between the columns, then also commas in the numbers.
 
     Raises:
         UnknownNameError: neither a file nor an entry. InvalidRequestError: an entry without a curve, or a file that is
@@ -80,14 +81,21 @@ def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np
 
 def _table(path: Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [tuple(map(float, row[:2])) for row in list(csv.reader(file))[1:] if row]
-        classes, values = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip(" ,;\t")]
+        between = next((mark for mark in ";\t" if lines and mark in lines[0]), ",")
+        rows = [row[:2] for row in csv.reader(lines, delimiter=between)]
+        numbers = [[float(cell.replace(",", ".")) for cell in row] for row in (rows if _is_data(rows[0]) else rows[1:])]
+        classes, values = (np.array(column, dtype=np.float64) for column in zip(*numbers, strict=True))
+    except (OSError, ValueError, IndexError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidRequestError(
-            f"{path}: a curve is a CSV file with a header and two columns, classes and accuracy ({one_line(error)})."
+            f"{path}: a curve is a CSV file of two columns, classes and accuracy ({one_line(error)})."
         ) from error
     values = values / 100 if values.max() > 1.5 else values
     if not (np.isfinite(values).all() and (np.diff(classes) > 0).all() and (values >= 0).all() and (values <= 1).all()):
         raise InvalidRequestError(f"{path}: classes must increase, and accuracies be fractions or percent.")
     return classes, values
+
+
+def _is_data(row: list[str]) -> bool:
+    """Does a row begin with a number? Then it is no header."""
+    return row[0].strip()[:1].isdigit()

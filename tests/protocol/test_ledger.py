@@ -33,6 +33,10 @@ def test_an_entry_is_a_request_with_a_source(entry) -> None:
         assert (spec.stream.data, spec.stream.split) == (entry.data, entry.split)
 
 
+def test_no_method_that_is_here_is_called_missing() -> None:
+    assert not {e.name for e in ENTRIES if e.learner is None and e.name.partition("/")[0] in learners}
+
+
 def test_at_least_twelve_can_run_where_cifar100_is() -> None:
     assert len([e for e in ENTRIES if e.data == "cifar100" and e.learner]) >= 12
 
@@ -108,6 +112,29 @@ def test_a_published_curve_lies_over_a_run(small: Reproduction, tmp_path: Path) 
     both = figures.accuracy(small.runs, published=[tmp_path / "mine.csv", "simplecil/cifar100-inc5"])
     mine = next(t for t in both.figure.data if t.name == "published: mine")
     assert mine.y.tolist() == pytest.approx([0.9, 0.805])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "classes,accuracy\n5,90\n10,80.5\n",
+        "5,90\n10,80.5\n",  # no header: the first row counts
+        "\ufeffclasses;accuracy\r\n5;90\r\n10;80,5\r\n;\r\n",  # a spreadsheet's, where the comma is the point
+        "classes\taccuracy\tnote\n5\t0.9\tfirst\n10\t0.805\tlast\n",
+    ],
+)
+def test_a_curve_is_read_as_spreadsheets_write_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.csv").write_text(text, encoding="utf-8", newline="")
+    classes, values = curve_of(tmp_path / "c.csv")
+    assert classes.tolist() == [5, 10] and values.tolist() == pytest.approx([0.9, 0.805])
+
+
+def test_a_published_curve_longer_than_the_run_is_shown_whole_under_its_own_name(
+    small: Reproduction, tmp_path: Path
+) -> None:
+    (tmp_path / "Ours v2.csv").write_text("classes,accuracy\n10,90\n200,50\n")
+    picture = figures.accuracy(small.runs[0], published=tmp_path / "Ours v2.csv")
+    assert picture.figure.layout.xaxis.range[1] > 200 and "Published: Ours v2 ends at 50.0 %" in picture.sentence
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n", "a,b\n1,x\n", "a,b\n5,50\n5,40\n", "a,b\n5,500\n", "a,b\n5\n"])

@@ -172,7 +172,7 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
     )  # fmt: skip
     own = None if safety.read_only() else st.file_uploader(
         "A published curve as a file", "csv", key="compare-csv", max_upload_size=1,
-        help="CSV with a header and two columns: classes seen, accuracy (fractions or percent).",
+        help="CSV with two columns: classes seen, accuracy (fractions or percent).",
     )  # fmt: skip
     with TemporaryDirectory(prefix="cillab-") as folder:
         laid = [*published, *([written(own.name, own.getvalue(), Path(folder))] if own is not None else [])]
