@@ -518,6 +518,17 @@ def test_a_whole_set_passes(data: Path) -> None:
     assert len(said.lines["division"].split()[1]) == 64
 
 
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_every_layout_is_checked(case: str, data: Path) -> None:
+    name, make = LAYOUTS[case]
+    _, train, test = make(data / name)
+    entry = of_two(name, counts={"official": (len(train), len(test))})
+    said = check_set(entry, Options())
+    assert said.faults == []
+    assert said.lines["classes"] == "2 of 2" and said.lines["broken"] == f"none of {len(train) + len(test)} images"
+    assert said.lines["images"] == f"{len(train)} training, {len(test)} test: the official division"
+
+
 def test_everything_wrong_is_named_in_one_pass(data: Path) -> None:
     cub200(data / "cub200")
     root = data / "cub200" / "CUB_200_2011" / "images"
