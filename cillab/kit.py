@@ -20,7 +20,7 @@ from cillab.backbones.prompts import TextPrompt, TextTower
 from cillab.backbones.slot import TokenSlot
 from cillab.backbones.slots import AdapterSlot, PromptSlot, Slot, Slots
 from cillab.core import rng
-from cillab.core.arrays import sent
+from cillab.core.arrays import double, sent
 from cillab.core.contract import Backbone, Conditional, Delta, Head, Part, Progress, State, Task
 from cillab.core.errors import CillabError, IncompatibleError, InvalidRequestError, NotObservedError
 from cillab.core.internals import Internal
@@ -143,6 +143,7 @@ __all__ = [
     "deep_prompt",
     "descend",
     "distillation",
+    "double",
     "empty",
     "final",
     "first_session",

@@ -351,7 +351,7 @@ def digest_of_weights(module: nn.Module) -> str:
 def resolve_device(device: str | torch.device) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU; Apple's MPS only by name.
 
-    MPS has no float64, in which means, Gram matrices and covariances are summed: what sums on the device ends there.
+    MPS has no float64, in which means, Gram matrices and covariances are summed: those lie on the CPU (`doubles_on`).
     """
     if device != "auto":
         check_device(str(device))

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cillab.backbones.slots import Slot, Slots, Tokens, _linear
+from cillab.core.arrays import double
 from cillab.core.errors import InvalidRequestError
 
 
@@ -178,7 +179,7 @@ class NoiseMeter:
     def note(self, slot: NoiseSlot, tokens: Tokens) -> None:
         """Add the tokens of one forward pass."""
         with torch.no_grad():
-            ratios = slot.ratios(tokens.detach()).double().sum(dim=(1, 2)).cpu()
+            ratios = double(slot.ratios(tokens.detach())).sum(dim=(1, 2)).cpu()
         before = self._sums[id(slot)]
         self._sums[id(slot)] = ratios if len(before) == 0 else before + ratios
         self._tokens[id(slot)] += tokens.shape[0] * tokens.shape[1]

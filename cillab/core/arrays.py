@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cillab.core.devices import doubles_on
+
 
 def array(values: Tensor | np.ndarray) -> np.ndarray:
     """The same numbers on the host, outside of autograd; bfloat16, which NumPy lacks, becomes float32.
@@ -32,8 +34,18 @@ def counted(rows: Tensor, total: int) -> Tensor:
     return torch.zeros(total, dtype=torch.int64, device=rows.device).index_add(0, rows, torch.ones_like(rows))
 
 
+def double(values: Tensor) -> Tensor:
+    """The same numbers in float64, on the device itself or where its float64 lives (`doubles_on`).
+
+    Moved first, converted then: where they come from there may be no float64.
+    """
+    return values.to(doubles_on(values.device)).double()
+
+
 def through_numpy(function: Callable[..., Any], like: Tensor, *arguments: Any, **named: Any) -> Any:
     """Call a function of NumPy arrays with tensors; arrays in its answer become tensors on the device of `like`.
+
+    float64 among them is where that device has it (`doubles_on`): `.to(like)` brings float32 home.
 
     What is neither a tensor nor an array passes unchanged, in both directions.
     """
@@ -48,4 +60,7 @@ def _plain(value: Any) -> Any:
 
 
 def _tensor(value: Any, like: Tensor) -> Any:
-    return torch.from_numpy(value).to(like.device) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    found = torch.from_numpy(value)
+    return found.to(doubles_on(like.device) if found.dtype == torch.float64 else like.device)

@@ -7,12 +7,17 @@ import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cillab.core.errors import InvalidRequestError, shown
+
+if TYPE_CHECKING:
+    import torch
 
 _VALID = "auto, cpu, cuda, cuda:0, mps"
 _NAME = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_WITHOUT_DOUBLES = {"mps": "cpu"}  # by kind of device: where its float64 lives instead
 _DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 
 
@@ -35,6 +40,17 @@ def check_device(name: str) -> None:
         if count is not None and index >= count:
             valid = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
             raise InvalidRequestError(f"device = {name!r}: this machine has {count}. Valid: {valid}.")
+
+
+def doubles_on(device: "torch.device | None") -> "torch.device | None":
+    """Where float64 lives for what is on `device`: there, or on the CPU for a device that has none (Apple's MPS).
+
+    The one place that says so. Sums, Gram matrices, covariances and their factors ask here, through `arrays.double`
+    and `parts.module.empty`; what answers images stays on the device in float32.
+    """
+    if device is None or device.type not in _WITHOUT_DOUBLES:
+        return device
+    return type(device)(_WITHOUT_DOUBLES[device.type])
 
 
 @cache

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, distributed
 
+from cillab.core.arrays import double
 from cillab.core.errors import RunError
 from cillab.core.launched import expected
 
@@ -97,7 +98,7 @@ def must_agree(tensors: Iterable[Tensor], what: str) -> None:
     """
     if count() == 1:
         return
-    sums = [(t.detach().double().sum(), t.detach().double().square().sum()) for t in tensors if t.is_floating_point()]
+    sums = [(t.sum(), t.square().sum()) for t in (double(t.detach()) for t in tensors if t.is_floating_point())]
     if not sums:
         return
     on = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else "cpu"

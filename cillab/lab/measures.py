@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.core.pixels import Preprocessing
 from cillab.explain.overlap import as_seen, energy_inside, pointing_game
 from cillab.geometry.accuracy import harmonic
@@ -164,7 +165,7 @@ def on_object(
 ) -> dict[str, np.ndarray]:
     """Per image and target: energy inside the mask, pointing game; NaN without a map. And the mask's share of it."""
     seen = as_seen(masks, preprocessing)
-    arrays = {"cam_mask": seen.double().mean(dim=(1, 2)).float().cpu().numpy()}
+    arrays = {"cam_mask": double(seen).mean(dim=(1, 2)).float().cpu().numpy()}
     for name, values in maps.items():
         missing = ~values.flatten(1).isfinite().all(dim=1)
         for measure, measured in (("energy", energy_inside(values, seen)), ("pointing", pointing_game(values, seen))):

@@ -154,7 +154,7 @@ class Decoupled(Method[D]):
         if pairs is not None:
             self.memory.load(CALIBRATIONS[p.calibration](self.memory, pairs, p.shrinkage, p.epsilon).state())
             spectrum = torch.linalg.eigvalsh(gaussian_transport(pairs, p.shrinkage).a)
-            self.record.tensors["eigenvalues"] = spectrum.float()
+            self.record.tensors["eigenvalues"] = spectrum.float().to(self.backbone.device)
 
     def _text(self, task: Task, taken: Labelled, first: bool) -> Iterator[Progress]:
         """Equation (3): all classes weigh the same, whether their features are real or drawn."""

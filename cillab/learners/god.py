@@ -117,7 +117,7 @@ class GOD(Method[GODParams]):
         """Anchors for the new classes: the first of a simplex with as many vertices."""
         fresh, dim = len(self.seen) - len(self.old), self.backbone.feature_dim
         none = self.classifier.anchors
-        vertices = through_numpy(simplex_etf, none, max(fresh, 2), dim, rng.numpy_stream(self.seed, "anchors")).float()
+        vertices = through_numpy(simplex_etf, none, max(fresh, 2), dim, rng.numpy_stream(self.seed, "anchors")).to(none)
         self.classifier.grow(task.classes, vertices)
 
     def learn(self, task: Task) -> Iterator[Progress]:

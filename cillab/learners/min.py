@@ -7,7 +7,7 @@ from cillab.backbones.noise import NoiseSlot, metered, sampling
 from cillab.kit import (
     F, Fit, Float, HyperParams, Internal, Iterator, Linear, Literal, Method, NonNegativeInt, Overlay, PositiveFloat,
     PositiveInt, Progress, RandomFeatures, Ridge, Slots, Table, Task, Tensor, augmentation, augmented, cross_entropy,
-    final, fit, gathered, method, norms, sweep, torch,
+    double, final, fit, gathered, method, norms, sweep, torch,
 )  # fmt: skip
 
 _MAPS = {"mean": "mu", "sigma": "sigma"}  # what the linear maps of a generator are called
@@ -185,7 +185,7 @@ class MiN(Method[MiNParams]):
 
     def _mean(self, h: Tensor) -> Float[Tensor, " feature"]:
         """p_t, under the network as it is now."""
-        return (self.shape(h).double().sum(dim=0) / len(h)).float()
+        return (double(self.shape(h)).sum(dim=0) / len(h)).to(h)
 
     def _mixture(self, prototypes: Float[Tensor, "task feature"]) -> Float[Tensor, " task"]:
         """Equations (11) and (12), or the alternatives that `params` name."""

@@ -66,7 +66,7 @@ class NCFSCIL(Method[NCFSCILParams]):
         self.means, self.classifier = Prototypes(dim, device), Frame(dim, device)
         draws = rng.numpy_stream(self.seed, "simplex")
         none = torch.zeros(0, dim, device=device)
-        self.classifier.kept["simplex"] = through_numpy(simplex_etf, none, p.capacity, dim, draws).float()
+        self.classifier.kept["simplex"] = through_numpy(simplex_etf, none, p.capacity, dim, draws).to(none)
 
     def arrive(self, task: Task) -> None:
         """The next vertices."""

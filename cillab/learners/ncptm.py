@@ -1,6 +1,6 @@
 """NCPTM-CIL: features are aligned with a simplex that grows with the classes and turns as little as it can."""
 
-from cillab.core.arrays import through_numpy
+from cillab.core.arrays import double, through_numpy
 from cillab.geometry.etf import basis_of, etf_from_basis, extend_basis, growth_angle, nearest_etf, simplex_etf
 from cillab.kit import (
     AdapterSlot, F, Fit, Float, Frame, GaussianMemory, HyperParams, Internal, InvalidRequestError, Iterator, Literal,
@@ -160,11 +160,11 @@ class NCPTM(Method[NCPTMParams]):
         before = kept.get("vertices")
         if self.params.centring == "running" or not old:
             kept["centre"] = raw.mean(dim=0) if self.params.centring != "none" else torch.zeros_like(raw[0])
-        kept["simplex"] = self._simplex(self.shape(raw).detach(), old).float()
+        kept["simplex"] = self._simplex(self.shape(raw).detach(), old).to(raw)
         kept["vertices"] = kept["simplex"][: len(raw)]
         if before is not None and old:
-            cosines = (before[:old].double() * kept["vertices"][:old].double()).sum(dim=1)
-            kept["turned"] = cosines.clamp(-1, 1).acos().float()
+            cosines = (double(before[:old]) * double(kept["vertices"][:old])).sum(dim=1)
+            kept["turned"] = cosines.clamp(-1, 1).acos().to(raw)
             kept["expected"] = torch.tensor([growth_angle(old, len(raw))], device=raw.device)
 
     def _simplex(self, means: Float[Tensor, "cls feature"], old: int) -> Float[Tensor, "vertex feature"]:

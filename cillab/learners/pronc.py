@@ -84,7 +84,8 @@ class ProNC(Method[ProNCParams]):
 
     def _place(self) -> None:
         kept = self.classifier.kept
-        kept["vertices"] = through_numpy(etf_from_basis, kept["basis"], kept["basis"]).float()
+        vertices = through_numpy(etf_from_basis, kept["basis"], kept["basis"])
+        kept["vertices"] = vertices.float().to(self.backbone.device)
 
     def shape(self, h: Tensor) -> Tensor:
         """The z of (3)."""
@@ -97,7 +98,7 @@ class ProNC(Method[ProNCParams]):
             h, labels = yield from gathered(self, task)
             means = Prototypes(self.backbone.feature_dim, self.backbone.device)
             means.add(self.shape(h), labels)
-            mu = means.means()[columns_of(torch.tensor(self.seen, device=h.device), means.classes)]
+            mu = means.means()[columns_of(torch.tensor(self.seen), means.classes)]
             vertices = through_numpy(nearest_etf, h, mu - mu.mean(dim=0))
             basis = through_numpy(basis_of, h, vertices, rng.numpy_stream(self.seed, "basis"))
             self.classifier.kept["basis"] = basis.contiguous()  # another layout in memory rounds otherwise

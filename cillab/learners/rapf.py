@@ -2,8 +2,8 @@
 
 from cillab.kit import (
     F, Fit, Float, GaussianMemory, HyperParams, Int64, Iterator, LinearMap, Literal, Method, NonNegativeFloat,
-    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, cross_entropy, descend, final,
-    gathered, method, torch, viewed,
+    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, cross_entropy, descend, double,
+    final, gathered, method, torch, viewed,
 )  # fmt: skip
 
 
@@ -127,11 +127,11 @@ def fused(
     old: Float[Tensor, "out feature"], new: Float[Tensor, "out feature"], mix: float
 ) -> Float[Tensor, "out feature"]:
     """Equation (3): in the singular directions of the old map, the more an entry changed the more it is taken over."""
-    u, s, vt = torch.linalg.svd(old.double(), full_matrices=False)
-    p, q = u.T @ new.double(), s[:, None] * vt
+    u, s, vt = torch.linalg.svd(double(old), full_matrices=False)
+    p, q = u.T @ double(new), s[:, None] * vt
     away = (p - q).abs()
     most = away.max()
     if not float(most):
         return old
     share = (away / most + mix).clamp(max=1)
-    return (u @ (share * p + (1 - share) * q)).to(old.dtype)
+    return (u @ (share * p + (1 - share) * q)).to(old)

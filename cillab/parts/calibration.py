@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from cillab.core.arrays import through_numpy
+from cillab.core.arrays import double, through_numpy
 from cillab.geometry.transport import class_plan, gaussian_costs, gaussian_map, shrink
 from cillab.parts.gaussian_memory import GaussianMemory
 
@@ -36,7 +36,7 @@ class Affine(NamedTuple):
 
 def moments(h: Float[Tensor, "image feature"]) -> tuple[Float[Tensor, " feature"], Float[Tensor, "feature feature"]]:
     """Mean and covariance (divided by n), float64."""
-    x = h.double()
+    x = double(h)
     mean = x.mean(dim=0)
     return mean, (x - mean).T @ (x - mean) / len(x)
 
@@ -69,10 +69,10 @@ def paired_transport(pairs: Pairs, shrinkage: float = 0.05) -> Affine:
     residuals of the fit are lost: B S B^T has less spread than the new features.
     """
     mean_o, cov_o = moments(pairs.old)
-    mean_n = pairs.new.double().mean(dim=0)
+    mean_n = double(pairs.new).mean(dim=0)
     eye = torch.eye(len(mean_o), dtype=mean_o.dtype, device=mean_o.device)
-    centred = pairs.old.double() - mean_o
-    cross = (pairs.new.double() - pairs.old.double() - (mean_n - mean_o)).T @ centred / len(centred)
+    centred = double(pairs.old) - mean_o
+    cross = (double(pairs.new) - double(pairs.old) - (mean_n - mean_o)).T @ centred / len(centred)
     ridge = cov_o + (shrinkage * cov_o.trace() / len(mean_o) + 1e-12) * eye
     b = eye + torch.linalg.solve(ridge, cross.T).T
     return Affine(b, mean_n - b @ mean_o)
@@ -98,7 +98,7 @@ def shift(memory: GaussianMemory, pairs: Pairs, shrinkage: float = 0.05, epsilon
     """
     old, new = _by_class(memory, pairs)
     weights = _weights(memory, old, epsilon)
-    moved = memory.means.double() + weights @ (new.means.double() - old.means.double())
+    moved = double(memory.means) + weights @ (double(new.means) - double(old.means))
     return memory.replaced(moved, memory.covariances)
 
 
@@ -150,6 +150,6 @@ def _weights(
     if shapes:
         cost = through_numpy(gaussian_costs, memory.means, memory.means, memory.dense(), targets.means, targets.dense())
     else:
-        cost = torch.cdist(memory.means.double(), targets.means.double()).square()
+        cost = torch.cdist(double(memory.means), double(targets.means)).square()
     found = through_numpy(class_plan, cost, cost, regularisation=epsilon)
     return found / found.sum(dim=1, keepdim=True)

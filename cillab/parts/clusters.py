@@ -34,7 +34,7 @@ def spherical_kmeans(
     """
     if not 0 < clusters <= len(points):
         raise InvalidRequestError(f"{clusters} clusters of {len(points)} classes: between 1 and the number of classes.")
-    x = F.normalize(points.detach().double().cpu(), dim=-1)
+    x = F.normalize(points.detach().cpu().double(), dim=-1)
     best, best_fit = torch.zeros(len(x), dtype=torch.int64), -math.inf
     for _ in range(restarts if clusters > 1 else 1):
         found = _lloyd(x, _seeds(x, clusters, generator))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.core.contract import Task
 from cillab.parts.module import ModulePart, empty
 
@@ -132,7 +133,7 @@ def herded(features: Float[Tensor, "image feature"], count: int) -> Int64[Tensor
     The list for a smaller count is the beginning of the list for a larger one. Ties go to the first. Source: iCaRL,
     Rebuffi et al., CVPR 2017, arXiv:1611.07725, algorithm 4 (there and here on unit features, which the caller gives).
     """
-    f = features.double()
+    f = double(features)
     mean, total = f.mean(dim=0), torch.zeros_like(f[0])
     free, chosen = torch.ones(len(f), dtype=torch.bool, device=f.device), list[Tensor]()
     for k in range(1, min(count, len(f)) + 1):
@@ -140,7 +141,8 @@ def herded(features: Float[Tensor, "image feature"], count: int) -> Int64[Tensor
         best = away.argmin()
         chosen.append(best)
         total, free[best] = total + f[best], False
-    return torch.stack(chosen) if chosen else torch.zeros(0, dtype=torch.int64, device=f.device)
+    found = torch.stack(chosen) if chosen else torch.zeros(0, dtype=torch.int64)
+    return found.to(features.device)
 
 
 @final

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.core.contract import Head, State
 from cillab.core.errors import DataError, InvalidRequestError
 from cillab.parts.gaussian_memory import Covariance, GaussianMemory
@@ -84,19 +85,19 @@ class Gaussian(Classifier):
 
     def _metric(self) -> "_Metric":
         m, (own, off) = self.moments, self.shrink
-        variances = m.variances().double()
+        variances = double(m.variances())
         lift = own * variances.mean(dim=1, keepdim=True) + 1e-12
         if m.kind in ("diagonal", "low-rank"):
             scale = variances + lift if self.correlate else torch.ones_like(variances)
-            factors = m.factors.double() / scale[:, None].sqrt() if m.kind == "low-rank" else None
-            return _Thin((m.covariances.double() + lift) / scale, factors, self.likelihood)
+            factors = double(m.factors) / scale[:, None].sqrt() if m.kind == "low-rank" else None
+            return _Thin((double(m.covariances) + lift) / scale, factors, self.likelihood)
         roots = [self._dense_root(part, off, lift) for part, lift in zip(
             m.covariances.split(_CLASSES), lift[: len(m.covariances)].split(_CLASSES), strict=True)]  # fmt: skip
         return _Dense(torch.cat(roots), self.likelihood)
 
     def _dense_root(self, s: Tensor, off: float, lift: Tensor) -> Tensor:
         """Cholesky factors of R."""
-        s = s.double()
+        device, s = s.device, double(s)
         if off:
             dim = s.shape[1]
             diagonal = s.diagonal(dim1=1, dim2=2)
@@ -109,7 +110,7 @@ class Gaussian(Classifier):
         factor, failed = torch.linalg.cholesky_ex(s)
         if int(failed.max()):
             raise DataError("A class covariance has no Cholesky factor: features are not finite, or shrink more.")
-        return factor.float()
+        return factor.float().to(device)
 
     def rows(self) -> Head:
         """The means."""
@@ -171,7 +172,7 @@ class _Thin(_Metric):
 
     def scores(self, h: Float[Tensor, "image feature"], centres: Float[Tensor, "cls feature"]) -> Tensor:
         """(h - mu)^T (diag(w) - P^T P) (h - mu), w = 1/v and P = `pull`."""
-        x, mu, w = h.double(), centres.double(), self.weights
+        x, mu, w = double(h), double(centres), self.weights
         found = x.square() @ w.T - 2 * x @ (mu * w).T + (mu.square() * w).sum(dim=1)
         if self.pull is not None:
             gap = torch.einsum("bd,krd->bkr", x, self.pull) - torch.einsum("kd,krd->kr", mu, self.pull)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.core.contract import State
 from cillab.core.errors import NotObservedError
 from cillab.parts.heads import columns_of, with_new
@@ -79,31 +80,31 @@ class GaussianMemory(ModulePart):
         self.grow(tuple(dict.fromkeys(labels.tolist())))
         columns = columns_of(labels, self.classes)
         for column in columns.unique().tolist():
-            self._merge(column, features[columns == column].to(self.means.device).double())
+            self._merge(column, double(features[columns == column].to(self.means.device)))
 
     def _merge(self, column: int, h: Float[Tensor, "image feature"]) -> None:
         """The moments of two sets of images from the moments of each."""
         known, fresh = int(self.counts[column]), len(h)
         total, mean = known + fresh, h.mean(dim=0)
-        gap = mean - self.means[column].double()
+        gap = mean - double(self.means[column])
         rows = torch.cat([h - mean, gap[None] * (known * fresh / total) ** 0.5])  # rows^T rows joins n S
         match self.kind:
             case "low-rank":
                 self._compress(column, rows / total**0.5, known / total)
             case "pooled":
-                sums = self.covariances[0].double() * self.images + rows.T @ rows
+                sums = double(self.covariances[0]) * self.images + rows.T @ rows
                 self.covariances[0] = (sums / (self.images + fresh)).float()
             case kind:
                 outer = rows.T @ rows if kind == "full" else rows.square().sum(dim=0)
-                self.covariances[column] = ((self.covariances[column].double() * known + outer) / total).float()
-        self.means[column] += (gap * fresh / total).float()
+                self.covariances[column] = ((double(self.covariances[column]) * known + outer) / total).float()
+        self.means[column] += (gap * fresh / total).to(self.means)
         self.counts[column] = total
         self.images += fresh
 
     def _compress(self, column: int, rows: Float[Tensor, "row feature"], share: float) -> None:
         """F and v of share S + rows^T rows."""
-        rows = torch.cat([self.factors[column].double() * share**0.5, rows])
-        variances = rows.square().sum(dim=0) + share * self.covariances[column].double()
+        rows = torch.cat([double(self.factors[column]) * share**0.5, rows])
+        variances = rows.square().sum(dim=0) + share * double(self.covariances[column])
         leading = leading_directions(rows, self.factors.shape[1])
         self.factors[column] = leading.float()
         self.covariances[column] = (variances - leading.square().sum(dim=0)).clamp(min=0).float()
@@ -199,17 +200,18 @@ class GaussianMemory(ModulePart):
 
         A and b are one map for all classes, or one per class.
         """
-        a64, b64 = a.to(self.means.device).double(), b.to(self.means.device).double()
-        means = (a64 @ self.means.double()[..., None])[..., 0] + b64
-        s, factors = self.covariances.double(), None
+        mu = double(self.means)
+        a64, b64 = (double(given).to(mu.device) for given in (a, b))
+        means = (a64 @ mu[..., None])[..., 0] + b64
+        s, factors = double(self.covariances), None
         if self.kind in ("full", "pooled"):
             s = a64 @ s @ a64.mT
             s = (s + s.mT) / 2
             if self.kind == "pooled" and len(s) > 1:
-                s = (s * (self.counts / self.counts.sum())[:, None, None]).sum(dim=0, keepdim=True)
+                s = (s * (self.counts / self.counts.sum()).to(s.device)[:, None, None]).sum(dim=0, keepdim=True)
         else:
             s = (a64.square() @ s[..., None])[..., 0]
-            factors = self.factors.double() @ a64.mT
+            factors = double(self.factors) @ a64.mT
         return self.replaced(means, s, factors)
 
     def scaled(self, by: Float[Tensor, " cls"]) -> "GaussianMemory":
@@ -226,7 +228,7 @@ class GaussianMemory(ModulePart):
         other = GaussianMemory(means.shape[1], self.kind, self.means.device)
         other.classes, other.images, other.counts = self.classes, self.images, self.counts.clone()
         given = (means, covariances, self.factors if factors is None else factors)
-        kept = (moments.to(torch.float32, copy=True).contiguous() for moments in given)
+        kept = (moments.to(torch.float32, copy=True).to(self.means.device).contiguous() for moments in given)
         other.means, other.covariances, other.factors = kept
         return other
 
@@ -243,7 +245,7 @@ class GaussianMemory(ModulePart):
         rank = min(rank, self.means.shape[1])
         found = self.means.new_zeros(len(self), rank, self.means.shape[1])
         for row, c in enumerate(self.classes):
-            values, vectors = torch.linalg.eigh(self.dense((c,))[0].double())
+            values, vectors = torch.linalg.eigh(double(self.dense((c,))[0]))
             found[row] = (vectors[:, -rank:] * values[-rank:].clamp(min=0).sqrt()).T.flip(0)
         return found
 
@@ -274,8 +276,8 @@ def leading_directions(rows: Float[Tensor, "row feature"], rank: int) -> Float[T
 
 def _lifted_root(covariances: Float[Tensor, "cls feature feature"], floor: float) -> Tensor:
     """Cholesky factors of S + floor (tr S / d) I."""
-    s = covariances.double()
+    s = double(covariances)
     scale = s.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True)
     # at least 1e-6 of the mean variance: with fewer images than dimensions S_c has no Cholesky factor
     s.diagonal(dim1=1, dim2=2).add_(scale * max(floor, 1e-6) + 1e-12)
-    return torch.linalg.cholesky(s).float()
+    return torch.linalg.cholesky(s).to(covariances)

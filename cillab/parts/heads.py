@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from cillab.core.arrays import sent
+from cillab.core.arrays import double, sent
 from cillab.core.contract import Head, Part, State
+from cillab.core.devices import doubles_on
 from cillab.core.errors import DataError, NotObservedError
 from cillab.parts.module import Classifier, empty
 
@@ -154,7 +155,7 @@ class Prototypes(Classifier):
         self.grow(tuple(labels.tolist()))
         columns = columns_of(labels, self.classes)
         self.counts = self.counts.index_add(0, columns, torch.ones_like(columns))
-        self.sums = self.sums.index_add(0, columns, features.to(self.sums))
+        self.sums = self.sums.index_add(0, columns.to(self.sums.device), double(features).to(self.sums.device))
 
     def means(self, like: Float[Tensor, "..."] | None = None) -> Float[Tensor, "cls feature"]:
         """One mean per class in the order of `classes`, in the dtype and on the device of `like` if given.
@@ -164,7 +165,7 @@ class Prototypes(Classifier):
         """
         if not self.classes:
             raise NotObservedError("No class has been seen yet: exhaust observe(task) first.")
-        means = self.sums / self.counts.unsqueeze(1)
+        means = self.sums / self.counts.to(self.sums.device).unsqueeze(1)
         return means if like is None else means.to(like)
 
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
@@ -177,7 +178,7 @@ class Prototypes(Classifier):
 
     def rows(self) -> Head:
         """The means themselves."""
-        return Head((self.means() if self.classes else self.sums).float(), None)
+        return Head((self.means() if self.classes else self.sums).float().to(self.counts.device), None)
 
 
 @final
@@ -195,7 +196,10 @@ class Table(Part):
 
     def load(self, state: State) -> None:
         """Take over everything."""
-        self.tensors = {name: tensor.clone().to(self.device) for name, tensor in state.tensors.items()}
+        self.tensors = {
+            name: tensor.clone().to(doubles_on(self.device) if tensor.dtype == torch.float64 else self.device)
+            for name, tensor in state.tensors.items()
+        }
         self.meta = dict(state.meta)
 
 

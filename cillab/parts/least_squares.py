@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.core.contract import Head, State
 from cillab.core.errors import DataError
 from cillab.core.memory import gigabytes, must_fit
@@ -139,9 +140,9 @@ class Sums(Classifier):
 
     def _summed(self, gram: Tensor, cross: Tensor, features: Tensor, labels: Tensor) -> Tensor:
         """Add Phi^T Phi to `gram`, in place; returns `cross` + Phi^T Y. Random features of `ROWS` images at a time."""
-        columns = columns_of(labels, self.classes)
+        columns = columns_of(labels, self.classes).to(gram.device)
         for h, own in zip(features.split(ROWS), columns.split(ROWS), strict=True):
-            phi = self.phi(h).to(gram)
+            phi = double(self.phi(h))
             gram.addmm_(phi.T, phi)
             cross = cross.index_add(1, own, phi.T.contiguous())
         return cross
@@ -194,7 +195,7 @@ class Ridge(Sums):
         """
         self._settle()
         self.gamma = self.gamma if gamma is None else gamma
-        self.weight = solved(self.gram, self.cross, lift=self.gamma).to(self.weight.dtype)
+        self.weight = solved(self.gram, self.cross, lift=self.gamma).to(self.weight)
 
     def best_gamma(
         self,
@@ -231,9 +232,9 @@ class Ridge(Sums):
         del gram
         rotated, values = vectors.T @ cross, values.clamp(min=0)
         errors = values.new_zeros(len(candidates))
-        columns = columns_of(labels, self.classes)
+        columns = columns_of(labels, self.classes).to(vectors.device)
         for h, own in zip(features[kept:].split(ROWS), columns[kept:].split(ROWS), strict=True):
-            seen, y = self.phi(h).to(vectors) @ vectors, F.one_hot(own, len(self.classes))
+            seen, y = double(self.phi(h)) @ vectors, F.one_hot(own, len(self.classes))
             errors += torch.stack([(seen / (values + g) @ rotated - y).square().sum() for g in candidates])
         return errors / (len(features) - kept)
 
@@ -291,8 +292,8 @@ class LDA(Sums):
     def covariance(self) -> Float[Tensor, "feature feature"]:
         """S of equation (1), float64."""
         self._settle()
-        means = self.cross / self.counts.clamp(min=1)
-        return torch.addmm(self.gram, means, self.cross.T, alpha=-1).div_(self.counts.sum())
+        counts = self.counts.to(self.gram.device)
+        return torch.addmm(self.gram, self.cross / counts.clamp(min=1), self.cross.T, alpha=-1).div_(counts.sum())
 
     def solve(self) -> None:
         """W and b of equation (3).
@@ -302,12 +303,13 @@ class LDA(Sums):
         """
         s = self.covariance()
         a = oas(s, int(self.counts.sum())) if self.shrinkage is None else self.shrinkage
-        means = self.cross / self.counts.clamp(min=1)
+        counts = self.counts.to(s.device)
+        means = self.cross / counts.clamp(min=1)
         weight = solved(s, means, scale=1 - a, lift=float(a * s.diagonal().mean() + self.ridge))
         bias = -(means * weight).sum(dim=0) / 2
         if self.prior:
-            bias = bias + (self.counts.clamp(min=1) / self.counts.sum()).log()
-        self.weight, self.bias = weight.to(self.weight.dtype), bias.to(self.bias.dtype)
+            bias = bias + (counts.clamp(min=1) / counts.sum()).log()
+        self.weight, self.bias = weight.to(self.weight), bias.to(self.bias)
 
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
         """Log posteriors up to a term that all classes share."""

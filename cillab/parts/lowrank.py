@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cillab.backbones.lora import LoRA, changed
+from cillab.core.arrays import double
 from cillab.core.contract import Delta
 from cillab.parts.method import Method
 from cillab.parts.wardrobe import Wardrobe
@@ -62,15 +63,15 @@ def measured(wardrobe: Wardrobe[LoRA]) -> dict[str, Float[Tensor, "layer task"]]
     with torch.no_grad():
         for branch in wardrobe:
             values = [
-                torch.linalg.svdvals(torch.linalg.qr(up.double()).R @ torch.linalg.qr(down.double().mT).R.mT)
+                torch.linalg.svdvals(torch.linalg.qr(double(up)).R @ torch.linalg.qr(double(down).mT).R.mT)
                 for up, down in zip(branch.up, branch.down, strict=True)
             ]
             columns.append(torch.stack(values))  # [layer, map, rank]
     if not columns:
         return {}
-    spectra = torch.stack(columns, dim=1)
+    spectra, home = torch.stack(columns, dim=1), wardrobe[0].up[0].device
     used = (spectra > 1e-3 * spectra.amax(dim=(2, 3), keepdim=True)) & (spectra > 0)
     return {
-        "lowrank/magnitude": spectra.square().sum(dim=(2, 3)).sqrt().float(),
-        "lowrank/rank": used.sum(dim=3).amax(dim=2).float(),
+        "lowrank/magnitude": spectra.square().sum(dim=(2, 3)).sqrt().float().to(home),
+        "lowrank/rank": used.sum(dim=3).amax(dim=2).float().to(home),
     }

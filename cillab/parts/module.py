@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cillab.core.contract import Head, Part, State, Task
+from cillab.core.devices import doubles_on
 from cillab.core.errors import RunError
 
 
@@ -113,5 +114,5 @@ def _from_json(value: object) -> object:
 
 
 def empty(*shape: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A tensor of zeros that is going to grow."""
-    return torch.zeros(*shape, device=device, dtype=dtype)
+    """A tensor of zeros that is going to grow; one of float64 where the device has it (`doubles_on`)."""
+    return torch.zeros(*shape, device=doubles_on(device) if dtype == torch.float64 else device, dtype=dtype)

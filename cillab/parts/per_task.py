@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.core.contract import Head, State
 from cillab.parts.heads import Linear, Prototypes, with_new
 from cillab.parts.module import Classifier, empty
@@ -47,7 +48,8 @@ class Subspaces(Classifier):
         """Equation (1): images of the newest task under all adapters; the newest has no column yet."""
         self.sums, self.counts = F.pad(self.sums, (0, 0, 0, 1)), F.pad(self.counts, (0, 1))
         columns = torch.tensor([self.classes.index(int(y)) for y in labels], device=h.device)
-        self.sums = self.sums.index_add(0, columns, h.unflatten(1, (-1, self.dim)).to(self.sums))
+        own = double(h.unflatten(1, (-1, self.dim)))
+        self.sums = self.sums.index_add(0, columns.to(self.sums.device), own.to(self.sums.device))
         self.counts = self.counts.index_add(0, columns, torch.ones_like(self.counts[columns]))
 
     def prototypes(self) -> Float[Tensor, "cls task feature"]:
@@ -57,8 +59,9 @@ class Subspaces(Classifier):
         return self._table
 
     def _put_together(self) -> Float[Tensor, "cls task feature"]:
-        table = self.sums / self.counts.clamp(min=1)[..., None]
-        measured, home = self.counts > 0, torch.tensor(self.home, device=table.device)
+        counts = self.counts.to(self.sums.device)
+        table = self.sums / counts.clamp(min=1)[..., None]
+        measured, home = counts > 0, torch.tensor(self.home, device=table.device)
         for j in range(table.shape[1]):
             for i in range(j):
                 missing, known = (home == i) & ~measured[:, j], measured[:, j] & measured[:, i]
@@ -76,7 +79,7 @@ class Subspaces(Classifier):
 
     def rows(self) -> Head:
         """The prototypes of all tasks, side by side."""
-        return Head(self.prototypes().flatten(1).float(), None)
+        return Head(self.prototypes().flatten(1).float().to(self.counts.device), None)
 
 
 @final

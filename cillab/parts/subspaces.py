@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cillab.core.arrays import double
 from cillab.parts.module import ModulePart, empty
 
 
@@ -46,7 +47,7 @@ class Directions(ModulePart):
 
     def extend(self, layer: int, content: Float[Tensor, "dim column"], share: float) -> int:
         """Equation (2); how many directions joined."""
-        c = content.double()
+        c = double(content)
         rest = self.without(layer, c)
         vectors, values, _ = torch.linalg.svd(rest, full_matrices=False)
         total = c.square().sum()
@@ -57,7 +58,7 @@ class Directions(ModulePart):
         room = len(c) - self.basis(layer).shape[1]
         count = 0 if float(held) >= share else min(room, int((reached < share).sum()) + 1)
         if count:  # by Gram and Schmidt once more: M stays orthonormal however often it grows
-            joined = torch.cat([self.basis(layer).double(), vectors[:, :count]], dim=1)
+            joined = torch.cat([double(self.basis(layer)), vectors[:, :count]], dim=1)
             self.put(f"basis{layer}", torch.linalg.qr(joined).Q.to(self.basis(layer)))
         return count
 
@@ -73,11 +74,13 @@ class FrequentDirections:
 
     def __init__(self, dim: int, rank: int, device: torch.device | None = None) -> None:
         self.rank = rank
-        self.sketch = torch.zeros(0, dim, dtype=torch.float64, device=device)
+        self.sketch = empty(0, dim, dtype=torch.float64, device=device)
 
     def add(self, rows: Float[Tensor, "row dim"]) -> None:
         """Equation (1)."""
-        _, values, vectors = torch.linalg.svd(torch.cat([self.sketch, rows.to(self.sketch)]), full_matrices=False)
+        _, values, vectors = torch.linalg.svd(
+            torch.cat([self.sketch, double(rows).to(self.sketch.device)]), full_matrices=False
+        )
         squares = values.square()
         least = squares[self.rank] if len(squares) > self.rank else squares.new_zeros(())
         kept = (squares - least).clamp(min=0)[: self.rank].sqrt()
@@ -86,7 +89,7 @@ class FrequentDirections:
 
 def leading_left(matrices: Sequence[Float[Tensor, "dim column"]], count: int) -> list[Float[Tensor, "dim count"]]:
     """The `count` leading left singular vectors of each matrix, in float64."""
-    return [torch.linalg.svd(m.double(), full_matrices=False)[0][:, :count] for m in matrices]
+    return [torch.linalg.svd(double(m), full_matrices=False)[0][:, :count] for m in matrices]
 
 
 @final

@@ -110,7 +110,7 @@ class BackboneSpec(BaseModel):
     precision: Annotated[Precision, Compared(key=False, of=lambda made: made.backbone.precision)] = "auto"
     """Arithmetic of the backbone: bf16 where the hardware has it (auto), or as named."""
     device: Annotated[str, Compared(key=False, of=lambda made: str(made.backbone.device))] = "auto"
-    """auto (CUDA, else the CPU), cpu, cuda, cuda:1, mps (Apple; methods that sum in float64 end there)."""
+    """auto (CUDA, else the CPU), cpu, cuda, cuda:1, mps (Apple; its float64 sums lie on the CPU)."""
 
 
 PARTS: Mapping[str, type[BaseModel]] = {"stream": StreamSpec, "backbone": BackboneSpec}

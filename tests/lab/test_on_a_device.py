@@ -1,4 +1,4 @@
-"""Whole runs on a pretended CUDA device: stream, probe, Grad-CAM, checkpoints, what-ifs."""
+"""Whole runs on a pretended CUDA device and on MPS: stream, probe, Grad-CAM, checkpoints, what-ifs."""
 
 from pathlib import Path
 
@@ -17,12 +17,13 @@ GPU = torch.device("cuda", 0)
 
 
 @pytest.fixture(autouse=True)
-def gpu(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(frozen, "resolve_device", lambda device: GPU)
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    found = torch.device(getattr(request, "param", "cuda"), 0)
+    monkeypatch.setattr(frozen, "resolve_device", lambda device: found)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Pretended")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1)
     with Pretended():
-        yield
+        yield found
 
 
 def lab_at(out: Path, name: str, scenario: str = "class-incremental", split: str = "B0-Inc2") -> Lab:
@@ -33,17 +34,23 @@ def lab_at(out: Path, name: str, scenario: str = "class-incremental", split: str
 
 
 @pytest.mark.parametrize(
-    ("name", "scenario", "split"),
+    ("gpu", "name", "scenario", "split"),
     [
-        ("simplecil", "class-incremental", "B0-Inc2"),
-        ("simplecil", "si-blurry", "scenario"),
-        ("zeroshot-clip", "base-to-new", "base-new"),
+        ("cuda", "simplecil", "class-incremental", "B0-Inc2"),
+        ("cuda", "simplecil", "si-blurry", "scenario"),
+        ("cuda", "zeroshot-clip", "base-to-new", "base-new"),
+        ("mps", "acil", "class-incremental", "B0-Inc2"),
+        ("mps", "zeroshot-clip", "base-to-new", "base-new"),
     ],
+    indirect=["gpu"],
 )
-def test_a_run_with_all_that_is_looked_at(name: str, scenario: str, split: str, tmp_path: Path) -> None:
+def test_a_run_with_all_that_is_looked_at(
+    gpu: torch.device, name: str, scenario: str, split: str, tmp_path: Path
+) -> None:
     lab = lab_at(tmp_path / "run", name, scenario, split)
     list(lab)
-    assert lab.run.result is not None and lab.run.info.device == "cuda:0 (Pretended)"
+    assert lab.run.result is not None
+    assert lab.run.info.device.startswith(f"{gpu} (") and lab.run.info.device != f"{gpu} ()"
     assert any(key.startswith("cam") for key in lab.run.snapshot(lab.run.steps[-1]))
 
 
