@@ -5,11 +5,14 @@
 Shields, one class a task, three rounds (`revisit`): after task 100 the number of classes stands still. In theory
 simplecil adds a task's features to sums, acil adds them to a Gram matrix and solves once, so learning costs the same in
 every task; the probe looks at all classes seen, so it costs what their number is. The features of an image are computed
-once. Reported are medians over spans of tasks and their ratios in one run; 1 means flat. CPU time of the process is
-counted, not time on the clock: other work on the machine hardly moves it.
+once. `whole` is all of a task, what it writes included. Reported are medians over spans of tasks and their ratios in
+one run; 1 means flat. CPU time of the process is counted, not time on the clock. Other work on the machine still moves
+it, through caches and shared cores, so beside the times stands what it cannot move: bytes of a task's snapshot, and
+rounds of the garbage collector over all objects.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -22,10 +25,11 @@ from cillab.lab import Lab, RunSpec, engine
 from cillab.runs import Run
 
 SPANS = (10, 100, 200, 300)  # tasks 10 to 99 bring classes, 100 to 299 return
+COUNTED = ("bytes", "rounds")  # the same whatever else the machine does
 
 
 def seconds_of(learner: str, images: int, tests: int, folder: Path) -> dict[str, list[float]]:
-    """CPU seconds of learning and of the probe, by task."""
+    """CPU seconds of learning, of the probe and of everything, by task; bytes written, and garbage collections."""
     engine.time = SimpleNamespace(**{**vars(time), "perf_counter": time.process_time})  # pyright: ignore - its clock
     spec = RunSpec.of({
         "learner": learner, "data": "shields", "split": "B0-Inc1", "scenario": {"name": "revisit", "rounds": 3},
@@ -33,26 +37,32 @@ def seconds_of(learner: str, images: int, tests: int, folder: Path) -> dict[str,
         "keep_checkpoints": "none", "precision": "fp32", "device": "cpu", "out": str(folder / learner),
         "params": {"expansion": 256} if learner == "acil" else {},
     })  # fmt: skip
+    marks, rounds = [time.process_time()], [gc.get_stats()[-1]["collections"]]
     for _ in Lab.from_spec(spec):
-        pass
-    return seconds_in(folder / learner)
+        marks.append(time.process_time())
+        rounds.append(gc.get_stats()[-1]["collections"])
+    found = seconds_in(folder / learner)
+    return found | {"whole": [b - a for a, b in pairwise(marks)], "rounds": [float(b - a) for a, b in pairwise(rounds)]}
 
 
 def seconds_in(folder: Path) -> dict[str, list[float]]:
     """The same of a run that is there, as far as it has come."""
     run = Run(folder)
     metrics, steps = run.metrics(), run.task_steps
-    return {name: metrics.over(f"seconds/{name}", steps).tolist() for name in ("learn", "probe")}
+    found = {name: metrics.over(f"seconds/{name}", steps).tolist() for name in ("learn", "probe")}
+    return found | {"bytes": [float(sum(f.stat().st_size for f in folder.glob(f"steps/{s}*"))) for s in steps]}
 
 
 def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Medians in milliseconds over the spans, and each over the last."""
     found: dict[str, dict[str, float]] = {}
     for name, values in seconds.items():
-        spans = [1000 * statistics.median(values[a:b]) for a, b in pairwise(SPANS) if len(values) > a]
+        unit, factor = ("", 1) if name in COUNTED else (", ms", 1000)
+        middle = statistics.mean if name == "rounds" else statistics.median
+        spans = [factor * middle(values[a:b]) for a, b in pairwise(SPANS) if len(values) > a]
         named = zip(pairwise(SPANS), spans, strict=False)
-        found[name] = {f"tasks {a}-{min(b, len(values)) - 1}, ms": round(v, 2) for (a, b), v in named}
-        if len(spans) == len(SPANS) - 1:
+        found[name] = {f"tasks {a}-{min(b, len(values)) - 1}{unit}": round(v, 2) for (a, b), v in named}
+        if len(spans) == len(SPANS) - 1 and spans[1]:
             found[name] |= {"last over middle": round(spans[2] / spans[1], 2)}
     return found
 
