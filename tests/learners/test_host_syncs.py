@@ -93,9 +93,7 @@ def test_a_step_asks_for_nothing_but_now_and_then_the_loss(name: str, monkeypatc
         for task in tasks:
             task._images, task._labels = task._images.to(GPU), task._labels.to(GPU)
         own = checks.quick_values(learners[name].Params)
-        few = {
-            key: EPOCHS if key.endswith("epochs") else BATCH for key in own if key.endswith(("epochs", "batch_size"))
-        }
+        few = {key: count for key in own for end, count in FEW.items() if key.endswith(end)}
         learner, steps = made.learner(**few, **MORE.get(name, {})), 0
         for task in tasks:
             before = None
