@@ -12,9 +12,11 @@ Names are imported when first used: reading a run and drawing its figures never 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cillab.core.imports import load_no_compiler
 from cillab.core.threads import settle
 
 settle()  # before torch and NumPy read their environment
+load_no_compiler()  # before timm and torchvision do
 
 __version__ = "0.1.0"
 

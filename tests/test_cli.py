@@ -1,5 +1,6 @@
 """The command line: refusals are one line on stderr with exit code 2; a small run writes what it should."""
 
+import ast
 import errno
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cillab import cli
+from cillab import cli, screen
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: str) -> tuple[int, str, str]:
@@ -140,3 +141,14 @@ def test_ctrl_c_anywhere_in_a_command_is_one_line(capsys: pytest.CaptureFixture[
         answer(app)
     assert end.value.code == 130
     assert capsys.readouterr().err == "cillab: Interrupted.\n"
+
+
+def test_no_line_of_the_command_line_is_read_as_markup() -> None:
+    """A folder may be called `[/nope]`: Rich would end in a traceback after the run."""
+    for path in (Path(cli.__file__), Path(screen.__file__)):
+        found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        shown = [one for one in found if isinstance(one.func, ast.Attribute) and one.func.attr == "print"]
+        assert len(shown) >= 3
+        for one in shown:
+            said = {word.arg: word.value.value for word in one.keywords if isinstance(word.value, ast.Constant)}
+            assert said.get("markup") is False, f"{path.name}:{one.lineno}"

@@ -9,9 +9,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float, Int64, UInt8
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
-from timm.scheduler import create_scheduler_v2  # type: ignore[attr-defined]
-from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -225,17 +222,21 @@ def sweep(
 
 def _optimiser(groups: list[dict], how: Fit) -> torch.optim.Optimizer:
     """The optimiser that `how` names. timm calls SGD without Nesterov's step "momentum"."""
+    from timm.optim import create_optimizer_v2  # noqa: PLC0415  # type: ignore[attr-defined] - loads torch's compiler
+
     if how.optimiser == "sgd":
         return create_optimizer_v2(groups, "momentum", how.lr, how.weight_decay, how.momentum)
     betas = (how.momentum, 0.999)
     return create_optimizer_v2(groups, how.optimiser, how.lr, how.weight_decay, betas=betas)
 
 
-def _schedule(optimiser: torch.optim.Optimizer, how: Fit, steps: int) -> Scheduler | None:
+def _schedule(optimiser: torch.optim.Optimizer, how: Fit, steps: int) -> Any:  # a Scheduler of timm, or None
     """The schedule that `how` names, counted in steps."""
     if how.schedule == "constant" and not how.warmup:
         return None
     far = steps if how.schedule == "cosine" else 10**9
+    from timm.scheduler import create_scheduler_v2  # noqa: PLC0415  # type: ignore[attr-defined]
+
     names = {"cosine": "cosine", "multistep": "multistep", "constant": "step"}
     schedule, _ = create_scheduler_v2(
         optimiser,
