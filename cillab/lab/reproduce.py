@@ -182,7 +182,8 @@ def _table(rows: Sequence[Reproduction]) -> list[str]:
         verdict = row.verdict if e.learner else "method not here"
         if row.stand_in:
             orders = "1 order" if len(row.runs) == 1 else f"{len(row.runs)} orders"
-            verdict += f" ({', '.join(row.stand_in)}; {orders})"
+            arithmetic = sorted({run.info.precision for run in row.runs} - {"fp32"})
+            verdict += f" ({', '.join([*row.stand_in, *arithmetic])}; {orders})"
         cells = (
             e.name, e.data, e.split, f"{e.order}, {e.seed}", e.backbone or "the authors' own", e.transform, settings,
             _number(e.a_avg), _number(e.a_last), f"{e.tolerance:g}", _interval(row.ours("a_avg")),
