@@ -96,6 +96,8 @@ def test_a_deep_link_restores_the_step_and_keys_move_it(page, address) -> None:
     page.wait_for_selector(".player[data-step='2']", timeout=_WAIT_MS)
     page.keyboard.press("Home")
     page.wait_for_selector(".player[data-step='0']", timeout=_WAIT_MS)
+    page.keyboard.press("4")  # the fourth task
+    page.wait_for_selector(".player[data-step='3']", timeout=_WAIT_MS)
 
 
 def test_choosing_an_image_moves_the_maps(page, address) -> None:

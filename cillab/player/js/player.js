@@ -55,6 +55,7 @@ class Player extends View {
 
   destroy() {
     clearTimeout(this.sendTimer);
+    clearTimeout(this.touch?.later);
     this.touch?.mixer?.destroy();
     document.removeEventListener("keydown", this.onDocumentKey);
     super.destroy();
@@ -117,7 +118,7 @@ class Player extends View {
     this.card = element("div", { class: "card", hidden: true });
     this.help = element("div", { class: "help", hidden: true, role: "note" });
     for (const [keys, text] of [["space", "play or pause"], ["← →", "one step"], ["[ ]", "previous, next task"],
-      ["Home End", "first, last"], ["L", "loop"], ["M H T I", "means, head, trails, images"], ...(this.runs.every((run) => run.panels) ? [["3", "the frame in space"]] : []),
+      ["Home End", "first, last"], ["1 … 9", "that task"], ["L", "loop"], ["M H T I", "means, head, trails, images"], ...(this.runs.every((run) => run.panels) ? [["G", "the frame in space"]] : []),
       ["+ − 0", "zoom, whole view"], ["shift ← → ↑ ↓", "move the cross"], ["enter", "choose the image at the cross"],
       ...(this.data.select ? [["V S B", "look, lasso, box"], ["enter, enter", "corners of a box"], ["shift drag", "add, alt takes away"],
         ["A", "all points shown"], ["esc", "no selection"]] : []), ["?", "this list"]]) {
@@ -260,10 +261,11 @@ class Player extends View {
       event.stopPropagation();
       return this.moveCross(...way);
     }
-    const actions = { " ": () => this.play(!this.playing), ArrowLeft: () => this.go(this.step - 1), ArrowRight: () => this.go(this.step + 1),
+    const wanted = /^[1-9]$/.test(event.key) ? this.longest().steps.findIndex((one) => one.task === Number(event.key) - 1) : -1;
+    const actions = { ...(wanted < 0 ? {} : { [event.key]: () => this.go(wanted) }), " ": () => this.play(!this.playing), ArrowLeft: () => this.go(this.step - 1), ArrowRight: () => this.go(this.step + 1),
       "[": () => this.jump(-1), "]": () => this.jump(1), Home: () => this.go(0), End: () => this.go(this.count - 1),
       l: () => this.setLoop(), m: () => this.flip("means"), h: () => this.flip("head"), t: () => this.flip("trails"),
-      i: () => this.flip("images"), 3: () => this.space?.possible && this.flipSpace(), "+": () => this.zoomAt(1.25, 0, 0), "-": () => this.zoomAt(0.8, 0, 0), 0: () => this.reset(),
+      i: () => this.flip("images"), g: () => this.space?.possible && this.flipSpace(), "+": () => this.zoomAt(1.25, 0, 0), "-": () => this.zoomAt(0.8, 0, 0), 0: () => this.reset(),
       "?": () => { this.help.hidden = !this.help.hidden; this.draw(); }, Escape: () => this.escape(), Enter: () => this.enter(),
       ...(this.data.select ? { v: () => this.setTool("look"), s: () => this.setTool("lasso"), b: () => this.setTool("box"),
         a: () => this.select(new Set(this.visible(this.runs[0]))) } : {}) };

@@ -105,7 +105,7 @@ export const staging = {
       element("button", { type: "button", class: "toggle", "aria-pressed": String(this.show[name]), "data-show": name,
         onclick: () => this.flip(name) }, names[name]));
     if (this.space?.possible) toggles.push(element("button", { type: "button", class: "toggle", "aria-pressed": String(this.space.on), "data-space": true,
-      title: "Three or four classes in space (3)", onclick: () => this.flipSpace() }, "Frame"));
+      title: "Three or four classes in space (G)", onclick: () => this.flipSpace() }, "Frame"));
     this.options.replaceChildren(...toggles,
       element("button", { type: "button", class: "toggle round", title: "Keys (?)", "aria-label": "Keys",
         onclick: () => { this.help.hidden = !this.help.hidden; } }, "?"));

@@ -7,6 +7,8 @@ import { NONE_U16 } from "./data.js";
 import { element, percent } from "./dom.js";
 import { Mixer } from "./mixer.js";
 
+const TELL_MS = 400; // then the address says which head answers: the page reruns for that, and a question must not wait for it
+
 export class Touch {
   constructor(player, head) {
     this.player = player;
@@ -35,8 +37,9 @@ export class Touch {
     if (this.head === name) return;
     this.head = name;
     this.apply();
-    this.player.send("head", name);
     this.mixer?.ask();
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.player.send("head", name), TELL_MS);
     this.player.touched();
   }
 
