@@ -39,8 +39,9 @@ window.clocks = (() => {
     return card.hidden ? null : took;
   };
   // A real key press, which only the driver of the browser can make: the clock starts with it.
-  const pressed = () => settled(() => new Promise((done) =>
-    document.addEventListener("keydown", () => done(performance.now()), { capture: true, once: true })));
+  const heard = (kind) => settled(() => new Promise((done) =>
+    document.addEventListener(kind, () => done(performance.now()), { capture: true, once: true })));
+  const pressed = () => heard("keydown"), clicked = () => heard("pointerdown");
   // Another head, or a fader of the mixture, until the answers (and the maps of the image) are drawn.
   const head = (name) => work(() => inside(`[data-head=${name}]`).click(), 120);
   const fader = async (value) => {
@@ -51,5 +52,5 @@ window.clocks = (() => {
     return performance.now() - from;
   };
   const click = (selector, at) => settled(async () => { all(selector)[at].click(); });
-  return { player, step, hover, pressed, click, head, fader };
+  return { player, step, hover, pressed, clicked, click, head, fader };
 })();

@@ -43,12 +43,15 @@ BUDGETS_MS = {
     "touch: another head": 300,
     "touch: a mixing weight": 300,
     "toy slider": 150,
+    "another step": 500,
+    "another part": 500,
     "first paint": 2500,
     "open a run": 1000,
     "live poll, server": 20,
     "cancel": 2000,
 }
-GROUPS = ("step", "choose", "touch", "slide", "paint", "read", "cancel")
+GROUPS = ("step", "choose", "touch", "slide", "turn", "paint", "read", "cancel")
+STEPPED = ("collapse", "drift", "method", "text_transport", "noise_mixing", "grad_cam", "head_lab")  # pages with a step
 PATIENCE_MS = 120_000
 GAMMA = "Ridge penalty gamma, power of ten"
 FRAMES = """
@@ -156,6 +159,29 @@ def sliding(page: Page, url: str, path: str, slider: str, action: str, run: str,
         page.get_by_role("slider", name=re.compile(slider)).press("ArrowRight" if index % 2 == 0 else "ArrowLeft")
         times.append(page.evaluate("window.moved"))
     report(action, run, times)
+
+
+def turning(page: Page, url: str, run: str, steps: int, repeats: int) -> None:
+    """On every page with a step: an arrow key on it, and another part of the page, until nothing changes any more."""
+    for name in STEPPED:
+        opened(page, f"{url}/{name}?run={run}&step={steps // 2}", "h1")
+        slider = page.get_by_role("slider", name=re.compile("^After task"))
+        parts = page.get_by_role("radiogroup").first.get_by_role("radio")
+        if not page.locator(".stPlotlyChart, .ci-strip, .ci-cams, .ci-facts").count() or not slider.count():
+            continue
+        times = []
+        for index in range(repeats):
+            page.evaluate("void (window.moved = clocks.pressed())")
+            slider.press("ArrowRight" if index % 2 == 0 else "ArrowLeft")
+            times.append(page.evaluate("window.moved"))
+        report("another step", run, times, page=name)
+        if name in ("collapse", "drift") and (count := parts.count()) > 1:
+            times = []
+            for index in range(1, max(repeats // 3, count) + 1):
+                page.evaluate("void (window.moved = clocks.clicked())")
+                parts.nth(index % count).click()
+                times.append(page.evaluate("window.moved"))
+            report("another part", run, times, page=name)
 
 
 def painting(browser: Any, url: str, run: str, stored_maps: bool, repeats: int) -> None:
@@ -276,7 +302,7 @@ def measurements(
             yield "read", lambda path=path, run=run: reading(path, run, repeats, folder)
     if "cancel" in wanted:
         yield "cancel", lambda: cancelling(folder)
-    if not wanted & {"step", "choose", "touch", "slide", "paint"}:
+    if not wanted & {"step", "choose", "touch", "slide", "turn", "paint"}:
         return
     with serve({"CILLAB_RUNS": str(store)}) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -295,6 +321,8 @@ def measurements(
                     "slide",
                     lambda run=run, head=head: sliding(page, url, head, GAMMA, "head-lab slider", run, repeats),
                 )
+            if "turn" in wanted:
+                yield "turn", lambda run=run, path=path: turning(page, url, run, len(Run(path).steps), repeats)
             if "paint" in wanted:
                 opened_run = Run(path)
                 stored = "cam/true" in opened_run.snapshot(opened_run.steps[-1])

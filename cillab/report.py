@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from io import BytesIO
@@ -37,8 +37,10 @@ figcaption { color: #4b5563; } code { background: #f3f4f6; padding: .1rem .3rem;
 """
 
 
-def write_report(path: str | Path, out: str | Path) -> int:
+def write_report(path: str | Path, out: str | Path, tell: Callable[[int, int], None] = lambda done, of: None) -> int:
     """Write the page of the run at `path`; returns its size in bytes.
+
+    `tell` hears before each figure how many of how many have been drawn; what it raises ends the work.
 
     Raises:
         RunError: no run there, or nothing learnt yet.
@@ -46,7 +48,7 @@ def write_report(path: str | Path, out: str | Path) -> int:
     run = Run(path)
     if not run.task_steps:
         raise RunError(f"{run.path} has no finished task yet: there is nothing to report.")
-    text = _page(run)
+    text = _page(run, tell)
     write_text(Path(out), text)
     return len(text.encode())
 
@@ -60,9 +62,9 @@ class _Drawn:
     picture: Picture
 
 
-def _page(run: Run) -> str:
+def _page(run: Run, tell: Callable[[int, int], None]) -> str:
     images = _images(run)
-    drawn, missing = _draw(run, images[:_STRIPS])
+    drawn, missing = _draw(run, images[:_STRIPS], tell)
     protocol = {key: value for key, value in run.protocol.model_dump().items() if value not in (None, "", {})}
     title = f"{run.protocol.learner or run.name} on {run.protocol.data or 'a stream'}, {run.protocol.split}"
     absent = "".join(f"<li>{escape(line)}</li>" for line in missing)
@@ -78,10 +80,12 @@ def _page(run: Run) -> str:
     )
 
 
-def _draw(run: Run, points: Sequence[int]) -> tuple[list[_Drawn], list[str]]:
+def _draw(run: Run, points: Sequence[int], tell: Callable[[int, int], None]) -> tuple[list[_Drawn], list[str]]:
     """Every figure that the run supports, those of one image for each of `points`; and what is missing, and why."""
     drawn, missing = list[_Drawn](), list[str]()
-    for one in figures.figures_of():
+    everything = list(figures.figures_of())
+    for done, one in enumerate(everything):
+        tell(done, len(everything))
         for options in [{"point": point} for point in points] if one.per_image else [{}]:
             try:
                 picture = one.draw(run, **options)

@@ -1,18 +1,20 @@
 """Figures of the package on a page: theme, alternative text and the sentence under each, and honest gaps."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import streamlit as st
 
 from app.charts import terms
 from app.shell import export, html, theme
+from app.shell.kept import keep, weight
 from app.shell.store import signature
 from cillab.core.errors import CillabError, one_line
 from cillab.runs import Run
 
 CONFIG = {"displaylogo": False, "displayModeBar": "hover", "toImageButtonOptions": {"format": "svg"}}
+_FIGURES_BYTES = 96_000_000  # kept for all who look
 HAS_ALT = "alt" in inspect.signature(st.plotly_chart).parameters
 
 
@@ -37,10 +39,19 @@ def picture(name: str, key: str, *args: Any, **options: Any) -> Any:
     return _made(name, key, *args, **options)
 
 
-@st.cache_resource(max_entries=600, show_spinner=False)
-def _remembered(name: str, key: str, args: tuple, options: tuple, changed: tuple, _run: Run) -> Any:
+def _size(picture: Any) -> int:
+    """Bytes of a figure: once in its traces, once in the copy that is sent."""
+    return 1000 if isinstance(picture, str) else 2 * weight(picture.figure.to_dict())
+
+
+def _asked(name: str, key: str, args: tuple, options: tuple, changed: tuple, run: Run) -> Hashable:
+    return repr((name, key, args, options, changed))
+
+
+@keep(_FIGURES_BYTES, _size, _asked)
+def _remembered(name: str, key: str, args: tuple, options: tuple, changed: tuple, run: Run) -> Any:
     """A figure of a run as it is on disk, made once for all who look. Nobody may change it."""
-    picture = _made(name, key, _run, *args, **dict(options))
+    picture = _made(name, key, run, *args, **dict(options))
     if not isinstance(picture, str):  # Streamlit asks for this copy at every run: half of what a chart costs the server
         ready = picture.figure.to_dict()
         picture.figure.to_dict = lambda: ready
@@ -74,9 +85,10 @@ def panel(picture: Any, key: str, title: str) -> None:
 
 
 def show(picture: Any, key: str) -> None:
-    """The chart alone."""
+    """The chart alone. Its place is as high as it will be before it is drawn: what stands below does not jump."""
     extra = {"alt": picture.sentence} if HAS_ALT else {}
-    st.plotly_chart(picture.figure, key=key, theme=None, config=CONFIG, **extra)
+    height = picture.figure.layout.height or "content"
+    st.plotly_chart(picture.figure, key=key, theme=None, config=CONFIG, height=height, **extra)
 
 
 def _put(picture: Any, key: str, title: str) -> None:

@@ -97,9 +97,12 @@ def collect(view: Opened, index: int) -> Maps:
 def wanted(view: Opened, maps: Maps) -> bool:
     """Offer the learner itself where a checkpoint was kept; True when it is asked for."""
     what = "noise floor and attention" if maps.found else "maps"
-    return bool(live.available(view)) and st.toggle(
-        f"Rebuild the learner for the {what}", key="live", help=live.expected(view), **state.bound()
-    )
+    if not live.available(view):
+        return False
+    asked = st.toggle(f"Rebuild the learner for the {what}", key="live", **state.bound())
+    if not asked:
+        html.note(live.expected(view))
+    return asked
 
 
 def ask(view: Opened, index: int, maps: Maps) -> Maps:
@@ -110,8 +113,9 @@ def ask(view: Opened, index: int, maps: Maps) -> Maps:
     for i, task in steps.items():
         if i in maps.found and i != newest:
             continue
-        with st.spinner("Rebuilding the learner from its checkpoint …"):
-            found = live.load(view, task)
+        found = live.load(view, task)
+        if found is None:  # on its way; what is there is shown
+            return maps
         if isinstance(found, str):
             return replace(maps, why_not=found)
         changed = view.run.checkpoints[task].stat().st_mtime
@@ -160,6 +164,8 @@ def attention(view: Opened, step: int, index: int) -> None:
         return
     st.header("From attention", anchor=False)
     found = live.load(view, view.snapshots[step].task)
+    if found is None:
+        return
     try:
         maps = live.attention(found, index) if isinstance(found, live.Live) else found
     except CillabError as error:

@@ -4,17 +4,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import numpy as np
-import streamlit as st
 
 from app.learner import waking
 from app.shell.public import read_only
 from app.shell.store import Opened
-from cillab.core.errors import CillabError, one_line
+from cillab.core.errors import CillabError
 
 _BUDGET_S = 0.2  # of computing for one answer; the rest of 300 ms is the way to the browser and back
 _FEWEST, _MOST = 40, 500  # images of the probe that a what-if is asked on
@@ -47,21 +45,16 @@ def why_not(view: Opened, task: int) -> str:
     return f"The learner after task {task + 1} was not kept. It can be asked as it was after task {tasks}."
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _load(path: str, task: int, changed: float) -> Live | str:
-    try:
-        from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
+class Page(waking.Waking):
+    """Waking a learner for a page that asks it one thing at a time."""
 
-        began = time.perf_counter()
-        reopened = reopen(path, task)
-    except (CillabError, ImportError, OSError) as error:
-        return one_line(error)
-    labels = reopened.probe_images.labels.cpu().numpy()
-    live = Live(reopened, _stratified(labels.tolist(), reopened.learner.seen, [t.classes for t in reopened.stream]))
-    live.learnt = [slot.weights.detach().clone() for slot in slots(live)]
-    _calibrate(live)
-    waking.remember(waking.place(path, task, "page"), time.perf_counter() - began)
-    return live
+    def prepared(self, reopened: Any) -> Live:
+        """The learner with what it needs to be asked within the budget."""
+        labels = reopened.probe_images.labels.cpu().numpy()
+        live = Live(reopened, _stratified(labels.tolist(), reopened.learner.seen, [t.classes for t in reopened.stream]))
+        live.learnt = [slot.weights.detach().clone() for slot in slots(live)]
+        _calibrate(live)
+        return live
 
 
 def _stratified(labels: list[int], seen: tuple[int, ...], tasks: list[tuple[int, ...]]) -> np.ndarray:
@@ -76,16 +69,14 @@ def _stratified(labels: list[int], seen: tuple[int, ...], tasks: list[tuple[int,
     return np.array([key[-1] for key in sorted(keys)])
 
 
-def load(view: Opened, task: int) -> Live | str:
-    """The learner after `task`, or one line saying why it cannot be had. Takes seconds the first time."""
-    path = None if read_only() else view.run.checkpoint(task)
-    return why_not(view, task) if path is None else _load(str(Path(view.run.path)), task, path.stat().st_mtime)
+def load(view: Opened, task: int) -> Live | str | None:
+    """The learner after `task`, one line saying why it cannot be had, or None: it is on its way, the page says so."""
+    return waking.awake(view, task, Page) if task in available(view) else why_not(view, task)
 
 
 def expected(view: Opened) -> str:
     """How long the last rebuilding of this run's learner took on this machine, or that it was not measured yet."""
-    found = [waking.before(waking.place(str(Path(view.run.path)), task, "page")) for task in reversed(available(view))]
-    return next(filter(None, found), "It loads torch first; how long that takes was never measured on this machine.")
+    return next((waking.expected(view, task, Page) for task in reversed(available(view))), "")
 
 
 def slots(live: Live) -> list[Any]:

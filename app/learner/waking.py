@@ -15,10 +15,12 @@ from typing import Any
 
 import streamlit as st
 
+from app.shell import html
 from app.shell.store import Opened
 from cillab.core.errors import one_line
 from cillab.core.places import cache_dir
 
+_AT_ONCE_S, _POLL_S = 0.3, 0.7  # what is done so soon is not worth a word; how often the page looks
 _LOADING = 0.0  # share that is shown until the first pass is timed
 
 
@@ -37,24 +39,16 @@ class Waking:
     loaded: float | None = None  # when the learner itself was there
     what_if: Any = None
     floors: dict[str, float] = field(default_factory=dict)  # of its maps, by target
+    unit: str = "batches"
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         """The work: load, then measure. Whatever happens, the state says so."""
         try:
             from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
-            from cillab.lab.whatif import WhatIf  # noqa: PLC0415
 
             reopened = reopen(self.path, self.task)
-            if self.stop.is_set():
-                return
-            images = reopened.probe_images
-            found = WhatIf(reopened.learner, images.images, images.labels)
-            self.loaded, self.words = time.perf_counter(), "Measuring mixtures" if found.count else "Asking it once"
-            for self.done, self.total in found.measure():
-                if self.stop.is_set():
-                    return
-            self.floors = found.floors()
+            found = None if self.stop.is_set() else self.prepared(reopened)
             if self.stop.is_set():
                 return
             self.what_if, self.state = found, "awake"
@@ -62,6 +56,19 @@ class Waking:
         except Exception as error:  # a thread that dies would leave the page waiting for ever
             if not self.stop.is_set():
                 self.state, self.words = "failed", one_line(error)
+
+    def prepared(self, reopened: Any) -> Any:
+        """What is asked later, from the learner that was reopened: here whatever touching the cockpit may ask."""
+        from cillab.lab.whatif import WhatIf  # noqa: PLC0415
+
+        images = reopened.probe_images
+        found = WhatIf(reopened.learner, images.images, images.labels)
+        self.loaded, self.words = time.perf_counter(), "Measuring mixtures" if found.count else "Asking it once"
+        for self.done, self.total in found.measure():
+            if self.stop.is_set():
+                return None
+        self.floors = found.floors()
+        return found
 
     def end(self) -> None:
         """Stop. The page is free at once; the thread ends at its next look, after loading or a batch."""
@@ -82,41 +89,78 @@ class Waking:
         if self.loaded is None or not self.done:
             return f"{self.words}: {spent:.0f} s so far. {before(self.key)}".strip()
         left = (time.perf_counter() - self.loaded) / self.done * (self.total - self.done)
-        return f"{self.words}: {self.done} of {self.total} batches, {seconds(left)} left at this pace."
+        return f"{self.words}: {self.done} of {self.total} {self.unit}, {seconds(left)} left at this pace."
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _jobs(path: str, task: int, changed: float) -> dict[str, Waking]:
-    """A place for the one job of a checkpoint; at most two learners are kept, as models are large."""
+def _jobs(kind: type[Waking], path: str, task: int, changed: float) -> dict[str, Waking]:
+    """A place for the one job of a checkpoint and kind; at most two learners are kept, as models are large."""
     return {}
 
 
-def _slot(view: Opened, task: int) -> dict[str, Waking] | None:
+def _slot(view: Opened, task: int, kind: type[Waking]) -> dict[str, Waking] | None:
     path = view.run.checkpoint(task)
-    return None if path is None else _jobs(str(Path(view.run.path)), task, path.stat().st_mtime)
+    return None if path is None else _jobs(kind, str(Path(view.run.path)), task, path.stat().st_mtime)
 
 
-def job(view: Opened, task: int) -> Waking | None:
+def job(view: Opened, task: int, kind: type[Waking] = Waking) -> Waking | None:
     """The job of the learner after `task`, if somebody has started one."""
-    slot = _slot(view, task)
+    slot = _slot(view, task, kind)
     return None if slot is None else slot.get("job")
 
 
-def start(view: Opened, task: int) -> Waking | None:
+def start(view: Opened, task: int, kind: type[Waking] = Waking) -> Waking | None:
     """Wake the learner after `task`; the one that is on its way or awake if there is one. None without a checkpoint."""
-    slot = _slot(view, task)
+    slot = _slot(view, task, kind)
     if slot is None:
         return None
     there = slot.get("job")
     if there is None or there.state in ("stopped", "failed"):
-        there = slot["job"] = Waking(_key(view, task), str(Path(view.run.path)), task)
+        there = slot["job"] = kind(_key(view, task, kind), str(Path(view.run.path)), task)
         threading.Thread(target=there.run, daemon=True, name="waking").start()
     return there
 
 
-def expected(view: Opened, task: int) -> str:
+def awake(view: Opened, task: int, kind: type[Waking], option: str = "live") -> Any:
+    """What the job of the learner after `task` has made, as `outcome` says it."""
+    there = start(view, task, kind)
+    return f"The learner after task {task + 1} was not kept." if there is None else outcome(there, option)
+
+
+def outcome(there: Waking, option: str) -> Any:
+    """What a job has made; one line on why there is nothing; None while it is on its way.
+
+    Meanwhile the page shows how far it is and a way to stop it, which turns the `option` of the page off, and is drawn
+    again when it is done. Where nobody's browser has asked, as in a script, it simply waits.
+    """
+    until = time.perf_counter() + (_AT_ONCE_S if st.context.headers else float("inf"))
+    while there.state == "waking" and time.perf_counter() < until:
+        time.sleep(0.02)
+    if there.state == "awake":
+        return there.what_if
+    if there.state == "failed":
+        return there.words
+    _wait(there, option)
+    return None
+
+
+@st.fragment(run_every=_POLL_S)
+def _wait(there: Waking, option: str) -> None:
+    if there.state != "waking":
+        st.rerun()
+    with st.container(border=True, key=f"waking-{there.key}", horizontal=True, vertical_alignment="center"):
+        html.note(there.said())
+        st.button("Stop", key=f"waking-stop-{there.key}", icon=":material/stop:", on_click=_stop, args=(there, option))
+
+
+def _stop(there: Waking, option: str) -> None:
+    there.end()
+    st.session_state[option] = False
+
+
+def expected(view: Opened, task: int, kind: type[Waking] = Waking) -> str:
     """What waking will take, as far as that is known: what it took here, or that nobody has measured it."""
-    return before(_key(view, task)) or "How long it takes was never measured on this machine; it can be stopped."
+    return before(_key(view, task, kind)) or "How long it takes was never measured on this machine; it can be stopped."
 
 
 def seconds(value: float) -> str:
@@ -129,8 +173,8 @@ def place(path: str, task: int, what: str) -> str:
     return hashlib.blake2b(f"{path}|{task}|{what}".encode(), digest_size=8).hexdigest()
 
 
-def _key(view: Opened, task: int) -> str:
-    return place(str(Path(view.run.path)), task, f"cockpit {len(view.run.probe)}")
+def _key(view: Opened, task: int, kind: type[Waking]) -> str:
+    return place(str(Path(view.run.path)), task, f"{kind.__name__} {len(view.run.probe)}")
 
 
 def _ledger() -> Path:

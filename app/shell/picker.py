@@ -112,7 +112,9 @@ def pick(*, second: bool = False, extra: int = 0) -> tuple[Opened | None, Opened
     if not there:
         no_runs()
         return None, None, []
-    columns = st.columns([1.25, *([1.25] if second else []), *([1] * extra)], gap="medium", vertical_alignment="bottom")
+    with st.container(key="choices"):
+        shares = [1.25, *([1.25] if second else []), *([1] * extra)]
+        columns = st.columns(shares, gap="medium", vertical_alignment="bottom")
     with columns[0]:
         key = choose("run", "Run", there)
     other = None

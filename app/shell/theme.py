@@ -36,7 +36,12 @@ def icon() -> Image.Image:
 
 def apply() -> None:
     """Put the style sheet on the page."""
-    st.html(f"<style>{_STYLE.read_text()}</style>")
+    sheet(_STYLE.read_text())
+
+
+def sheet(css: str) -> None:
+    """Put rules on the page."""
+    st.html(f"<style>{css}</style>")
 
 
 def mode() -> Mode:

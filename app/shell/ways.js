@@ -33,6 +33,24 @@ function listen() {
     event.preventDefault();
   });
   document.addEventListener("fullscreenchange", () => document.fullscreenElement || large(false));
+  document.addEventListener("pointerover", (event) => keepCardsInSight(event.target.closest?.(".js-plotly-plot")));
+}
+
+// Plotly draws the card of a point inside its chart and cuts it there. The style sheet lets it stand out; here it is
+// pushed back from the edge of the window.
+function keepCardsInSight(chart) {
+  const layers = chart && !chart.dataset.cards ? chart.querySelectorAll(".hoverlayer") : [];
+  for (const layer of layers) {
+    chart.dataset.cards = "kept";
+    new MutationObserver(() => {
+      for (const card of layer.querySelectorAll("g.hovertext")) {
+        card.style.translate = "";
+        const { left, right } = card.getBoundingClientRect(), room = document.documentElement.clientWidth - 4;
+        const push = left < 4 ? 4 - left : right > room ? Math.max(room - right, 4 - left) : 0;
+        if (push) card.style.translate = `${push}px 0`;
+      }
+    }).observe(layer, { childList: true, subtree: true });
+  }
 }
 
 function lecture() {
@@ -48,9 +66,17 @@ function large(on) {
   dispatchEvent(new Event("resize"));
 }
 
-export default function ({ data }) {
+// A browser that has just come fetches what draws HTML, and our style sheet, while it could already show headings.
+function whenDressed(act) {
+  const dressed = getComputedStyle(document.documentElement).getPropertyValue("--cillab-dressed");
+  if (dressed) act();
+  else requestAnimationFrame(() => whenDressed(act));
+}
+
+export default function ({ data, setTriggerValue }) {
   keepOneEntryAPage();
   listen();
+  if (data.ask) whenDressed(() => setTriggerValue("dressed", true));
   const { to, here, token } = data;
   if (!token || token === taken) return;
   taken = token;

@@ -14,8 +14,8 @@ import streamlit as st
 from app.shell import state
 from app.shell.component import component
 
-_HERE, _COUNT = "way-here", "way-count"
-_PATIENCE_S, _BEAT_S = 4.0, 0.02
+_HERE, _COUNT, _DRESSED = "way-here", "way-count", "way-dressed"
+_PATIENCE_S, _PATIENCE_FIRST_S, _BEAT_S = 4.0, 1.0, 0.02
 
 
 def arrive(page: str) -> None:
@@ -26,7 +26,14 @@ def arrive(page: str) -> None:
     if st.session_state.get(_HERE) != page:
         state.adopt()
     st.session_state[_HERE] = page
-    _mount("ways", {})
+    new = bool(st.context.headers) and not st.session_state.get(_DRESSED)
+    if _mount("ways", {"ask": new}, on_dressed_change=_dressed) and new:
+        _wait(_PATIENCE_FIRST_S)  # a browser without our style sheet would show the page, then move all of it
+    _dressed()
+
+
+def _dressed() -> None:
+    st.session_state[_DRESSED] = True
 
 
 def file(page: str) -> str:
@@ -51,10 +58,7 @@ def go(page: str, **view: Any) -> NoReturn:
         number = st.session_state[_COUNT] = st.session_state.get(_COUNT, 0) + 1
         to = f"{path}?{query}" if query else path
         _mount(f"way-{number}", {"to": to, "here": st.session_state.get(_HERE, ""), "token": f"{time.time_ns()}"})
-        beat, until = st.empty(), time.monotonic() + _PATIENCE_S
-        while time.monotonic() < until:  # the browser's answer ends this run; until then the old page stays in sight
-            time.sleep(_BEAT_S)
-            beat.empty()
+        _wait(_PATIENCE_S)  # the browser's answer ends this run; until then the old page stays in sight
         st.stop()
     st.switch_page(file(page))  # nobody's browser has asked
 
@@ -63,8 +67,17 @@ _HOME = Path(__file__).parent
 _HTML = '<div class="way"></div>'
 
 
-def _mount(key: str, data: dict[str, str]) -> None:
+def _wait(patience_s: float) -> None:
+    """Give the browser time to answer: its answer ends this run, at the next beat."""
+    beat, until = st.empty(), time.monotonic() + patience_s
+    while time.monotonic() < until:
+        time.sleep(_BEAT_S)
+        beat.empty()
+
+
+def _mount(key: str, data: dict[str, Any], **told: Any) -> bool:
     mount = component("ways", _HTML, _HOME)
     if mount is not None:
         with st.container(key=f"{key}-place"):
-            mount(key=key, data=data)
+            mount(key=key, data=data, **told)
+    return mount is not None

@@ -10,9 +10,11 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -137,6 +139,16 @@ def start(run: Run, settings: Settings | None = None, home: Path | None = None) 
     command = [sys.executable, "-m", "cillab.plane.joint", str(run.path), *options]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+
+
+def stop(run: Run, settings: Settings | None = None, home: Path | None = None) -> None:
+    """End the job, if it is at work, and forget it: the layout can be asked for again."""
+    said = state(run, settings, home)
+    if said is None or not said.running or said.pid is None:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(said.pid, signal.SIGTERM)
+    _state_path(run, settings, home).unlink(missing_ok=True)
 
 
 def compute(

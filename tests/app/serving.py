@@ -48,7 +48,8 @@ def serve(environment: Mapping[str, str], pids: list[int] | None = None) -> Iter
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    url = f"http://localhost:{port}"
+    prefix = environment.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+    url = f"http://localhost:{port}/{prefix}".rstrip("/")
     try:
         for _ in range(240):
             try:

@@ -38,7 +38,7 @@ def browser():
 
 # On a deep link such as /drift, Streamlit's own client cannot know whether /drift is a page or the base path of the
 # server. It asks for the two below under the longer path first, takes a 404 for "a page", and asks again at the root.
-_ASKED_TWICE = re.compile(r"^http://localhost:\d+/\w+/_stcore/(health|host-config)$")
+_ASKED_TWICE = re.compile(r"^http://localhost:\d+/[\w/]+/_stcore/(health|host-config)$")
 
 
 def _counts(said) -> bool:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 pytest.importorskip("streamlit")
+from app.learner import waking
 from app.shell.store import Entry, Opened
 from app.views.bring_your_own import own
 from cillab.core.errors import DataError
@@ -26,7 +27,7 @@ def view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
         "cillab.explain.gradcam.gradcam", lambda learner, images, targets: {"predicted": torch.zeros(len(images), 2, 2)}
     )
     list(Lab(squares(), Tiny(Line()), tmp_path / "run", probe_points=12, train_probe_per_class=4))
-    own._load.clear()
+    waking._jobs.clear()
     return Opened(Entry("demo-run", tmp_path / "run", "demo"), Run(tmp_path / "run"))
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("streamlit")
 
 from app.shell import export, tour
 from app.shell.store import Entry, Opened
+from app.shell.ways import file
 from app.views.head_lab import heads
 from cillab import figures
 from cillab.runs import Run
@@ -241,7 +242,7 @@ def test_the_tour_goes_through_pages_that_exist(folders, only_these_runs) -> Non
     script = tour.script()
     assert isinstance(script, tour.Script), script
     for number, stop in enumerate(script.stops, 1):
-        assert (ROOT / "app" / "views" / f"{stop.page}.py").is_file()
+        assert (ROOT / "app" / file(stop.page)).is_file()
         test = opened(stop.page)
         test.session_state["tour"] = str(number)
         test.run()

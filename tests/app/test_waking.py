@@ -2,11 +2,15 @@
 
 import base64
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("streamlit")
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
 from app.learner import waking
 from app.player import touching
 from cillab.core.errors import RunError
@@ -90,3 +94,31 @@ def test_features_of_a_mixture_lie_where_the_map_puts_those_of_the_run(tmp_path)
     places = np.frombuffer(base64.b64decode(found), "<i2").reshape(-1, 2)
     np.testing.assert_allclose(places, quantise(plane.points[-1], square(plane.points)), atol=1)
     assert touching._places(Plane(plane.steps, plane.points), features) is None  # a layout that is no linear map
+
+
+def page(view):
+    import streamlit as st
+
+    from app.learner import waking
+
+    if st.toggle("Rebuild", key="live"):
+        found = waking.awake(view, 0, waking.Waking)
+        st.write("on its way" if found is None else found if isinstance(found, str) else "awake")
+        st.write("the rest of the page")
+
+
+def test_a_page_goes_on_while_a_learner_wakes_and_can_stop_it(job, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, gate = job
+    (tmp_path / "state").touch()
+    run = SimpleNamespace(path=tmp_path, checkpoint=lambda task: tmp_path / "state", probe=[1])
+    test = AppTest.from_function(page, args=(SimpleNamespace(run=run),), default_timeout=20).run()
+    monkeypatch.setattr(type(st.context), "headers", {"a": "browser"})
+    test.toggle(key="live").set_value(True).run()
+    assert {"on its way", "the rest of the page"} <= {one.value for one in test.markdown}
+    (stop,) = (button for button in test.button if button.label == "Stop")
+    stop.click().run()
+    assert not test.toggle(key="live").value
+    assert not test.exception
+    gate.set()
+    test.toggle(key="live").set_value(True).run()
+    assert "awake" in [one.value for one in test.markdown]  # asked again it is woken anew, and done at once

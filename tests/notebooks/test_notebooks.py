@@ -83,7 +83,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", texts(path)):
         assert (path.parent / target).exists(), target
     for view in re.findall(r"localhost:8501/(\w+)", path.read_text()):
-        assert (HOME / "app" / "views" / f"{view}.py").exists(), view
+        assert (HOME / "app" / "views" / view / f"{view}.py").exists(), view
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

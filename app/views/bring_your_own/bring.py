@@ -39,13 +39,14 @@ def show_images() -> None:
         return
     st.toggle("Rebuild the learner and ask it", key="live", **state.bound())
     if not st.session_state.get("live"):
+        html.note(own.expected(run))
         cells = [f"<figure>{_picture(content, name)}</figure>" for name, content in files]
         html.show(f'<div class="ci-own">{"".join(cells)}</div>')
         return
-    with st.spinner("Rebuilding the learner from its checkpoint …"):
-        asker = own.load(run)
+    asker = own.load(run)
     if isinstance(asker, str):
         html.empty("The learner cannot be rebuilt here", asker)
+    if not isinstance(asker, own.Asker):
         return
     steps, step = _steps(run, columns[0])
     try:

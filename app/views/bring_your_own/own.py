@@ -7,9 +7,9 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-import streamlit as st
 from PIL import Image
 
+from app.learner import waking
 from app.shell import safety
 from app.shell.store import Opened
 from cillab.core.errors import CillabError, one_line
@@ -46,8 +46,8 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:24]
 
 
-def load(view: Opened) -> Asker | str:
-    """The learner of a run, or one line on why it cannot be had. Takes seconds the first time."""
+def load(view: Opened) -> Asker | str | None:
+    """The learner of a run, one line on why it cannot be had, or None: it is on its way, and the page says so."""
     kept = view.run.checkpoints
     if not kept:
         return "This run kept no checkpoint, so its learner cannot be asked."
@@ -57,17 +57,20 @@ def load(view: Opened) -> Asker | str:
             safety.spec_must_be_declared(spec)
     except CillabError as error:
         return one_line(error)
-    return _load(str(view.run.path), max(kept), kept[max(kept)].stat().st_mtime)
+    return waking.awake(view, max(kept), Own)
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _load(path: str, task: int, changed: float) -> Asker | str:
-    try:
-        from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
+class Own(waking.Waking):
+    """Waking a learner for images of the visitor."""
 
-        return Asker(reopen(path, task), task)
-    except (CillabError, ImportError, OSError) as error:
-        return one_line(error)
+    def prepared(self, reopened: Any) -> Asker:
+        """The learner, with nothing asked yet."""
+        return Asker(reopened, self.task)
+
+
+def expected(view: Opened) -> str:
+    """How long that takes, as far as it is known."""
+    return waking.expected(view, max(view.run.checkpoints), Own)
 
 
 def seen_as(asker: Asker, content: bytes, name: str) -> Image.Image:

@@ -100,6 +100,14 @@ def _progress(run: Opened) -> None:
     else:
         st.progress(min(said.share, 1.0), text=f"Joint UMAP: {html.markdown(said.stage)}")
         html.note("It runs in a process of its own. The other maps can be used meanwhile, and this page can be closed.")
+        if not safety.read_only():
+            st.button(
+                "Stop", key="umap-stop", icon=":material/stop:", disabled=said.pid is None, on_click=_stop, args=(run,)
+            )
+
+
+def _stop(run: Opened) -> None:
+    joint.stop(run.run, home=_home(run))
 
 
 def _offer(run: Opened, said: joint.State | None) -> None:

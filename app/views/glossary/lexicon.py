@@ -39,7 +39,8 @@ def search() -> Sequence[Entry]:
     everything = glossary.entries()
     sections = list(dict.fromkeys(entry.section for entry in everything))
     wanted = _term()
-    left, right = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
+    with st.container(key="choices"):
+        left, right = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
     with left:
         words = st.text_input(
             "Search", key="search", type="search", placeholder="NC1, drift, Procrustes, 2020 …", max_chars=80,
@@ -81,9 +82,12 @@ def show(found: Sequence[Entry]) -> None:
         _single(found[0])
     else:
         introductions = {section.title: section.intro for section in glossary.SECTIONS}
+        parts = []
         for title, entries in groupby(found, key=lambda entry: entry.section):
             lines = "".join(_line(entry) for entry in entries)
-            html.show(f"<h2>{html.safe(title)}</h2><p>{html.safe(introductions[title])}</p>{lines}", "ci-lexicon")
+            introduction = f"<h2>{html.safe(title)}</h2><p>{html.safe(introductions[title])}</p>"
+            parts.append(f'<section class="ci-lexicon">{introduction}{lines}</section>')
+        html.show("".join(parts))  # one piece: it is there as a whole, or not yet
 
 
 def _single(entry: Entry) -> None:

@@ -41,11 +41,13 @@ def what_if(run: Opened, step: int) -> None:
         html.empty("No live learner at this step", live.why_not(run, task))
         _jump(run)
         return
-    st.toggle("Rebuild the learner to ask it", key="live", help=live.expected(run), **state.bound())
+    st.toggle("Rebuild the learner to ask it", key="live", **state.bound())
     if not st.session_state.get("live"):
+        html.note(live.expected(run))
         return
-    with st.spinner("Rebuilding the learner from its checkpoint …"):
-        found = live.load(run, task)
+    found = live.load(run, task)
+    if found is None:
+        return
     if isinstance(found, str):
         html.empty("The learner cannot be rebuilt here", found)
         return

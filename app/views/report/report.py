@@ -14,10 +14,13 @@ run, _, _ = picker.pick()
 state.mirror("run")
 if run:
     picker.badge(run)
-    page = paper.report(run)
+    if not st.session_state.setdefault(paper.WANTED, True):
+        html.note(paper.expected(run))
+        st.session_state[paper.WANTED] = st.button("Draw the report", key="report-draw", icon=":material/draw:")
+    page = paper.report(run) if st.session_state[paper.WANTED] else None
     if isinstance(page, str):
         html.empty("There is no report of this run", page)
-    else:
+    elif page is not None:
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             st.download_button(
                 "Download", page, paper.file_name(run), "text/html", key="report-file", type="primary",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.player.player import player
-from app.shell import html, picker, state, tour, ways
+from app.shell import html, picker, state, theme, tour, ways
 from app.shell.store import Opened, fragment
 from app.views.step_through import captions, live_strip
 from cillab.cockpit import panels
@@ -36,7 +36,7 @@ body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 202px); }
 
 def bar() -> tuple[list[Opened], str]:
     """The slim row on top: what is shown, beside what, in which plane, and the protocol behind a button."""
-    st.html(f"<style>{_STYLE}</style>")
+    theme.sheet(_STYLE)
     with st.container(key="cockpit-bar"):
         title, first, second, third, about = st.columns(
             [0.8, 1.3, 1.3, 1.1, 0.25], gap="small", vertical_alignment="center"

@@ -1,0 +1,73 @@
+"""Every page in a real browser, behind a path prefix: it opens without a complaint, and nothing on it jumps."""
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'")
+
+from tests.app.conftest import ROOT, make
+from tests.app.serving import CHROMIUM, MISSING, serve
+from tests.app.test_browser import _WAIT_MS, browser, page, ready  # noqa: F401 (fixtures)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
+]
+PAGES = sorted(one.name for one in (ROOT / "app" / "views").iterdir() if (one / f"{one.name}.py").is_file())
+SHIFT = 0.1  # "good" of the Web Vitals
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """A server as it stands behind a proxy that gives it one path of a host."""
+    data = tmp_path_factory.mktemp("data")
+    runs = make("noise", tmp_path_factory.mktemp("runs"))
+    prefix = {"STREAMLIT_SERVER_BASE_URL_PATH": "lab/cil"}
+    with serve({"CILLAB_RUNS": str(runs), "CILLAB_DATA": str(data), **prefix}) as url:
+        yield url
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_below_a_prefix_and_does_not_jump(page, address, name) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.add_init_script(path=ROOT / "tests" / "app" / "shift.js")
+    ready(page, f"{address}/{'' if name == 'start' else name}?run=first")
+    page.wait_for_selector("[data-test-script-state=notRunning]", timeout=_WAIT_MS)
+    page.wait_for_timeout(1500)
+    assert not page.locator("[data-testid=stException]").count()
+    assert page.evaluate("layoutShift()") < SHIFT, page.evaluate("shifts")
+
+
+def test_ways_lead_on_and_back_below_a_prefix(page, address) -> None:  # noqa: F811
+    ready(page, address)
+    page.get_by_role("button", name="Step through it").click()
+    page.wait_for_url("**/lab/cil/step_through?*", timeout=_WAIT_MS)
+    page.wait_for_selector(".player[data-step]", timeout=_WAIT_MS)
+    page.go_back()
+    page.get_by_role("button", name="Step through it").wait_for(timeout=_WAIT_MS)
+    ready(page, f"{address}/glossary?run=first")
+    page.locator(".ci-lexicon summary").first.click()
+    page.locator(".ci-lexicon details[open] nav a").first.click()
+    page.wait_for_url(lambda url: "/lab/cil/" in url and "glossary" not in url, timeout=_WAIT_MS)
+    page.wait_for_selector("h1", timeout=_WAIT_MS)
+
+
+def test_the_card_of_a_point_is_not_cut_at_the_edge_of_a_narrow_window(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 390, "height": 900})
+    ready(page, f"{address}/drift?run=first")
+    plot = page.locator(".js-plotly-plot .nsewdrag").first
+    plot.wait_for(timeout=_WAIT_MS)
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    seen = 0
+    for across in (0.02, 0.25, 0.5, 0.75, 0.98):
+        for down in (0.3, 0.5, 0.7):
+            page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+            page.wait_for_timeout(150)
+            for card in page.locator(".hoverlayer g.hovertext").all():
+                place = card.bounding_box()
+                assert place["x"] >= 0 and place["x"] + place["width"] <= 390
+                seen += 1
+    assert seen
