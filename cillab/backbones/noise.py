@@ -83,9 +83,10 @@ class NoiseSlot(Slot):
         with torch.no_grad():
             self.weights.copy_(weights)
 
-    def newest(self) -> Iterator[nn.Parameter]:
-        """The parameters of the last generator: what a task after the first one trains."""
-        yield from self.generators[-1].parameters()
+    def newest(self, part: Literal["both", "mean", "sigma"] = "both") -> Iterator[nn.Parameter]:
+        """The parameters of the last generator, or of one of its two maps: what a task after the first one trains."""
+        last = next(reversed(list(self._generators())))
+        yield from {"both": last, "mean": last.mu, "sigma": last.sigma}[part].parameters()
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Equation (2)."""
@@ -210,8 +211,11 @@ def metered(slots: Slots) -> Iterator[NoiseMeter]:
 
 
 @contextmanager
-def sampling(slots: Slots, generator: torch.Generator) -> Iterator[None]:
-    """Inside the context e of equation (1) is drawn from `generator`, one number per token, channel and task."""
+def sampling(slots: Slots, generator: torch.Generator | None) -> Iterator[None]:
+    """Inside the context e of equation (1) is drawn from `generator`, one number per token, channel and task.
+
+    Without a generator e stays 1.
+    """
     noisy = [slot for slot in slots if isinstance(slot, NoiseSlot)]
     try:
         for slot in noisy:

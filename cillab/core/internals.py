@@ -57,11 +57,15 @@ _SHARED = (
     # images and text
     Internal("text/prototypes", "f32 [K, d]", "unit vectors of the prompted class names"),
     Internal("text/frozen", "f32 [K, d]", "unit vectors of the names in the hand template"),
+    Internal(
+        "text/logit_bias", "f32 [2, 2]", "mean largest logit among old and new classes (columns), for both (rows)"
+    ),
     # Gaussians that stand for old images, in the space of `features`
     Internal("gaussian/mean", "f32 [K, d]", "stored means"),
     Internal("gaussian/factor", "f16 [K, r, d]", "r leading eigenvectors of the covariance times roots of eigenvalues"),
     Internal("gaussian/mean_before", "f32 [K, d]", "stored means before calibration; NaN for new classes"),
     Internal("gaussian/factor_before", "f16 [K, r, d]", "the same of the covariances before calibration"),
+    Internal("transport/eigenvalues", "f32 [d]", "spectrum of the transport map A, ascending; 1 = nothing moved"),
 )
 SHARED: Mapping[str, Internal] = {one.name: one for one in _SHARED}
 

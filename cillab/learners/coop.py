@@ -2,8 +2,8 @@
 
 from cillab.backbones.text import TEMPLATES
 from cillab.kit import (
-    Competitors, Fit, Iterator, Method, Progress, PromptParams, Task, Tensor, TextHead, attention_for, cross_entropy,
-    descend, final, gathered, make_prompt, method, shuffled, torch, viewed,
+    Competitors, Fit, Iterator, Method, Progress, PromptParams, Task, Tensor, TextHead, cross_entropy, final,
+    fit_features, gathered, make_prompt, method, viewed,
 )  # fmt: skip
 
 
@@ -42,29 +42,16 @@ class CoOp(Method[CoOpParams]):
         self.prompt = make_prompt(self.backbone, self.params, self.seed)
         self.classifier = TextHead(self.backbone, TEMPLATES, self.prompt)
 
-    def arrive(self, task: Task) -> None:
-        """Equation (1)."""
-        self.classifier.grow(task.classes, task.class_names)
-
     def learn(self, task: Task) -> Iterator[Progress]:
-        """Equation (2) on the features of `task`; a task of names alone only gets its prototypes."""
-        p, how, text = self.params, self.params.text, self.classifier
-        if not len(task):
-            yield Progress("names", 0, 0)
-            return
-        h, labels = yield from gathered(self, task)
-        more, theirs = yield from viewed(self, task, p.views, Fit())
-        taken = torch.cat([h, more]), torch.cat([labels, theirs])
-        count = len(taken[1])
+        """Equation (2) on the features of `task`."""
+        p, text = self.params, self.classifier
+        clean = yield from gathered(self, task)
+        taken = yield from viewed(self, task, clean, p.views, Fit())
 
         def loss(v: Tensor, y: Tensor) -> Tensor:
             return cross_entropy(text(v, text.encode()), y, self.seen, task.classes, p.competitors)
 
-        yield from descend(
-            lambda epoch: shuffled(taken, how.batch_size, self.draws("text", task.index, epoch)),
-            -(-count // how.batch_size), self.prompt.parameters(), loss, how, stage="text", total=how.epochs * count,
-            under=lambda: attention_for(self.backbone),
-        )  # fmt: skip
+        yield from fit_features(self, task, taken, self.prompt.parameters(), loss, p.text, stage="text", order="text")
         text.refresh()
 
     def internals(self):

@@ -84,19 +84,12 @@ class CPEClip(Method[CPEClipParams]):
         self.worn = Slots.everywhere(backbone, "before", lambda i: Translated(self.prompt, i, self.bridge), layers)
         self.classifier = TextHead(backbone, ["a photo of a {}."], self.prompt)
 
-    def arrive(self, task: Task) -> None:
-        """Names of the classes that are new."""
-        self.classifier.grow(task.classes, task.class_names)
-
     def shape(self, h: Tensor) -> Tensor:
         """The f of (2)."""
         return F.normalize(h, dim=-1)
 
     def learn(self, task: Task) -> Iterator[Progress]:
-        """Equation (3); a task of names alone only gets its prototypes."""
-        if not len(task):
-            yield Progress("names", 0, 0)
-            return
+        """Equation (3)."""
         text, trained = self.classifier, [*self.prompt.parameters(), *self.bridge.parameters()]
         share = len(task.classes) / len(self.seen) if self.params.balance else 1.0
 

@@ -76,16 +76,13 @@ class CPT(Method[CPTParams]):
         g_c = normalised text embedding of [P, name of c],    f = normalised image embedding with vision tokens
         L = CE(s f . g, y) + w_1 L_TETF + w_2 L_CC + w_3 L_RS                                             (1)
 
-    s is the model's own scale. Clusters come from spherical k-means on the frozen prototypes, M = ceil(K / 16), once;
-    the losses are `textual_etf`, `class_convergence` and `rotation_stabilisation` of `cillab.parts.prompt_losses`.
-
-    Source: Guo et al., CVPR 2026, arXiv:2605.11939: losses, weights, clusters. What we could not read there and took
-    from IVLP and PromptSRC (Khattak et al., ICCV 2023, arXiv:2307.06948): four tokens in each of the first nine blocks
-    of both encoders, SGD. One image of a class is enough: no loss compares two images.
+    s is the model's own scale; the losses are those of `cillab.parts.prompt_losses`. Clusters come from spherical
+    k-means on the frozen prototypes, M = ceil(K / 16), once. Source: Guo et al., CVPR 2026, arXiv:2605.11939: losses,
+    weights, clusters. What we could not read there and took from IVLP and PromptSRC (Khattak et al., ICCV 2023,
+    arXiv:2307.06948): four tokens in each of the first nine blocks of both encoders, SGD.
 
     The paper has one task. Beyond it: classes that come later form clusters among themselves and older clusters never
-    change; separation and stabilisation hold for all classes seen (they need names alone), convergence for those with
-    images at hand. Classes that come by name alone get the prototype that the prompts give them, and nothing trains.
+    change; separation and stabilisation hold for all classes seen, by name, convergence for those with images at hand.
     With all three weights 0 this is the plain prompt. Keeps 2 K D numbers beside the tokens; one pass per image.
     """
 
@@ -125,10 +122,7 @@ class CPT(Method[CPTParams]):
         kept["clusters"] = torch.cat([kept["clusters"], groups + kept["clusters"].max() + 1]) if known else groups
 
     def learn(self, task: Task) -> Iterator[Progress]:
-        """Equation (1) on the images of `task`; without images, only the names are taken in."""
-        if not len(task):
-            yield Progress("names", 0, 0)
-            return
+        """Equation (1) on the images of `task`."""
         p, kept, text = self.params, self.record.tensors, self.classifier
         frozen = text.frozen if p.rotation_normalised else kept["raw"]
         here, steps = text.columns(task.classes), list[Tensor]()
@@ -151,10 +145,7 @@ class CPT(Method[CPTParams]):
         kept["terms"] = torch.cat([*([kept["terms"]] if "terms" in kept else []), last[None]])
 
     def internals(self):
-        """Learnt and frozen prototypes of length 1, cluster of each class, and the terms of (1) per task.
-
-        `text/terms` has a row per task with images and the columns of `TERMS`, unweighted, means over the last epoch.
-        """
+        """Learnt and frozen prototypes, cluster of each class, mean terms of (1) over the last epoch of each task."""
         text, kept = self.classifier, self.record.tensors
         if not self.seen:
             return {}

@@ -3,18 +3,18 @@
 The two are one method: DMC-OT moves the remembered Gaussians along with the encoder and gives each task tokens.
 """
 
-from collections.abc import Callable
 from typing import TypeVar
 
 from cillab.backbones.text import TEMPLATES
 from cillab.kit import (
-    Competitors, F, Field, Fit, Float, GaussianMemory, Internal, Iterator, Literal, LoRA, Mapping, Method,
-    NonNegativeFloat, NonNegativeInt, Overlay, PositiveFloat, PositiveInt, Progress, PromptParams, Table, Task, Tensor,
-    TextHead, attention_for, balanced_cross_entropy, cross_entropy, descend, final, fit, gathered, make_prompt, method,
-    nn, shuffled, torch, viewed,
+    Competitors, F, Field, Fit, GaussianMemory, Generator, Iterator, Literal, LoRA, Mapping, Method, NonNegativeFloat,
+    NonNegativeInt, Overlay, PositiveFloat, PositiveInt, Progress, PromptParams, Table, Task, Tensor, TextHead,
+    attention_for, balanced_cross_entropy, cross_entropy, deepcopy, descend, final, fit, gathered, make_prompt, method,
+    nn, sent, shuffled, torch, viewed,
 )  # fmt: skip
 from cillab.parts.calibration import CALIBRATIONS, Calibration, Pairs, gaussian_transport
-from cillab.parts.prompting import Labelled
+from cillab.parts.fitting import Labelled
+from cillab.parts.watching import logit_bias
 
 
 class DMCParams(PromptParams):
@@ -73,65 +73,42 @@ class DMCOTParams(DMCParams):
 
 D = TypeVar("D", bound=DMCParams)
 
+SHOWN = ("text/prototypes", "text/frozen", "text/logit_bias", "gaussian/mean", "gaussian/factor")
+
 
 class Decoupled(Method[D]):
-    """The two stages, with calibration and task tokens where the record has them."""
+    """The two stages that both have."""
 
     former_parts = {"vision": "worn", "text": "classifier"}
 
     def setup(self) -> None:
         """An untouched images' side, the prompt, no name, no Gaussian."""
         p, backbone = self.params, self.backbone
-        self.worn = self.vision()
-        self.calibrated = p if isinstance(p, DMCOTParams) else None
-        self.prompt = make_prompt(backbone, p, self.seed, self.calibrated.task_tokens if self.calibrated else 0)
+        last = [f"{name}.*" for name in backbone.block_names[-p.last_blocks :]]
+        self.worn: LoRA | Overlay = (
+            LoRA(backbone, p.rank, p.alpha, generator=self.draws("low-rank"))
+            if p.vision == "lora"
+            else Overlay(backbone, *{"last": last, "full": ["*"], "none": []}[p.vision])
+        )
+        self.prompt = make_prompt(backbone, p, self.seed, p.task_tokens if isinstance(p, DMCOTParams) else 0)
         self.classifier = TextHead(backbone, TEMPLATES, self.prompt)
         self.memory = GaussianMemory(backbone.feature_dim, p.covariance, backbone.device)
-        if self.calibrated:  # the Gaussians of old classes as they were before they followed the encoder
-            self.memory_before = GaussianMemory(backbone.feature_dim, p.covariance, backbone.device)
         self.record = Table(backbone.device)
 
-    def vision(self) -> LoRA | Overlay:
-        """What trains on the images' side; a fresh one changes nothing."""
-        p, backbone = self.params, self.backbone
-        if p.vision == "lora":
-            return LoRA(backbone, p.rank, p.alpha, generator=self.draws("low-rank"))
-        last = (f"{name}.*" for name in backbone.block_names[-p.last_blocks :])
-        return Overlay(backbone, *{"last": last, "full": ("*",), "none": ()}[p.vision])
-
-    def arrive(self, task: Task) -> None:
-        """Tokens of the task, if there are any, and prototypes of its names."""
-        if self.calibrated:
-            self.prompt.grow(self.draws("task tokens", task.index))
-        self.classifier.grow(task.classes, task.class_names, row=max(len(self.prompt.tasks) - 1, 0))
-
     def learn(self, task: Task) -> Iterator[Progress]:
-        """(1), then (5) and (6) on what is stored, then (2) and (3). A task of names alone only gets its prototypes."""
-        p = self.params
-        if not len(task):
-            yield Progress("names", 0, 0)
-            return
-        first, before = not len(self.memory), None
-        if self.calibrated and not first:
-            before, _ = yield from gathered(self, task, stage="features before")
-        yield from self._images(task)
-        h, labels = yield from gathered(self, task)
-        if self.calibrated:
-            self._calibrate(None if before is None else Pairs(before, h, labels), self.calibrated)
-        self.memory.add(h, labels)
-        more, theirs = yield from viewed(self, task, p.views, p.fit)
-        yield from self._text(task, (torch.cat([h, more]), torch.cat([labels, theirs])), first)
+        """(1), (2), (3)."""
+        clean = yield from self.adapt(task)
+        self.memory.add(*clean)
+        taken = yield from viewed(self, task, clean, self.params.views, self.params.fit)
+        yield from self._text(task, taken)
         if len(self.memory) > len(task.classes):
-            self.record.tensors["bias"] = self._logit_bias(task)
+            draws = self.draws("bias", task.index)
+            self.record.tensors["bias"] = logit_bias(self.classifier, self.memory, task.classes, draws)
 
-    def _images(self, task: Task) -> Iterator[Progress]:
-        """Equation (1), with the distillation that `distil` weighs."""
+    def adapt(self, task: Task) -> Generator[Progress, None, Labelled]:
+        """Equation (1), with the distillation that `distil` weighs; then the features of the task."""
         p, text = self.params, self.classifier
-        if p.vision == "none":
-            return
-        before = self.vision() if p.distil else None
-        if before is not None:
-            before.load(self.worn.state())
+        before = deepcopy(self.worn) if self.params.distil else None
 
         def loss(pixels: Tensor, labels: Tensor) -> Tensor:
             features = self.embed(self.on_pixels(pixels))
@@ -143,116 +120,55 @@ class Decoupled(Method[D]):
                 held = F.normalize(self.on_pixels(pixels)(before), dim=-1)
             return value + p.distil * (F.normalize(features, dim=-1) - held).square().sum(dim=1).mean()
 
-        joint = [{"params": self.prompt.parameters(), "lr": p.text.lr}] if p.joint else []
-        yield from fit(
-            self, task, [{"params": self.worn.parameters()}, *joint], loss, p.fit, stage="images", on_pixels=True
-        )
+        if p.vision != "none":
+            groups = [{"params": self.worn.parameters()}]
+            groups += [{"params": self.prompt.parameters(), "lr": p.text.lr}] if p.joint else []
+            yield from fit(self, task, groups, loss, p.fit, stage="images", on_pixels=True)
+        return (yield from gathered(self, task))
 
-    def _calibrate(self, pairs: Pairs | None, p: DMCOTParams) -> None:
-        """Equations (5) and (6), or the alternative that `params` name; the spectrum of A is recorded in any case."""
-        self.memory_before.load(self.memory.state())
-        if pairs is not None:
-            self.memory.load(CALIBRATIONS[p.calibration](self.memory, pairs, p.shrinkage, p.epsilon).state())
-            spectrum = torch.linalg.eigvalsh(gaussian_transport(pairs, p.shrinkage).a)
-            self.record.tensors["eigenvalues"] = spectrum.float().to(self.backbone.device)
-
-    def _text(self, task: Task, taken: Labelled, first: bool) -> Iterator[Progress]:
+    def _text(self, task: Task, taken: Labelled) -> Iterator[Progress]:
         """Equation (3): all classes weigh the same, whether their features are real or drawn."""
-        p, how, text = self.params, self.params.text, self.classifier
-        old = tuple(c for c in self.memory.classes if c not in task.classes) if p.replay else ()
+        p, how, text, memory = self.params, self.params.text, self.classifier, self.memory
+        old = tuple(c for c in memory.classes if c not in task.classes) if p.replay else ()
         count, steps = len(taken[1]), -(-len(taken[1]) // how.batch_size)
-        separation = self._separation(task, first)
 
         def batches(epoch: int) -> Iterator[Labelled]:
             draws = self.draws("text", task.index, epoch)
             sides = [shuffled(taken, how.batch_size, draws)]
             if p.current == "gaussian":
-                each = -(-how.batch_size // len(task.classes))
-                sides = [self.memory.batches(steps, each, draws, task.classes, p.floor)]
+                sides = [memory.batches(steps, -(-how.batch_size // len(task.classes)), draws, task.classes, p.floor)]
             if old:
-                sides.append(self.memory.batches(steps, p.replay, draws, old, p.floor))
+                sides.append(memory.batches(steps, p.replay, draws, old, p.floor))
             for parts in zip(*sides, strict=True):
                 yield torch.cat([v for v, _ in parts]), torch.cat([y for _, y in parts])
 
         def loss(features: Tensor, labels: Tensor) -> Tensor:
             rows = text.encode()
-            return balanced_cross_entropy(text(features, rows), labels, self.seen) + separation(rows)
+            return balanced_cross_entropy(text(features, rows), labels, self.seen) + self.separation(rows, task)
 
-        total = how.epochs * (count + steps * p.replay * len(old))
         yield from descend(
-            batches, steps, self.trained(first), loss, how, stage="text", total=total,
-            under=lambda: attention_for(self.backbone),
+            batches, steps, self.trained(), loss, how, stage="text", under=lambda: attention_for(self.backbone),
+            total=how.epochs * (count + steps * p.replay * len(old)),
         )  # fmt: skip
         text.refresh()
 
-    def trained(self, first: bool) -> list[nn.Parameter]:
-        """P, unless it is kept from the first task, and Q_t if there is one."""
-        keep_shared = self.calibrated is not None and not self.calibrated.shared_after_first and not first
-        shared = [] if keep_shared else [self.prompt.context, *self.prompt.deep]
-        return [*shared, *([self.prompt.tasks[-1]] if self.calibrated else [])]
+    def trained(self) -> list[nn.Parameter]:
+        """P."""
+        return [self.prompt.context, *self.prompt.deep]
 
-    def _separation(self, task: Task, first: bool) -> Callable[[Tensor], Tensor | float]:
-        """Mean over pairs of an old and a new class of max(0, cos(g_c, g_c') - margin), times its weight."""
-        p = self.calibrated
-        if p is None or not p.separation or first:
-            return lambda rows: 0.0
-        new = self.classifier.columns([c for c in self.seen if c in task.classes])
-        old = self.classifier.columns([c for c in self.seen if c not in task.classes])
-        return lambda rows: p.separation * F.relu(rows[old] @ rows[new].T - p.margin).mean()
-
-    def _logit_bias(self, task: Task, each: int = 64) -> Float[Tensor, "2 2"]:
-        """Mean of the largest logit among old (column 0) and new classes (1), for features of old (row 0) and new (1).
-
-        Features are drawn. Row 0 with its larger number in column 1 is the bias towards new classes.
-        """
-        text, draws = self.classifier, self.draws("bias", task.index)
-        sides = [[c for c in self.memory.classes if (c in task.classes) == new] for new in (False, True)]
-        columns = [text.columns([c for c in self.seen if (c in task.classes) == new]) for new in (False, True)]
-        rows = []
-        for classes in sides:
-            logits = text(self.memory.sample(each, draws, tuple(classes))[0])
-            rows.append(torch.stack([logits[:, some].amax(dim=1).mean() for some in columns]))
-        return torch.stack(rows)
+    def separation(self, rows: Tensor, task: Task) -> Tensor | float:
+        """What holds the prototypes of old and new classes apart: nothing."""
+        return 0.0
 
     def internals(self) -> Mapping[str, Tensor]:
-        """Prototypes beside frozen anchors, Gaussians, the spectrum of A, and which side the logits favour.
-
-        Rows of new classes before calibration are NaN.
-        """
-        text, memory, found = self.classifier, self.memory, dict[str, Tensor]()
+        """Prototypes beside frozen anchors, Gaussians, and which side the logits favour."""
+        text, memory, kept = self.classifier, self.memory, self.record.tensors
         if not self.seen:
-            return found
-        found |= {"text/prototypes": text.prototypes, "text/frozen": text.frozen}
+            return {}
+        found = {"text/prototypes": text.prototypes, "text/frozen": text.frozen}
         if set(memory.classes) >= set(self.seen):
-            found |= gaussians(memory.only(self.seen))
-            if self.calibrated and len(self.memory_before):
-                columns = text.columns(self.memory_before.classes)
-                for name, value in gaussians(self.memory_before, "_before").items():
-                    rows = value.new_full((len(self.seen), *value.shape[1:]), torch.nan)
-                    found[name] = rows.index_copy(0, columns, value)
-        kept = {"text/logit_bias": "bias", "transport/eigenvalues": "eigenvalues"}
-        return found | {name: self.record.tensors[key] for name, key in kept.items() if key in self.record.tensors}
-
-
-def gaussians(memory: GaussianMemory, suffix: str = "") -> Mapping[str, Tensor]:
-    """Means and the eight leading directions of every class."""
-    return {f"gaussian/mean{suffix}": memory.means, f"gaussian/factor{suffix}": memory.factor(8).half()}
-
-
-SHOWN = (
-    "text/prototypes",
-    "text/frozen",
-    Internal(
-        "text/logit_bias", "f32 [2, 2]", "mean largest logit among old and new classes (columns), for both (rows)"
-    ),
-    "gaussian/mean",
-    "gaussian/factor",
-)
-CALIBRATED = (
-    "gaussian/mean_before",
-    "gaussian/factor_before",
-    Internal("transport/eigenvalues", "f32 [d]", "spectrum of the transport map A, ascending; 1 = nothing moved"),
-)
+            found |= memory.only(self.seen).shown()
+        return found | ({"text/logit_bias": kept["bias"]} if "bias" in kept else {})
 
 
 @method(
@@ -277,9 +193,8 @@ class DMC(Decoupled[DMCParams]):
 
     u_c is the frozen vector of "a photo of a c.", theta one low-rank change of the images' side that goes on from task
     to task, P one prompt for all classes. Source: DMC, Chen et al., arXiv:2511.10974, whose abstract names the stages,
-    the frozen side of each and the Gaussian memory; equations, LoRA, prompt layout and all numbers are
-    our choices. Old Gaussians stay where they were while theta moves: what `dmc-ot` repairs. Keeps d + d^2
-    numbers per class for learning, d for classifying; one forward pass per image.
+    the frozen side of each and the memory. Old Gaussians stay where they were while theta moves: what `dmc-ot` repairs.
+    Keeps d + d^2 numbers per class for learning, d for classifying; one forward pass per image.
     """
 
 
@@ -291,7 +206,7 @@ class DMC(Decoupled[DMCParams]):
     when="As dmc, where the encoder moves so far that stored statistics go stale.",
     ours="that the transport is the closed form between Gaussians, and every number",
     needs={"clip", "class-names", "vit"},
-    internals=(*SHOWN, *CALIBRATED),
+    internals=(*SHOWN, "gaussian/mean_before", "gaussian/factor_before", "transport/eigenvalues"),
 )
 @final
 class DMCOT(Decoupled[DMCOTParams]):
@@ -302,9 +217,56 @@ class DMCOT(Decoupled[DMCOTParams]):
         old c      mu_c <- m_n + A (mu_c - m_o),   S_c <- A S_c A                                               (6)
         prompt     [SOS, P, Q_t(c), name_c, ".", EOS]; task t trains P and Q_t, older Q are frozen              (7)
 
-    Source: DMC-OT, Chen et al., arXiv:2511.10974: the abstract names calibration of class statistics by
-    optimal transport and task-specific prompts; that the transport is the closed form between Gaussians, and
-    all numbers, are our choices. (5) ignores which image went where, so it is blind to rotations that leave
-    the task's law unchanged: "paired" is the control. Prototypes of all tasks compete: no task is asked
-    for at test. Keeps d + d^2 numbers per class for learning, d for classifying; one forward pass per image.
+    Source: DMC-OT, Chen et al., arXiv:2511.10974, whose abstract names calibration of class statistics by optimal
+    transport and task-specific prompts. (5) ignores which image went where, so it is blind to rotations that leave the
+    task's law unchanged: "paired" is the control. Prototypes of all tasks compete: no task is asked for at test. Keeps
+    d + d^2 numbers per class for learning, d for classifying; one forward pass per image.
     """
+
+    def setup(self) -> None:
+        """As DMC, and the Gaussians of old classes as they were before they followed the encoder."""
+        super().setup()
+        self.memory_before = GaussianMemory(self.backbone.feature_dim, self.params.covariance, self.backbone.device)
+
+    def arrive(self, task: Task) -> None:
+        """Tokens of the task, and prototypes of its names."""
+        self.prompt.grow(self.draws("task tokens", task.index))
+        self.classifier.grow(task.classes, task.class_names, row=len(self.prompt.tasks) - 1)
+
+    def adapt(self, task: Task) -> Generator[Progress, None, Labelled]:
+        """(1), then (5) and (6), or the alternative that `params` name, on what is stored."""
+        p, before = self.params, None
+        if len(self.memory):
+            before, _ = yield from gathered(self, task, stage="features before")
+        h, labels = yield from super().adapt(task)
+        self.memory_before.load(self.memory.state())
+        if before is not None:
+            pairs = Pairs(before, h, labels)
+            self.memory.load(CALIBRATIONS[p.calibration](self.memory, pairs, p.shrinkage, p.epsilon).state())
+            spectrum = torch.linalg.eigvalsh(gaussian_transport(pairs, p.shrinkage).a)
+            self.record.tensors["eigenvalues"] = spectrum.float().to(self.backbone.device)
+        return h, labels
+
+    def trained(self) -> list[nn.Parameter]:
+        """Q_t, and P unless it is kept from the first task."""
+        shared = self.params.shared_after_first or not len(self.memory_before)
+        return [*(super().trained() if shared else []), self.prompt.tasks[-1]]
+
+    def separation(self, rows: Tensor, task: Task) -> Tensor | float:
+        """Mean over pairs of an old and a new class of max(0, cos(g_c, g_c') - margin), times its weight."""
+        p = self.params
+        if not p.separation or not len(self.memory_before):
+            return 0.0
+        old, new = ([i for i, c in enumerate(self.seen) if (c in task.classes) == side] for side in (False, True))
+        cosines = rows[sent(old, rows.device)] @ rows[sent(new, rows.device)].T
+        return p.separation * F.relu(cosines - p.margin).mean()
+
+    def internals(self) -> Mapping[str, Tensor]:
+        """As DMC; Gaussians before calibration, NaN for new classes, and the spectrum of A."""
+        found, kept, before = dict(super().internals()), self.record.tensors, self.memory_before
+        if "gaussian/mean" in found and len(before):
+            columns = self.classifier.columns(before.classes)
+            for name, value in before.shown("_before").items():
+                rows = value.new_full((len(self.seen), *value.shape[1:]), torch.nan)
+                found[name] = rows.index_copy(0, columns, value)
+        return found | ({"transport/eigenvalues": kept["eigenvalues"]} if "eigenvalues" in kept else {})

@@ -1,7 +1,7 @@
 """FeTrIL: features of new classes, moved to where old classes were, stand for the old ones."""
 
 from cillab.kit import (
-    F, Fit, HyperParams, Iterator, Linear, Method, Progress, Prototypes, Task, Tensor, columns_of, descend, final,
+    F, Fit, HyperParams, Iterator, Linear, Method, Progress, Prototypes, Task, Tensor, columns_of, final, fit_features,
     gathered, method, torch,
 )  # fmt: skip
 
@@ -56,19 +56,12 @@ class FeTrIL(Method[FeTrILParams]):
         h, columns = self.shape(h), columns_of(labels, self.seen)
         self.classifier.load(Linear(h.shape[1], device=h.device).state())
         self.classifier.grow(self.seen)
-        fit = self.params.fit
-
-        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            order = torch.randperm(len(h), generator=self.draws("head", task.index, epoch)).to(
-                h.device, non_blocking=True
-            )
-            return ((h[chosen], columns[chosen]) for chosen in order.split(fit.batch_size))
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(self.classifier(x), y)
 
-        steps, total = -(-len(h) // fit.batch_size), fit.epochs * len(h)
-        yield from descend(batches, steps, self.classifier.parameters(), loss, fit, stage="head", total=total)
+        trained, how = self.classifier.parameters(), self.params.fit
+        yield from fit_features(self, task, (h, columns), trained, loss, how, stage="head", order="head")
 
     def with_pseudo(self, h: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Equations (2) and (3): the task's features and labels, followed by those of every class that is not in it."""

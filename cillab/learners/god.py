@@ -1,14 +1,9 @@
 """GOD: the same few anchors for every task; a head per task turns features onto them."""
 
-from cillab.core import rng
-from cillab.core.arrays import through_numpy
-from cillab.geometry.etf import simplex_etf
 from cillab.kit import (
-    Classifier, F, Fit, Float, Head, HyperParams, Int64, Iterator, LoRA, Method, NonNegativeFloat, PositiveFloat,
-    PositiveInt, Progress, Task, Tensor, columns_of, empty, final, fit, method, nn, torch,
+    F, Fit, HyperParams, Iterator, LoRA, Method, NonNegativeFloat, PositiveFloat, PositiveInt, Progress, Task, Tensor,
+    Turned, columns_of, drawn_simplex, each_epoch, final, fit, method, nn, rng, torch, with_margin,
 )  # fmt: skip
-
-_ETA = 0.1  # temperature of the products with anchors
 
 
 class GODParams(HyperParams):
@@ -31,53 +26,6 @@ class GODParams(HyperParams):
     """Low-rank change and the head of the task."""
 
     quick = {"rank": 2, "expansion": 64, "later_blocks": 1, "average": 1.0, "fit.epochs": 10, "fit.lr": 0.03}
-
-
-@final
-class Turned(Classifier):
-    """logits = <z_t, e_c> / 0.1,   z_t = (A_t relu(R h) + b_t) / ||.||   with t the task that brought c."""
-
-    plain = ("classes", "home")
-    matrix: Tensor
-    anchors: Tensor
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, dim: int, expansion: int, draws: torch.Generator, device: torch.device) -> None:
-        super().__init__()
-        bound = (6 / (dim + expansion)) ** 0.5
-        self.register_buffer("matrix", torch.empty(expansion, dim).uniform_(-bound, bound, generator=draws).to(device))
-        self.register_buffer("anchors", empty(0, dim, device=device))
-        self.register_buffer("weight", empty(0, dim, expansion, device=device))
-        self.register_buffer("bias", empty(0, dim, device=device))
-        self.home: tuple[int, ...] = ()
-
-    def grow(self, arriving: tuple[int, ...], anchors: Tensor | None = None) -> None:
-        """The anchors of classes that are new; they belong to the head that `take` will bring."""
-        fresh = tuple(c for c in dict.fromkeys(arriving) if c not in self.classes)
-        if fresh and anchors is not None:
-            self.anchors = torch.cat([self.anchors, anchors[: len(fresh)]])
-            self.home += (len(self.weight),) * len(fresh)
-            self.classes += fresh
-
-    def take(self, weight: Tensor, bias: Tensor) -> None:
-        """One more head."""
-        self.weight = torch.cat([self.weight, weight.detach()[None]])
-        self.bias = torch.cat([self.bias, bias.detach()[None]])
-
-    def turned(self, h: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "image feature"]:
-        """Z of one head."""
-        return F.normalize(F.linear(F.relu(h @ self.matrix.T), weight, bias), dim=-1)
-
-    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
-        """Every class by the head of its task."""
-        z = torch.stack([self.turned(features, w, b) for w, b in zip(self.weight, self.bias, strict=True)])
-        home = torch.tensor(self.home, device=features.device)
-        return torch.einsum("cnd,cd->nc", z[home], self.anchors) / _ETA
-
-    def rows(self) -> Head:
-        """The anchors; each is compared with the features of its own task's head."""
-        return Head(self.anchors, None)
 
 
 @method(
@@ -116,9 +64,8 @@ class GOD(Method[GODParams]):
     def arrive(self, task: Task) -> None:
         """Anchors for the new classes: the first of a simplex with as many vertices."""
         fresh, dim = len(self.seen) - len(self.old), self.backbone.feature_dim
-        none = self.classifier.anchors
-        vertices = through_numpy(simplex_etf, none, max(fresh, 2), dim, rng.numpy_stream(self.seed, "anchors")).to(none)
-        self.classifier.grow(task.classes, vertices)
+        draws = rng.numpy_stream(self.seed, "anchors")
+        self.classifier.grow(task.classes, drawn_simplex(max(fresh, 2), dim, draws, self.backbone.device))
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """(3), and the average of (4) after every epoch."""
@@ -130,51 +77,30 @@ class GOD(Method[GODParams]):
             value = F.cross_entropy(p.scale * with_margin(cosines, columns, p.margin), columns)
             if not own:
                 return value
-            products = self.classifier.turned(h, weight, bias) @ self.classifier.anchors[-len(own) :].T
             place = columns - (len(self.seen) - len(own))  # new classes are the last ones; below 0: one that came back
-            each = F.cross_entropy(products / _ETA, place.clamp(min=0), reduction="none")
+            logits = self.classifier.products(h, weight, bias, len(own))
+            each = F.cross_entropy(logits, place.clamp(min=0), reduction="none")
             return value + (each * (place >= 0)).sum() / (place >= 0).sum().clamp(min=1)
 
+        def average(_: Progress) -> None:
+            with torch.no_grad():
+                for kept, new in zip(self.worn.parameters(), self.newest.parameters(), strict=True):
+                    kept.lerp_(new, 1.0 if first else p.average)
+
         from_block = 0 if first else max(0, len(self.newest.down) - p.later_blocks)
-        low_rank = [*self.newest.down[from_block:], *self.newest.up[from_block:]]
-        for progress in fit(self, task, [weight, bias, rows, *low_rank], loss, p.fit, stage="turn", under=self.newest):
-            yield progress
-            if progress.done % len(task) == 0 and not first:
-                self._average()
-        if first:
-            self.worn.load(self.newest.state())
+        trained = [weight, bias, rows, *self.newest.down[from_block:], *self.newest.up[from_block:]]
+        yield from each_epoch(fit(self, task, trained, loss, p.fit, stage="turn", under=self.newest), average)
         if own:
             self.classifier.take(weight, bias)
 
     def _drawn(self, task: Task) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
         """A head for this task, and rows of the angular loss for all classes."""
         draws, dim, wide = self.draws("head", task.index), self.backbone.feature_dim, self.params.expansion
-        device = self.backbone.device
         weight = torch.empty(dim, wide).normal_(std=(2 / wide) ** 0.5, generator=draws)
         rows = torch.empty(len(self.seen), dim).normal_(std=dim**-0.5, generator=draws)
-        return (
-            nn.Parameter(weight.to(device)),
-            nn.Parameter(torch.zeros(dim, device=device)),
-            nn.Parameter(rows.to(device)),
-        )
-
-    def _average(self) -> None:
-        with torch.no_grad():
-            for kept, new in zip(self.worn.parameters(), self.newest.parameters(), strict=True):
-                kept.lerp_(new, self.params.average)
+        w, b, r = (nn.Parameter(x.to(self.backbone.device)) for x in (weight, torch.zeros(dim), rows))
+        return w, b, r
 
     def internals(self):
         """The anchor of each class."""
         return {"anchors/rows": self.classifier.anchors} if self.seen else {}
-
-
-def with_margin(
-    cosines: Float[Tensor, "image cls"], columns: Int64[Tensor, " image"], margin: float
-) -> Float[Tensor, "image cls"]:
-    """cos(theta + m) in the place of the own class's cos(theta): the additive angular margin of ArcFace.
-
-    Source: Deng et al., ArcFace, CVPR 2019, arXiv:1801.07698, equation (3). Cosines are kept off +-1, where the angle
-    has no gradient.
-    """
-    own = cosines.gather(1, columns[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
-    return cosines.scatter(1, columns[:, None], (own.acos() + margin).cos())

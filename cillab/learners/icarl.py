@@ -2,8 +2,8 @@
 
 from cillab.kit import (
     Exemplars, F, Fit, HyperParams, Internal, Iterator, Linear, Literal, Method, NonNegativeFloat, NonNegativeInt,
-    Overlay, PositiveFloat, PositiveInt, Progress, Prototypes, Task, Tensor, cross_entropy, distillation, final, fit,
-    gathered, keep_exemplars, method, torch,
+    Overlay, PositiveFloat, PositiveInt, Progress, Prototypes, Task, Tensor, cross_entropy, deepcopy, distillation,
+    final, fit, gathered, keep_exemplars, method, torch,
 )  # fmt: skip
 
 
@@ -85,10 +85,7 @@ class ICaRL(Method[ICaRLParams]):
 
     def _train(self, task: Task) -> Iterator[Progress]:
         """Equation (1)."""
-        p, old = self.params, len(self.old)
-        before, head = Overlay(self.backbone, "*"), Linear(self.backbone.feature_dim, device=self.backbone.device)
-        before.load(self.worn.state())
-        head.load(self.linear.state())
+        p, old, before, head = self.params, len(self.old), deepcopy(self.worn), deepcopy(self.linear)
 
         def loss(pixels: Tensor, labels: Tensor) -> Tensor:
             logits = self.linear(self.embed(self.on_pixels(pixels)))

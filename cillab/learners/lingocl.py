@@ -54,10 +54,6 @@ class LingoCL(Method[LingoCLParams]):
         self.classifier = TextHead(self.backbone, [p.template])
         self.classifier.scale = p.scale or self.classifier.scale
 
-    def arrive(self, task: Task) -> None:
-        """Names of the classes that are new."""
-        self.classifier.grow(task.classes, task.class_names)
-
     def shape(self, h: Tensor) -> Tensor:
         """Unit length."""
         return F.normalize(h, dim=-1)

@@ -3,9 +3,9 @@
 import math
 
 from cillab.kit import (
-    Cosine, F, Fit, Float, Generator, Head, HyperParams, Internal, Iterator, LoRA, Method, NonNegativeFloat,
-    PositiveFloat, PositiveInt, Progress, Prototypes, Table, Task, Tensor, TextHead, columns_of, cross_entropy, descend,
-    final, fit, gathered, method, torch,
+    Averaged, Cosine, F, Fit, Generator, Head, HyperParams, Internal, Iterator, LoRA, Method, NonNegativeFloat,
+    PositiveFloat, PositiveInt, Progress, Prototypes, Table, Task, Tensor, TextHead, columns_of, cross_entropy, final,
+    fit, fit_features, gathered, method, torch,
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ class MGCLIP(Method[MGCLIPParams]):
         self.text = TextHead(self.backbone, [p.template])
         self.rows = Cosine(dim, device=device)
         self.record = Table(device)
-        self.classifier = Both(self.text, self.rows, p.weight)
+        self.classifier = Averaged(self.text, self.rows, p.weight)
 
     def arrive(self, task: Task) -> None:
         """Names and rows of the classes that are new."""
@@ -97,29 +97,25 @@ class MGCLIP(Method[MGCLIPParams]):
         """(2), on the first task's own images: one epoch after another, each with the whole schedule of its own."""
         one, kept = self.params.fit.model_copy(update={"epochs": 1, "schedule": "constant"}), self.record.tensors
         found = [(yield from self._negatives(task))]
-        epochs = 0
-        while epochs < self.params.fit.epochs:
-            yield from fit(self, task, self.worn.parameters(), loss, one, stage=f"images {epochs + 1}")
-            epochs += 1
+        for epoch in range(1, self.params.fit.epochs + 1):
+            yield from fit(self, task, self.worn.parameters(), loss, one, stage=f"images {epoch}")
             found.append((yield from self._negatives(task)))
             if abs(found[-1] - found[0]) > self.params.moved * abs(found[0]):
                 break
-        kept["epochs"] = torch.tensor(float(epochs), device=self.record.device)
+        kept["epochs"] = torch.tensor(float(len(found) - 1), device=self.record.device)
         kept["negatives"] = torch.tensor(found, device=self.record.device)
 
     def _negatives(self, task: Task) -> Generator[Progress, None, float]:
         """Mean logit of the wrong classes of the task."""
         h, labels = yield from gathered(self, task, stage="gap")
-        columns = self.text.columns(task.classes)
-        logits = self.text(self.shape(h))[:, columns]
-        wrong = torch.ones_like(logits, dtype=torch.bool)
-        wrong[torch.arange(len(labels)), columns_of(labels, task.classes)] = False
+        logits = self.text(self.shape(h))[:, self.text.columns(task.classes)]
+        wrong = F.one_hot(columns_of(labels, task.classes), len(task.classes)) == 0
         return float(logits[wrong].mean()) if wrong.any() else math.nan
 
     def _rows(self, task: Task) -> Iterator[Progress]:
         """Equation (3)."""
         h, labels = yield from gathered(self, task, stage="features")
-        v, how, means = self.shape(h), self.params.head, Prototypes(h.shape[1], h.device)
+        v, means = self.shape(h), Prototypes(h.shape[1], h.device)
         means.add(v, labels)
         fresh = [c for c in task.classes if c not in self.old]
         if fresh:
@@ -127,18 +123,10 @@ class MGCLIP(Method[MGCLIPParams]):
             old = self.rows.weight[: len(self.old)]
             self.rows.put("weight", torch.cat([old, F.normalize(means.means(like=h)[at], dim=-1)]))
 
-        def batches(epoch: int):
-            order = torch.randperm(len(v), generator=self.draws("order", task.index, epoch))
-            for chosen in order.to(v.device, non_blocking=True).split(how.batch_size):
-                yield v[chosen], labels[chosen]
-
         def loss(x: Tensor, y: Tensor) -> Tensor:
             return cross_entropy(self.rows(x), y, self.seen, task.classes, "local")
 
-        yield from descend(
-            batches, -(-len(v) // how.batch_size), [self.rows.weight], loss, how,
-            stage="rows", total=how.epochs * len(v),
-        )  # fmt: skip
+        yield from fit_features(self, task, (v, labels), [self.rows.weight], loss, self.params.head, stage="rows")
 
     def internals(self):
         """The frozen names, and what (2) saw."""
@@ -147,17 +135,3 @@ class MGCLIP(Method[MGCLIPParams]):
             return {}
         seen = {f"gap/{name}": kept[name] for name in ("epochs", "negatives") if name in kept}
         return {"text/prototypes": self.text.prototypes, **seen}
-
-
-class Both:
-    """log of (softmax(text) + weight softmax(rows)) / (1 + weight)."""
-
-    def __init__(self, text: TextHead, rows: Cosine, weight: float) -> None:
-        self.text, self.rows, self.weight = text, rows, weight
-
-    def __call__(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
-        """Equation (4)."""
-        p = self.text(features).softmax(dim=1)
-        if self.weight:
-            p = (p + self.weight * self.rows(features).softmax(dim=1)) / (1 + self.weight)
-        return p.clamp(min=torch.finfo(p.dtype).tiny).log()

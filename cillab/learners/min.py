@@ -1,44 +1,14 @@
 """MiN, mixture of noise: each task learns a perturbation of the features that helps it, and all are mixed."""
 
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from cillab.backbones.noise import NoiseSlot, metered, sampling
 from cillab.kit import (
     F, Fit, Float, HyperParams, Internal, Iterator, Linear, Literal, Method, NonNegativeInt, Overlay, PositiveFloat,
-    PositiveInt, Progress, RandomFeatures, Ridge, Slots, Table, Task, Tensor, augmentation, augmented, cross_entropy,
-    double, final, fit, gathered, method, norms, sweep, torch,
+    PositiveInt, Progress, RandomFeatures, Ridge, Slots, Table, Task, Tensor, cross_entropy, double, final, fit,
+    gathered, method, norms, revisit, torch,
 )  # fmt: skip
-
-_MAPS = {"mean": "mu", "sigma": "sigma"}  # what the linear maps of a generator are called
-
-# Where the paper (arXiv:2509.16738 v3) and the released code (commit 292d883) disagree, each says what it does. The
-# third is ours: the paper's word, and what made noise pay on held-out training images (docs/results/cifar100.md).
-VARIANTS: dict[str, dict[str, Any]] = {
-    "recentred": {"recentre": True, "fit.lr": 0.05},
-    "paper": {
-        "mixture": "learned",
-        "similarity_to": "current",
-        "silent_start": False,
-        "first_session": False,
-        "tau": 2.0,
-        "fit.schedule": "cosine",
-        "fit_before": "always",
-        "recentre": False,
-        "fit.lr": 0.01,
-    },
-    "released": {
-        "mixture": "fixed",
-        "similarity_to": "previous",
-        "silent_start": True,
-        "first_session": True,
-        "tau": 1.0,
-        "fit.schedule": "constant",
-        "fit_before": "later",
-        "recentre": False,
-        "fit.lr": 0.01,
-    },
-}
 
 
 class MiNParams(HyperParams):
@@ -90,10 +60,38 @@ class MiNParams(HyperParams):
 
     quick = {"noise_dim": 8, "expansion": 128, "gamma": 1.0}
 
+    VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "recentred": {"recentre": True, "fit.lr": 0.05},
+        "paper": {
+            "mixture": "learned",
+            "similarity_to": "current",
+            "silent_start": False,
+            "first_session": False,
+            "tau": 2.0,
+            "fit.schedule": "cosine",
+            "fit_before": "always",
+            "recentre": False,
+            "fit.lr": 0.01,
+        },
+        "released": {
+            "mixture": "fixed",
+            "similarity_to": "previous",
+            "silent_start": True,
+            "first_session": True,
+            "tau": 1.0,
+            "fit.schedule": "constant",
+            "fit_before": "later",
+            "recentre": False,
+            "fit.lr": 0.01,
+        },
+    }
+    """Where the paper (arXiv:2509.16738 v3) and the released code (commit 292d883) disagree, each says what it does;
+    the third is the paper's word and what made noise pay on held-out training images (docs/results/cifar100.md)."""
+
     @classmethod
     def presets(cls, values):
         """What the variant says."""
-        return VARIANTS.get(values.get("variant", "recentred"), {})
+        return cls.VARIANTS.get(values.get("variant", "recentred"), {})
 
 
 @method(
@@ -124,27 +122,27 @@ class MiN(Method[MiNParams]):
         recentred (ours)       z <- z - sum_{i > 1} (p_i after (14) - p_i before it)
 
     p_i is the mean feature of task i, z the feature of the noisy backbone. Source: MiN, NeurIPS 2025,
-    arXiv:2509.16738 v3 (equation numbers) and the authors' code; where they disagree see `VARIANTS` and `MiNParams`.
-    Not reproduced: the code loses W_down when saving. Keeps 2 (d2^2 + d2) numbers per layer and task, D^2 for learning,
-    D K for classifying. One forward pass per image; the mixture folds into one d2 x d2 matrix per layer, so the cost
-    does not grow with tasks.
+    arXiv:2509.16738 v3 (equation numbers) and the authors' code; where they disagree see `MiNParams.VARIANTS`. The code
+    loses W_down when saving, this does not. Keeps 2 (d2^2 + d2) numbers per layer and task, D^2 for learning, D K for
+    classifying. One pass per image; the mixture folds into one d2 x d2 matrix per layer, whatever the number of tasks.
     """
 
     former_parts = {"noise": "worn", "random_features": "expand", "ridge": "classifier"}
 
     def setup(self) -> None:
         """Silent noise behind every block, and a classifier of no image."""
-        p, backbone = self.params, self.backbone
-        self.worn = Slots.everywhere(backbone, "after", self._slot)
+        p, backbone, dim = self.params, self.backbone, self.backbone.token_dim
+
+        def slot(layer: int) -> NoiseSlot:
+            draws = self.draws("noise", layer)
+            return NoiseSlot(dim, p.noise_dim, branch=p.first_session, init=p.init, generator=draws)
+
+        self.worn = Slots.everywhere(backbone, "after", slot)
         self.norms = Overlay(backbone, *(norms(backbone) if p.first_session else ()))
-        draw = self.draws("random features")
-        self.expand = RandomFeatures(backbone.feature_dim, p.expansion, p.init, draw, backbone.device)
+        draws = self.draws("random features")
+        self.expand = RandomFeatures(backbone.feature_dim, p.expansion, p.init, draws, backbone.device)
         self.classifier = Ridge(p.expansion, p.gamma, backbone.device, reads=self.expand)
         self.record = Table(backbone.device)  # prototypes, the common shift, noise ratios
-
-    def _slot(self, layer: int) -> NoiseSlot:
-        p, draw = self.params, self.draws("noise", layer)
-        return NoiseSlot(self.backbone.token_dim, p.noise_dim, branch=p.first_session, init=p.init, generator=draw)
 
     @property
     def noise(self) -> list[NoiseSlot]:
@@ -181,11 +179,22 @@ class MiN(Method[MiNParams]):
             yield from self._fit_augmented(task)
         self.classifier.add(self.shape(h), labels)
         self.classifier.solve()
-        self._measure_noise(task)
+        with torch.no_grad(), metered(self.worn) as meter:  # on the first images of the task
+            self.embed(self.on_pixels(self.backbone.pixels(next(iter(task.batches(64)))[0])))
+        record["ratio"] = meter.ratios().float().to(h.device)
 
     def _mean(self, h: Tensor) -> Float[Tensor, " feature"]:
         """p_t, under the network as it is now."""
         return (double(self.shape(h)).sum(dim=0) / len(h)).to(h)
+
+    def _fit_augmented(self, task: Task) -> Iterator[Progress]:
+        """The analytic fit on augmented images, under the network as it is now."""
+        p, how = self.params, self.params.fit
+        add = lambda h, labels: self.classifier.add(self.shape(h), labels)  # noqa: E731
+        yield from revisit(
+            self, task, add, p.augmented_passes, how, batch_size=how.batch_size, stage="augmented fit", draws="analytic"
+        )
+        self.classifier.solve()
 
     def _mixture(self, prototypes: Float[Tensor, "task feature"]) -> Float[Tensor, " task"]:
         """Equations (11) and (12), or the alternatives that `params` name."""
@@ -204,15 +213,15 @@ class MiN(Method[MiNParams]):
 
     def _learn_noise(self, task: Task, first: bool) -> Iterator[Progress]:
         """Equation (14); the analytic logits are a constant of the loss."""
-        auxiliary = Linear(self.params.expansion, bias=first, device=self.backbone.device)
+        p = self.params
+        auxiliary = Linear(p.expansion, bias=first, device=self.backbone.device)
         auxiliary.grow(self.seen)
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(self._residual(h, auxiliary), labels, self.seen, task.classes)
 
-        sampled = self.params.epsilon == "sampled"
-        with sampling(self.worn, self.draws("epsilon", task.index)) if sampled else nullcontext():
-            yield from fit(self, task, self.trained(auxiliary, first), loss, self.params.fit, stage="noise")
+        with sampling(self.worn, self.draws("epsilon", task.index) if p.epsilon == "sampled" else None):
+            yield from fit(self, task, self.trained(auxiliary, first), loss, p.fit, stage="noise")
 
     def _residual(self, h: Tensor, auxiliary: Linear) -> Float[Tensor, "image cls"]:
         """Phi W_aux + stopgrad(phi W)."""
@@ -224,42 +233,21 @@ class MiN(Method[MiNParams]):
         p = self.params
         parameters, backbone = list(auxiliary.parameters()), list(self.norms.parameters())
         for slot in self.noise:
-            newest = slot.generators[-1].named_parameters()
-            parameters += [x for name, x in newest if p.part == "both" or name.startswith(_MAPS[p.part])]
-            parameters += [slot.weights] if p.mixture == "learned" else []
+            parameters += [*slot.newest(p.part), *([slot.weights] if p.mixture == "learned" else [])]
             backbone += [*slot.branch.parameters()] if slot.branch is not None else []
         first_session = [{"params": backbone, "lr": p.first_lr}] if first and backbone else []
         return [{"params": parameters}, *first_session]
 
-    def _fit_augmented(self, task: Task) -> Iterator[Progress]:
-        """The analytic fit on augmented images, under the network as it is now."""
-        p, batch = self.params, self.params.fit.batch_size
-
-        def add(pixels: Tensor, labels: Tensor) -> None:
-            self.classifier.add(self.shape(self.embed(self.on_pixels(pixels))), labels)
-
-        for number in range(p.augmented_passes):
-            views = augmented(task, self.backbone, augmentation(p.fit), batch, self.seed, "analytic", number)
-            yield from sweep(views, add, len(task), f"augmented fit {number + 1}")
-        self.classifier.solve()
-
-    def _measure_noise(self, task: Task) -> None:
-        """||noise|| / ||signal|| per layer and generator on the first images of the task."""
-        images, _ = next(iter(task.batches(64)))
-        with torch.no_grad(), metered(self.worn) as meter:
-            self.embed(self.on_pixels(self.backbone.pixels(images)))
-        self.record.tensors["ratio"] = meter.ratios().float().to(self.backbone.device)
-
     def internals(self):
         """Mixture weights and noise-to-signal per layer and task, task prototypes and their cosines."""
-        if "ratio" not in self.record.tensors:
+        record = self.record.tensors
+        if "ratio" not in record:
             return {}
-        prototypes, ratio = self.record.tensors["prototypes"], self.record.tensors["ratio"]
-        unit = F.normalize(prototypes, dim=-1)
+        unit = F.normalize(record["prototypes"], dim=-1)
         return {
             "noise/weights": torch.stack([slot.weights.detach() for slot in self.noise]),
             "noise/similarity": unit @ unit.T,
-            "noise/prototypes": prototypes,
-            "noise/ratio": ratio,
-            "noise/dead": (ratio == 0).to(torch.uint8),
+            "noise/prototypes": record["prototypes"],
+            "noise/ratio": record["ratio"],
+            "noise/dead": (record["ratio"] == 0).to(torch.uint8),
         }

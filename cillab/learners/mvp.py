@@ -58,9 +58,9 @@ class MVP(Method[MVPParams]):
         G_c  = mean over the batch of (p_c - [y = c]) 2 sigmoid(a_jc) h: the gradient of the batch's CE for w_c,
         D = mean of exp((1 - cos(q, k_j)) / (n_j + 1)),   R = mean over m of exp((1 - cos(k_j, k_m)) / (n_j + 1))
 
-    -h is the direction of an image's own gradient for its row. Source: Moon et al., ICCV 2023, arXiv:2308.09303, and
-    the released code, which weighs the mean of the batch in (4), not an image, and divides every distance in D by the
-    counts of all images. Keeps M (d + K) numbers, 2 L D a block and prompt, and the head; two passes per image.
+    Source: Moon et al., ICCV 2023, arXiv:2308.09303, and the released code, which weighs the mean of the batch in (4),
+    not an image, and divides every distance in D by the counts of all images. Keeps M (d + K) numbers, 2 L D a block
+    and prompt, and the head; two passes per image.
     """
 
     def setup(self) -> None:
@@ -81,14 +81,13 @@ class MVP(Method[MVPParams]):
 
         def loss(pixels: Tensor, labels: Tensor) -> Tensor:
             h, columns = self.embed(self.on_pixels(pixels))[:, : head.dim], columns_of(labels, self.seen)
-            rows = self.worn.rows
-            factors = head.factors(rows[:, 0]) if p.masks else 1.0
+            factors = head.factors(self.worn.rows[:, 0]) if p.masks else 1.0
             row = head.linear.weight[columns].detach()
             scaled = h / (1 - F.cosine_similarity(row, h.detach()) + p.margin)[:, None]
             each = F.cross_entropy(factors * head.linear(scaled), columns, reduction="none")
             against = opposed(factors * head.linear(h), columns, h, factors)
             value = ((1 - p.focus + p.focus * against**p.gamma) * each).mean() + p.contrast * self._keys()
-            self.worn.tally(rows)
+            self.worn.tally(self.worn.rows)
             return value
 
         trained = [*self.general.parameters(), *self.worn.newest(), *head.parameters()]
@@ -108,9 +107,9 @@ class MVP(Method[MVPParams]):
     def internals(self):
         """The keys, how many steps of images have chosen each, and the masks."""
         keys = torch.cat([*self.worn.keys]).detach()
-        chosen = torch.tensor(self.worn.chosen, dtype=torch.float32)
+        found = {"prompts/keys": keys, "prompts/chosen": torch.tensor(self.worn.chosen, dtype=torch.float32)}
         masks = self.classifier.factors(torch.arange(len(keys), device=keys.device)).detach()
-        return {"prompts/keys": keys, "prompts/chosen": chosen, **({"mvp/masks": masks} if self.seen else {})}
+        return {**found, **({"mvp/masks": masks} if self.seen else {})}
 
 
 @final
@@ -141,5 +140,4 @@ class Masked(Classifier):
 
     def rows(self) -> Head:
         """The rows of the head for h, zeros for q."""
-        bias = self.linear.bias
-        return Head(F.pad(self.linear.weight.detach(), (0, self.dim)), None if bias is None else bias.detach())
+        return self.linear.rows()._replace(weight=F.pad(self.linear.weight.detach(), (0, self.dim)))

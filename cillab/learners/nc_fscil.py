@@ -1,11 +1,8 @@
 """NC-FSCIL: a simplex fixed before the first task; a projector brings features to their vertices."""
 
-from cillab.core import rng
-from cillab.core.arrays import through_numpy
-from cillab.geometry.etf import simplex_etf
 from cillab.kit import (
-    F, Fit, Frame, HyperParams, InvalidRequestError, Iterator, Literal, Method, PositiveFloat, PositiveInt, Progress,
-    Prototypes, Task, Tensor, adapters, columns_of, descend, final, fit, gathered, method, pull_push, torch,
+    F, Fit, HyperParams, Iterator, Literal, Method, PositiveFloat, PositiveInt, Progress, Prototypes, Simplex, Task,
+    Tensor, adapters, columns_of, final, fit, fit_features, gathered, method, pull_push, rng, torch,
 )  # fmt: skip
 from cillab.parts.alignment import Alignment
 
@@ -57,27 +54,15 @@ class NCFSCIL(Method[NCFSCILParams]):
     def setup(self) -> None:
         """Adapters and g that change nothing yet, and the simplex."""
         p, dim, device = self.params, self.backbone.feature_dim, self.backbone.device
-        if not 2 <= p.capacity <= dim + 1:
-            raise InvalidRequestError(
-                f"nc-fscil: capacity = {p.capacity}, but {dim} features hold 2 to {dim + 1} vertices."
-            )
         self.worn = adapters(self, p.bottleneck, blocks=None if p.adapt == "adapter" else 0)
         self.project = Alignment(dim, round(p.width * dim), "leaky_relu", self.draws("projector")).to(device)
-        self.means, self.classifier = Prototypes(dim, device), Frame(dim, device)
-        draws = rng.numpy_stream(self.seed, "simplex")
-        none = torch.zeros(0, dim, device=device)
-        self.classifier.kept["simplex"] = through_numpy(simplex_etf, none, p.capacity, dim, draws).to(none)
+        self.means, self.classifier = Prototypes(dim, device), Simplex(dim, device, "fixed", p.capacity)
 
     def arrive(self, task: Task) -> None:
         """The next vertices."""
         self.classifier.grow(task.classes)
         self.means.grow(task.classes)
-        count, kept = len(self.seen), self.classifier.kept
-        if count > self.params.capacity:
-            raise InvalidRequestError(
-                f"nc-fscil: {count} classes have come, capacity = {self.params.capacity}: give a larger capacity."
-            )
-        kept["vertices"] = kept["simplex"][:count]
+        self.classifier.place(draws=rng.numpy_stream(self.seed, "simplex"))
 
     def shape(self, h: Tensor) -> Tensor:
         """The z of (2)."""
@@ -87,7 +72,7 @@ class NCFSCIL(Method[NCFSCILParams]):
         """(2) in the first session, (3) later; means of the new classes."""
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
-            return pull_push(self.shape(h), self.classifier.kept["simplex"], columns_of(labels, self.seen))[0]
+            return pull_push(self.shape(h), self.classifier.whole, columns_of(labels, self.seen))[0]
 
         if not self.old:
             trained = [*self.worn.parameters(), *self.project.parameters()]
@@ -99,20 +84,12 @@ class NCFSCIL(Method[NCFSCILParams]):
 
     def _project(self, task: Task, h: Tensor, labels: Tensor, loss) -> Iterator[Progress]:
         """Equation (3): old means are repeated until an old class has as many rows as a new one."""
-        how, each = self.params.later, max(1, len(labels) // len(task.classes))
+        each = max(1, len(labels) // len(task.classes))
         old = torch.tensor([c for c in self.old if c not in task.classes], dtype=torch.int64, device=h.device)
         means = self.means.means(like=h)[columns_of(old, self.seen)]
-        x, y = torch.cat([h, means.repeat(each, 1)]), torch.cat([labels, old.repeat(each)])
-
-        def batches(epoch: int):
-            draws = self.draws("project", task.index, epoch)
-            for chosen in torch.randperm(len(x), generator=draws).to(h.device, non_blocking=True).split(how.batch_size):
-                yield x[chosen], y[chosen]
-
-        yield from descend(
-            batches, -(-len(x) // how.batch_size), self.project.parameters(), loss, how,
-            stage="project", total=how.epochs * len(x),
-        )  # fmt: skip
+        taken = torch.cat([h, means.repeat(each, 1)]), torch.cat([labels, old.repeat(each)])
+        how, trained = self.params.later, self.project.parameters()
+        yield from fit_features(self, task, taken, trained, loss, how, stage="project", order="project")
 
     def internals(self):
         """The vertices handed out so far."""

@@ -1,10 +1,8 @@
 """NCM-ETF: the simplex nearest to the class means of a frozen backbone, as the classifier. Nothing is trained."""
 
-from cillab.core.arrays import through_numpy
-from cillab.geometry.etf import nearest_etf
 from cillab.kit import (
-    F, Frame, HyperParams, InvalidRequestError, Iterator, Method, PositiveFloat, Progress, Prototypes, Task, Tensor,
-    final, gathered, method, torch,
+    F, HyperParams, Iterator, Method, PositiveFloat, Progress, Prototypes, Simplex, Task, Tensor, final, gathered,
+    method,
 )  # fmt: skip
 
 
@@ -30,7 +28,7 @@ class NCMETF(Method[NCMETFParams]):
     """Class means replaced by the nearest simplex.
 
         mu_c = mean of f(x) over class c,   mu_G = mean of mu_c,   z = (f(x) - mu_G) / ||.||                (1)
-        M = argmax over simplex ETFs of sum_c w_c <m_c, (mu_c - mu_G) / ||.||>              [nearest_etf]   (2)
+        M = argmax over simplex ETFs of sum_c w_c <m_c, (mu_c - mu_G) / ||.||>                  [Simplex]   (2)
         logit_c = <m_c, z>                                                                                  (3)
 
     With collapsed features M are the means and nothing is lost; otherwise the loss against the nearest class mean says
@@ -41,15 +39,10 @@ class NCMETF(Method[NCMETFParams]):
     def setup(self) -> None:
         """No class yet."""
         dim, device = self.backbone.feature_dim, self.backbone.device
-        self.means, self.classifier = Prototypes(dim, device), Frame(dim, device)
+        self.means, self.classifier = Prototypes(dim, device), Simplex(dim, device)
 
     def arrive(self, task: Task) -> None:
         """Room for the classes, as long as a simplex of so many vertices exists."""
-        room, count = self.backbone.feature_dim + 1, len(self.seen)
-        if count > room:
-            raise InvalidRequestError(f"ncm-etf has room for {room} classes on {room - 1} features, not {count}.")
-        if count < 2:
-            raise InvalidRequestError("ncm-etf needs two classes in its first task: one vertex is no simplex.")
         self.classifier.grow(task.classes)
         self.means.grow(task.classes)
 
@@ -63,10 +56,8 @@ class NCMETF(Method[NCMETFParams]):
         h, labels = yield from gathered(self, task)
         self.means.add(h, labels)
         mu, kept = self.means.means(), self.classifier.kept
-        weights = torch.ones(len(mu))
-        weights[: len(self.old)] = self.params.hold
         kept["centre"] = mu.mean(dim=0).to(h)
-        kept["vertices"] = through_numpy(nearest_etf, h, mu - mu.mean(dim=0), weights).to(h)
+        self.classifier.place(mu - mu.mean(dim=0), old=len(self.old), hold=self.params.hold)
 
     def internals(self):
         """M."""

@@ -1,11 +1,10 @@
 """NCPTM-CIL: features are aligned with a simplex that grows with the classes and turns as little as it can."""
 
-from cillab.core.arrays import double, through_numpy
-from cillab.geometry.etf import basis_of, etf_from_basis, extend_basis, growth_angle, nearest_etf, simplex_etf
+from cillab.geometry.etf import growth_angle
 from cillab.kit import (
-    AdapterSlot, F, Fit, Float, Frame, GaussianMemory, HyperParams, Internal, InvalidRequestError, Iterator, Literal,
-    Method, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Progress, Slots, Task, Tensor, columns_of,
-    descend, final, fit, gathered, method, pull_push, rng, torch, viewed,
+    F, Fit, Float, GaussianMemory, Generator, HyperParams, Internal, Iterator, Literal, Method, NonNegativeFloat,
+    NonNegativeInt, PositiveFloat, PositiveInt, Progress, Simplex, Task, Tensor, adapters, columns_of, double,
+    each_epoch, final, fit, fit_features, gathered, method, pull_push, rng, torch, viewed,
 )  # fmt: skip
 from cillab.parts.alignment import Alignment
 from cillab.parts.watching import EpochWatch
@@ -64,7 +63,7 @@ class NCPTMParams(HyperParams):
     evidence="reconstruction after the abstract",
     family="neural collapse",
     when="To see collapse itself: old and new classes are drawn to the vertices of one simplex.",
-    ours="equations (1) to (4) and every number",
+    ours="equations (1) to (3) and every number",
     needs={"vit"},
     internals=(
         Internal("etf/vertices", "f32 [K, d]", "vertices of the simplex, unit rows"),
@@ -79,33 +78,24 @@ class NCPTM(Method[NCPTMParams]):
     """Features aligned with a simplex ETF that grows with the classes.
 
         z = g(h - mu_G) / ||g(h - mu_G)||,    g(x) = x + W2 phi(W1 x + b1) + b2                  [Alignment]     (1)
-        M = argmax over ETFs of sum_k w_k <m_k, mean of z in class k>                            [nearest_etf]   (2)
+        M = argmax over ETFs of sum_k w_k <m_k, mean of z in class k>,    logit_k = <m_k, z>       [Simplex]     (2)
         min  pull * 1/2 (<m_y, z> - 1)^2  +  push * 1/(K-1) sum_{k != y} 1/2 max(0, <m_k, z> + 1/(K-1))^2        (3)
-        prediction = argmax_k <m_k, z>                                                                           (4)
 
-    First session: adapters and g learn (3) on images, then the adapters are frozen with the backbone. Every session:
-    store a Gaussian of the raw features h of each new class, place M by (2), train g by (3) on the features of the new
-    classes and on pseudo-features h ~ N(mu_c, S_c) of the old ones. Source: NCPTM-CIL, He et al., arXiv:2504.18437;
-    its three components (dynamic ETF classifier, ETF alignment, pull-and-push loss) are known by name only, (1)-(4) and
-    all numbers are our reconstruction. Keeps adapters, 2 d^2 numbers for g, K d for M, 2 d (or d + d^2) per class for
-    learning. One forward pass per image.
+    First session: adapters and g learn (3) on images and are frozen, g is not. Every session: store a Gaussian of the
+    features h of each new class, place M by (2), train g by (3) on new features and on h ~ N(mu_c, S_c) of old classes.
+    Source: NCPTM-CIL, He et al., arXiv:2504.18437, whose components are known to us by name only. Keeps adapters,
+    2 width d^2 numbers for g, K d for M, 2 d or d + d^2 per class for learning; one pass per image.
     """
 
     former_parts = {"adapters": "worn", "frame": "classifier"}
 
     def setup(self) -> None:
         """Adapters and g that change nothing yet, no vertex."""
-        p, backbone, dim = self.params, self.backbone, self.backbone.feature_dim
-
-        def adapter(layer: int) -> AdapterSlot:
-            return AdapterSlot(
-                backbone.token_dim, p.bottleneck, p.adapter_scale, generator=self.draws("adapter", layer)
-            )
-
-        self.worn = Slots.everywhere(backbone, "mlp", adapter, blocks=None if p.adapt else 0)
-        self.align = Alignment(dim, p.width * dim, p.activation, self.draws("alignment")).to(backbone.device)
-        self.memory = GaussianMemory(dim, p.memory, backbone.device)
-        self.classifier = Frame(dim, backbone.device)  # M, mu_G, the basis of the prefix, what was measured
+        p, dim, device = self.params, self.backbone.feature_dim, self.backbone.device
+        self.worn = adapters(self, p.bottleneck, scale=p.adapter_scale, blocks=None if p.adapt else 0)
+        self.align = Alignment(dim, p.width * dim, p.activation, self.draws("alignment")).to(device)
+        self.memory = GaussianMemory(dim, p.memory, device)
+        self.classifier = Simplex(dim, device, p.etf, p.capacity)
 
     def shape(self, h: Float[Tensor, "image feature"]) -> Float[Tensor, "image feature"]:
         """Equation (1); before any task the raw feature h."""
@@ -114,109 +104,59 @@ class NCPTM(Method[NCPTMParams]):
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """First session: adapt. Every session: remember, place the simplex, align."""
-        p, watch = self.params, EpochWatch(self.seen)
-        self._refuse(len(self.seen))
-        if not self.old and p.adapt:
-            yield from self._adapt(task, watch)
-        h, labels = yield from gathered(self, task, stage="statistics")
-        self.memory.add(h, labels)
-        self._place(self.memory)
-        if p.align:
-            yield from self._align(task, h, labels, watch)
-        self.classifier.kept["epochs"] = watch.table().to(h.device)
+        self.watch = EpochWatch(self.seen)
+        if not self.old and self.params.adapt:
+            yield from self._adapt(task)
+        clean = yield from self._place(task, self.memory)
+        yield from self._align(task, clean) if self.params.align else ()
+        self.classifier.kept["epochs"] = self.watch.table().to(self.backbone.device)
 
-    def _refuse(self, classes: int) -> None:
-        p, dim = self.params, self.backbone.feature_dim
-        most = {"nearest": dim + 1, "prefix": dim, "fixed": min(p.capacity, dim + 1)}[p.etf]
-        if classes > most:
-            raise InvalidRequestError(f"ncptm with etf={p.etf} has room for {most} classes on {dim} features.")
-        if classes < 2:
-            raise InvalidRequestError("ncptm needs two classes in its first task: one vertex is no simplex.")
-
-    def _adapt(self, task: Task, watch: EpochWatch) -> Iterator[Progress]:
+    def _adapt(self, task: Task) -> Iterator[Progress]:
         """(3) over adapters and g on augmented images; M is placed before the first epoch and once more after it."""
-        p, kind = self.params, self.params.memory
+        p, dim, device = self.params, self.backbone.feature_dim, self.backbone.device
 
-        def place() -> Iterator[Progress]:
-            as_it_is = GaussianMemory(self.backbone.feature_dim, kind, self.backbone.device)
-            as_it_is.add(*(yield from gathered(self, task, stage="statistics")))
-            self._place(as_it_is)
+        def after(progress: Progress) -> Iterator[Progress]:
+            self.watch.close(self.classifier.vertices)
+            if progress.epoch == 0 and progress.done < progress.total:
+                yield from self._place(task, GaussianMemory(dim, p.memory, device))
 
-        yield from place()
+        yield from self._place(task, GaussianMemory(dim, p.memory, device))
         trained = [*self.worn.parameters(), *(self.align.parameters() if p.align else ())]
-        steps = fit(
-            self, task, trained, lambda h, y: self._loss(h, y, watch), p.fit, stage="adapt", divided=False
-        )  # the watch counts every image
-        for progress in steps:
-            yield progress
-            if progress.done % len(task) == 0:
-                watch.close(self.classifier.vertices)
-                if progress.epoch == 0 and progress.done < progress.total:
-                    yield from place()
+        yield from each_epoch(fit(self, task, trained, self._loss, p.fit, stage="adapt", divided=False), after)
 
-    def _place(self, memory: GaussianMemory) -> None:
-        """mu_G and M, and the angle by which the vertex of each old class has turned."""
-        kept, raw, old = self.classifier.kept, memory.only(self.seen).means, len(self.old)
-        before = kept.get("vertices")
-        if self.params.centring == "running" or not old:
-            kept["centre"] = raw.mean(dim=0) if self.params.centring != "none" else torch.zeros_like(raw[0])
-        kept["simplex"] = self._simplex(self.shape(raw).detach(), old).to(raw)
-        kept["vertices"] = kept["simplex"][: len(raw)]
-        if before is not None and old:
-            cosines = (double(before[:old]) * double(kept["vertices"][:old])).sum(dim=1)
-            kept["turned"] = cosines.clamp(-1, 1).acos().to(raw)
-            kept["expected"] = torch.tensor([growth_angle(old, len(raw))], device=raw.device)
+    def _place(self, task: Task, memory: GaussianMemory) -> Generator[Progress, None, tuple[Tensor, Tensor]]:
+        """Gaussians of the task, mu_G, M by (2), and the angle by which the vertex of each old class has turned."""
+        p, kept, old = self.params, self.classifier.kept, len(self.old)
+        h, labels = yield from gathered(self, task, stage="statistics")
+        memory.add(h, labels)
+        means, before = memory.only(self.seen).means, double(self.classifier.vertices[:old])
+        if p.centring == "running" or not old:
+            kept["centre"] = means.mean(dim=0) if p.centring != "none" else torch.zeros_like(means[0])
+        draws = rng.numpy_stream(self.seed, "simplex", len(means))
+        self.classifier.place(self.shape(means).detach(), draws, old, p.hold)
+        if old:
+            cosines = (before * double(kept["vertices"][:old])).sum(dim=1)
+            kept["turned"] = cosines.clamp(-1, 1).acos().to(h)
+            kept["expected"] = torch.tensor([growth_angle(old, len(means))], device=h.device)
+        return h, labels
 
-    def _simplex(self, means: Float[Tensor, "cls feature"], old: int) -> Float[Tensor, "vertex feature"]:
-        """Equation (2), or one of the alternatives that `params.etf` names."""
-        p, kept, count = self.params, self.classifier.kept, len(means)
-        draws = rng.numpy_stream(self.seed, "simplex", count)
-        if p.etf == "fixed":
-            return kept["simplex"] if old else through_numpy(simplex_etf, means, p.capacity, means.shape[1], draws)
-        if p.etf == "prefix" and old and old < count:
-            kept["basis"] = through_numpy(extend_basis, means, kept["basis"], count - old, draws).contiguous()
-            return through_numpy(etf_from_basis, means, kept["basis"])
-        weights = torch.ones(count)
-        weights[:old] = p.hold
-        nearest = through_numpy(nearest_etf, means, means, weights)
-        if p.etf == "prefix":
-            kept["basis"] = through_numpy(basis_of, means, nearest, draws).contiguous()
-        return nearest
-
-    def _align(self, task: Task, h: Tensor, labels: Tensor, watch: EpochWatch) -> Iterator[Progress]:
+    def _align(self, task: Task, clean: tuple[Tensor, Tensor]) -> Iterator[Progress]:
         """(3) over g, on features of the new classes and as many pseudo-features of every old one."""
         p = self.params
-        views, theirs = yield from viewed(self, task, p.views, p.fit)
-        x, truth = torch.cat([h, views]), torch.cat([labels, theirs])
-        old = tuple(c for c in self.seen if c not in task.classes)
-        each = max(p.pseudo, len(truth) // len(task.classes))
-        total = len(truth) + each * len(old)
+        taken = yield from viewed(self, task, clean, p.views, p.fit)
+        each = max(p.pseudo, len(taken[1]) // len(task.classes))
+        replay = self.memory, each, tuple(c for c in self.seen if c not in task.classes)
+        steps = fit_features(
+            self, task, taken, self.align.parameters(), self._loss, p.aligning,
+            stage="align", order="pseudo", replay=replay, divided=False,
+        )  # fmt: skip
+        yield from each_epoch(steps, lambda _: self.watch.close(self.classifier.vertices))
 
-        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            draws = self.draws("pseudo", task.index, epoch)
-            pool, theirs = x, truth
-            if old:
-                pseudo, owners = self.memory.sample(each, draws, old)
-                pool, theirs = torch.cat([x, pseudo]), torch.cat([truth, owners])
-            for chosen in (
-                torch.randperm(total, generator=draws).to(x.device, non_blocking=True).split(p.aligning.batch_size)
-            ):
-                yield pool[chosen], theirs[chosen]
-
-        for progress in descend(
-            batches, -(-total // p.aligning.batch_size), self.align.parameters(),
-            lambda h, y: self._loss(h, y, watch), p.aligning, stage="align", total=p.aligning.epochs * total,
-            divided=False,
-        ):  # fmt: skip
-            yield progress
-            if progress.done % total == 0:
-                watch.close(self.classifier.vertices)
-
-    def _loss(self, h: Tensor, labels: Tensor, watch: EpochWatch) -> Float[Tensor, ""]:
-        """Equation (3)."""
+    def _loss(self, h: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+        """Equation (3); the watch counts every image, hence `divided=False` above."""
         z = self.shape(h)
-        pull, push = pull_push(z, self.classifier.kept["simplex"], columns_of(labels, self.seen))
-        watch.add(z, labels, pull, push)
+        pull, push = pull_push(z, self.classifier.whole, columns_of(labels, self.seen))
+        self.watch.add(z, labels, pull, push)
         return self.params.pull * pull + self.params.push * push
 
     def internals(self):

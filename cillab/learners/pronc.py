@@ -1,12 +1,10 @@
 """ProNC: the simplex that the first task grew, extended by new orthonormal directions when classes arrive."""
 
-from cillab.core import rng
-from cillab.core.arrays import through_numpy
-from cillab.geometry.etf import basis_of, etf_from_basis, extend_basis, growth_angle, nearest_etf
+from cillab.geometry.etf import growth_angle
 from cillab.kit import (
-    Exemplars, F, Fit, Frame, HyperParams, Internal, InvalidRequestError, Iterator, Linear, Method, NonNegativeFloat,
-    NonNegativeInt, Overlay, PositiveFloat, Progress, Prototypes, Task, Tensor, columns_of, cross_entropy, final, fit,
-    gathered, method, pull_push, torch,
+    Exemplars, F, Fit, HyperParams, Internal, Iterator, Linear, Method, NonNegativeFloat, NonNegativeInt, Overlay,
+    PositiveFloat, Progress, Prototypes, Simplex, Task, Tensor, columns_of, cross_entropy, deepcopy, final, fit,
+    gathered, method, pull_push, rng, torch,
 )  # fmt: skip
 
 
@@ -61,31 +59,18 @@ class ProNC(Method[ProNCParams]):
         """The pre-trained weights, a head without rows, no vertex, no image."""
         dim, device = self.backbone.feature_dim, self.backbone.device
         self.worn = Overlay(self.backbone, "*")
-        self.linear, self.classifier = Linear(dim, device=device), Frame(dim, device)
+        self.linear, self.classifier = Linear(dim, device=device), Simplex(dim, device, "prefix")
         self.images = Exemplars(device)
 
     def arrive(self, task: Task) -> None:
         """Rows, and from the second task on (2)."""
-        dim, count = self.backbone.feature_dim, len(self.seen)
-        if not 2 <= count <= dim:
-            raise InvalidRequestError(
-                f"pronc: {count} classes after this task; {dim} features hold 2 to {dim} vertices."
-            )
         self.linear.grow(task.classes)
         self.classifier.grow(task.classes)
-        kept, fresh = self.classifier.kept, count - len(self.old)
-        if self.old and fresh:
-            draws = rng.numpy_stream(self.seed, "basis", count)
-            kept["basis"] = through_numpy(extend_basis, kept["basis"], kept["basis"], fresh, draws).contiguous()
-            self._place()
-        if self.old:
-            angle = growth_angle(len(self.old), count)
-            kept["turned"] = torch.full((len(self.old),), angle, device=self.backbone.device)
-
-    def _place(self) -> None:
-        kept = self.classifier.kept
-        vertices = through_numpy(etf_from_basis, kept["basis"], kept["basis"])
-        kept["vertices"] = vertices.float().to(self.backbone.device)
+        old, count = len(self.old), len(self.seen)
+        if old and old < count:
+            self.classifier.place(draws=rng.numpy_stream(self.seed, "basis", count), old=old)
+        if old:
+            self.classifier.kept["turned"] = torch.full((old,), growth_angle(old, count), device=self.backbone.device)
 
     def shape(self, h: Tensor) -> Tensor:
         """The z of (3)."""
@@ -99,16 +84,13 @@ class ProNC(Method[ProNCParams]):
             means = Prototypes(self.backbone.feature_dim, self.backbone.device)
             means.add(self.shape(h), labels)
             mu = means.means()[columns_of(torch.tensor(self.seen), means.classes)]
-            vertices = through_numpy(nearest_etf, h, mu - mu.mean(dim=0))
-            basis = through_numpy(basis_of, h, vertices, rng.numpy_stream(self.seed, "basis"))
-            self.classifier.kept["basis"] = basis.contiguous()  # another layout in memory rounds otherwise
-            self._place()
+            self.classifier.place(mu - mu.mean(dim=0), rng.numpy_stream(self.seed, "basis"))
+            self.classifier.rebuild()
         self._store(task)
 
     def _train(self, task: Task) -> Iterator[Progress]:
         """Equation (3); the first task has cross-entropy alone."""
-        p, before = self.params, Overlay(self.backbone, "*")
-        before.load(self.worn.state())
+        p, before = self.params, deepcopy(self.worn)
 
         def loss(pixels: Tensor, labels: Tensor) -> Tensor:
             h = self.embed(self.on_pixels(pixels))

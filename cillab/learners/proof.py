@@ -2,8 +2,8 @@
 
 from cillab.kit import (
     Exemplars, F, Fit, Float, Head, HyperParams, Internal, Iterator, Literal, Method, NonNegativeInt, PositiveInt,
-    Progress, Projections, Prototypes, SetAttention, Task, Tensor, TextHead, columns_of, contrast, descend, final,
-    gathered, keep_exemplars, method, shuffled, torch, viewed,
+    Progress, Projections, Prototypes, SetAttention, Task, Tensor, TextHead, columns_of, contrast, final, fit_features,
+    gathered, keep_exemplars, method, torch, viewed,
 )  # fmt: skip
 
 
@@ -98,13 +98,12 @@ class Proof(Method[ProofParams]):
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """(4) on features, then the images to keep."""
-        p, how = self.params, self.params.fit
+        p = self.params
         h, labels = yield from gathered(self, task)
         self.means.add(F.normalize(h, dim=-1), labels)
         both = self.stored.beside(task)
-        h, labels = yield from gathered(self, both, stage="memory")
-        more, theirs = yield from viewed(self, both, p.views, how)
-        taken = torch.cat([h, more]), torch.cat([labels, theirs])
+        clean = yield from gathered(self, both, stage="memory")
+        taken = yield from viewed(self, both, clean, p.views, p.fit)
 
         def loss(h: Tensor, y: Tensor) -> Tensor:
             columns = columns_of(y, self.seen)
@@ -112,10 +111,7 @@ class Proof(Method[ProofParams]):
             return F.cross_entropy(names, columns) + F.cross_entropy(means, columns) + contrast(plain, columns)
 
         trained = [self.of_images.newest, self.of_names.newest, *self.attention.parameters()]
-        yield from descend(
-            lambda epoch: shuffled(taken, how.batch_size, self.draws("order", task.index, epoch)),
-            -(-len(taken[1]) // how.batch_size), trained, loss, how, stage="fusion", total=how.epochs * len(taken[1]),
-        )  # fmt: skip
+        yield from fit_features(self, task, taken, trained, loss, p.fit, stage="fusion")
         yield from keep_exemplars(self, self.stored, task, max(1, p.memory // len(self.seen)))
 
     def internals(self):

@@ -2,8 +2,8 @@
 
 from cillab.kit import (
     F, Fit, Float, GaussianMemory, HyperParams, Int64, Iterator, LinearMap, Literal, Method, NonNegativeFloat,
-    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, cross_entropy, descend, double,
-    final, gathered, method, torch, viewed,
+    NonNegativeInt, PositiveFloat, Progress, Task, Tensor, TextHead, cross_entropy, double, final, fit_features,
+    gathered, method, torch, viewed,
 )  # fmt: skip
 
 
@@ -65,28 +65,19 @@ class RAPF(Method[RAPFParams]):
         self.classifier = TextHead(self.backbone, [self.params.template])
         self.memory = GaussianMemory(dim, "full", device)
 
-    def arrive(self, task: Task) -> None:
-        """Names of the classes that are new."""
-        self.classifier.grow(task.classes, task.class_names)
-
     def shape(self, h: Tensor) -> Tensor:
         """The v of (1)."""
         return F.normalize(self.map(F.normalize(h, dim=-1)), dim=-1)
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """(2) on features, (3), then Gaussians of the new classes."""
-        p, how = self.params, self.params.fit
+        p = self.params
         h, labels = yield from gathered(self, task)
-        more, theirs = yield from viewed(self, task, p.views, how)
-        x, y = F.normalize(torch.cat([h, more]), dim=-1), torch.cat([labels, theirs])
+        views, truth = yield from viewed(self, task, (h, labels), p.views, p.fit)
+        taken = F.normalize(views, dim=-1), truth
         old = tuple(c for c in self.old if c not in task.classes)
         draws, before = self.draws("drawn", task.index), self.map.matrix.clone()
         pairs, beside = self._near(task, old)
-
-        def batches(epoch: int):
-            order = torch.randperm(len(x), generator=self.draws("order", task.index, epoch))
-            for chosen in order.to(x.device, non_blocking=True).split(how.batch_size):
-                yield x[chosen], y[chosen]
 
         def loss(v: Tensor, truth: Tensor) -> Tensor:
             if old and p.replayed and p.each:
@@ -96,10 +87,7 @@ class RAPF(Method[RAPFParams]):
             value = cross_entropy(self.classifier(self.map(v)), truth, self.seen, self.seen)
             return value + p.apart * self._held_apart(pairs, beside, draws) if beside and p.apart and p.each else value
 
-        yield from descend(
-            batches, -(-len(x) // how.batch_size), self.map.parameters(), loss, how,
-            stage="map", total=how.epochs * len(x),
-        )  # fmt: skip
+        yield from fit_features(self, task, taken, self.map.parameters(), loss, p.fit, stage="map")
         if self.old:
             self.map.put("matrix", fused(before, self.map.matrix.detach(), p.mix))
         self.memory.add(F.normalize(h, dim=-1), labels)

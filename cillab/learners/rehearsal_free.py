@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from cillab.kit import (
     Competitors, F, Field, Fit, HyperParams, Importance, Iterator, Linear, Literal, Method, MovingAverage,
-    NonNegativeFloat, Overlay, PositiveFloat, PositiveInt, Progress, Task, Tensor, cross_entropy, distillation, final,
-    fisher, fit, frozen_copy, method, spring, torch, undecayed,
+    NonNegativeFloat, Overlay, PositiveFloat, PositiveInt, Progress, Task, Tensor, cross_entropy, deepcopy,
+    distillation, final, fisher, fit, frozen_copy, method, spring, torch, undecayed,
 )  # fmt: skip
 
 PAPER = "Smith et al., A Closer Look at Rehearsal-Free Continual Learning, CVPR-W 2023, arXiv:2203.17269"
@@ -47,19 +47,13 @@ class Held(Method[P]):
         self.worn = Overlay(backbone, *("*",) if self.params.moves == "all" else here or ATTENTION[:1])
         self.classifier = Linear(backbone.feature_dim, device=backbone.device)
 
-    @abstractmethod
     def before(self) -> Any:
-        """What is there before a later task moves it."""
+        """What is there before a later task moves it: the weights, by name."""
+        return frozen_copy(self.worn.named_parameters())
 
     @abstractmethod
     def hold(self, before: Any, pixels: Tensor, h: Tensor) -> Tensor:
         """What grows as weights, features or logits leave `before`."""
-
-    def teacher(self) -> Overlay:
-        """The backbone's weights as they are now."""
-        copy = Overlay(self.backbone, *(name for name, _ in self.worn.named_parameters()))
-        copy.load(self.worn.state())
-        return copy
 
     def end(self, task: Task) -> Iterator[Progress]:
         """What has to be learnt of a task for the next ones; mostly nothing."""
@@ -114,10 +108,6 @@ class L2Anchor(Held[L2Params]):
     Source: Smith et al., CVPR-W 2023, arXiv:2203.17269. Keeps all weights; one forward pass per image.
     """
 
-    def before(self) -> dict[str, Tensor]:
-        """The weights of the backbone."""
-        return frozen_copy(self.worn.named_parameters())
-
     def hold(self, before: dict[str, Tensor], pixels: Tensor, h: Tensor) -> Tensor:
         """The spring of (1)."""
         return spring(self.worn.named_parameters(), before)
@@ -160,10 +150,6 @@ class EWC(Held[EWCParams]):
         super().setup()
         self.importance = Importance(self.backbone.device)
 
-    def before(self) -> dict[str, Tensor]:
-        """The weights of the backbone."""
-        return frozen_copy(self.worn.named_parameters())
-
     def hold(self, before: dict[str, Tensor], pixels: Tensor, h: Tensor) -> Tensor:
         """The springs of (1)."""
         return spring(self.worn.named_parameters(), before, self.importance.values)
@@ -202,7 +188,7 @@ class FeatureKD(Held[FeatureKDParams]):
 
     def before(self) -> Overlay:
         """The weights of the backbone, to be worn."""
-        return self.teacher()
+        return deepcopy(self.worn)
 
     def hold(self, before: Overlay, pixels: Tensor, h: Tensor) -> Tensor:
         """The distance of (1)."""
@@ -242,7 +228,7 @@ class LwF(Held[LwFParams]):
     def before(self) -> tuple[Overlay, Tensor, Tensor | None]:
         """The weights of the backbone, to be worn, and W and b of old classes."""
         weight, bias = (x if x is None else x[: len(self.old)].clone() for x in self.classifier.rows())
-        return self.teacher(), weight, bias  # type: ignore[return-value]
+        return deepcopy(self.worn), weight, bias  # type: ignore[return-value]
 
     def hold(self, before: tuple[Overlay, Tensor, Tensor | None], pixels: Tensor, h: Tensor) -> Tensor:
         """KD of (2)."""

@@ -2,7 +2,7 @@
 
 from cillab.kit import (
     Drifting, DriftingParams, F, Field, Fit, Float, Internal, Iterator, NonNegativeFloat, PositiveFloat, PositiveInt,
-    Progress, ResidualMap, Task, Tensor, adapters, final, fit, method, torch,
+    Progress, ResidualMap, Task, Tensor, deepcopy, final, fit, method, torch,
 )  # fmt: skip
 
 
@@ -93,9 +93,7 @@ class RSIAT(Drifting[RSIATParams]):
             yield progress
 
     def _tied(self, task: Task) -> Iterator[Progress]:
-        p, before = self.params, adapters(self, self.params.bottleneck, 0)
-        before.load(self.worn.state())
-        means = self.memory.means
+        p, before, means = self.params, deepcopy(self.worn), self.memory.means
 
         def loss(pixels: Tensor, labels: Tensor) -> Tensor:
             run = self.on_pixels(pixels)

@@ -37,10 +37,6 @@ class ZeroShotCLIP(Method[ZeroShotCLIPParams]):
         """No name yet."""
         self.classifier = TextHead(self.backbone, TEMPLATES if self.params.templates == "one" else TEMPLATES_7)
 
-    def arrive(self, task: Task) -> None:
-        """Equation (1)."""
-        self.classifier.grow(task.classes, task.class_names)
-
     def learn(self, task: Task) -> Iterator[Progress]:
         """Nothing is learnt."""
         yield Progress("names", len(task), len(task))

@@ -75,10 +75,6 @@ class ZSCL(Method[ZSCLParams]):
         self.worn = Overlay(self.backbone, "*")
         self.classifier = TextHead(self.backbone, [self.params.template])
 
-    def arrive(self, task: Task) -> None:
-        """Names of the classes that are new."""
-        self.classifier.grow(task.classes, task.class_names)
-
     def shape(self, h: Tensor) -> Tensor:
         """Unit length."""
         return F.normalize(h, dim=-1)

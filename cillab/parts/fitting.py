@@ -194,6 +194,16 @@ def descend(
         _require_grad(trained, False)
 
 
+Labelled = tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]
+
+
+def shuffled(taken: Labelled, batch: int, draws: torch.Generator) -> Iterator[Labelled]:
+    """Features in batches, each once, in an order drawn from `draws`."""
+    features, labels = taken
+    for chosen in torch.randperm(len(labels), generator=draws).to(features.device, non_blocking=True).split(batch):
+        yield features[chosen], labels[chosen]
+
+
 def attention_for(backbone: Backbone) -> AbstractContextManager[object]:
     """The attention kernel that trains fastest.
 

@@ -249,6 +249,10 @@ class GaussianMemory(ModulePart):
             found[row] = (vectors[:, -rank:] * values[-rank:].clamp(min=0).sqrt()).T.flip(0)
         return found
 
+    def shown(self, suffix: str = "") -> dict[str, Tensor]:
+        """Means and leading directions under the names that figures read, followed by `suffix`."""
+        return {f"gaussian/mean{suffix}": self.means, f"gaussian/factor{suffix}": self.factor().half()}
+
     def load(self, state: State) -> None:
         """Take over the moments; a slim state has none, and then the memory is empty."""
         dim, device = self.means.shape[1], self.means.device

@@ -182,6 +182,24 @@ class Prototypes(Classifier):
 
 
 @final
+class Averaged:
+    """log of (softmax(z) + weight softmax(z')) / (1 + weight), z and z' the logits of two heads of the same classes.
+
+    No part: the heads belong to the learner.
+    """
+
+    def __init__(self, first: Classifier, second: Classifier, weight: float) -> None:
+        self.first, self.second, self.weight = first, second, weight
+
+    def __call__(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Logarithms of the averaged posteriors."""
+        p = self.first(features).softmax(dim=1)
+        if self.weight:
+            p = (p + self.weight * self.second(features).softmax(dim=1)) / (1 + self.weight)
+        return p.clamp(min=torch.finfo(p.dtype).tiny).log()
+
+
+@final
 class Table(Part):
     """A growing list of tensors of one shape with plain JSON beside it: prototypes of tasks, measured ratios."""
 
@@ -201,48 +219,3 @@ class Table(Part):
             for name, tensor in state.tensors.items()
         }
         self.meta = dict(state.meta)
-
-
-@final
-class Frame(Classifier):
-    """Unit vertices of a simplex as a classifier, with what belongs to them: a centre, a basis, what was measured.
-
-    logits = <m_k, z>: cosines, when z has length 1. Everything lives in `tensors`, by name; "vertices" has one row per
-    class, in the order of `classes`.
-    """
-
-    def __init__(self, dim: int, device: torch.device | None = None) -> None:
-        super().__init__()
-        self.table = Table(device)
-        self._none = empty(0, dim, device=device)
-
-    @property
-    def kept(self) -> dict[str, Tensor]:
-        """What is kept, by name."""
-        return self.table.tensors
-
-    @property
-    def vertices(self) -> Float[Tensor, "cls feature"]:
-        """One unit row per class."""
-        return self.kept.get("vertices", self._none)
-
-    def grow(self, arriving: tuple[int, ...]) -> None:
-        """Only write the classes down: where vertices stand is the method's decision."""
-        self.classes = with_new(self.classes, arriving)
-
-    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
-        """Products with the vertices."""
-        return features @ self.vertices.T
-
-    def rows(self) -> Head:
-        """The vertices."""
-        return Head(self.vertices, None)
-
-    def state(self) -> State:
-        """Everything as it is."""
-        return State(dict(self.kept), {"classes": list(self.classes)})
-
-    def load(self, state: State) -> None:
-        """Take over everything."""
-        self.classes = tuple(state.meta["classes"])
-        self.table.load(state)

@@ -91,3 +91,15 @@ def opposed(
     with torch.no_grad():
         pulls = factors * (logits.softmax(dim=1) - F.one_hot(columns, logits.shape[1]))
         return 1 - F.cosine_similarity(-h, (pulls.T @ h)[columns], dim=1)
+
+
+def with_margin(
+    cosines: Float[Tensor, "image cls"], columns: Int64[Tensor, " image"], margin: float
+) -> Float[Tensor, "image cls"]:
+    """cos(theta + m) in the place of the own class's cos(theta): the additive angular margin of ArcFace.
+
+    Source: Deng et al., ArcFace, CVPR 2019, arXiv:1801.07698, equation (3). Cosines are kept off +-1, where the angle
+    has no gradient.
+    """
+    own = cosines.gather(1, columns[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
+    return cosines.scatter(1, columns[:, None], (own.acos() + margin).cos())

@@ -86,7 +86,7 @@ class Method(Learner[P]):
 
     def arrive(self, task: Task) -> None:
         """Make room for the classes of `task`, before it is learnt."""
-        self.classifier.grow(task.classes)
+        self.classifier.arrive(task)
 
     def embed(self, run: Run) -> Float[Tensor, "image feature"]:
         """h: `run(delta, ...)` forwards the images at hand once, under whatever is put on."""
@@ -118,6 +118,8 @@ class Method(Learner[P]):
     def observe(self, task: Task) -> Iterator[Progress]:
         """Enter the classes of `task`, then `learn` it. Whatever ends it early, the learner is as it was before.
 
+        Where classes come by name alone and the method learns names, there is nothing more to learn.
+
         Raises:
             InvalidRequestError: the task left numbers that are not finite.
         """
@@ -125,7 +127,8 @@ class Method(Learner[P]):
             self.roster.enter(task)
             self.arrive(task)
             try:
-                yield from self.learn(task)
+                alone = not len(task) and self.capabilities.learns_names
+                yield from iter([Progress("names", 0, 0)]) if alone else self.learn(task)
             except (RuntimeError, ValueError) as error:  # a factorisation of what is no number any more, for one
                 where = not_finite(self.parts()) or ("its features" if "finite" in str(error) else None)
                 if where is None:
@@ -256,6 +259,14 @@ def fit(
     )  # fmt: skip
 
 
+def each_epoch(steps: Iterable[Progress], then: Callable[[Progress], Iterable[Progress] | None]) -> Iterator[Progress]:
+    """The steps of `fit`; after those of an epoch `then` is called, whose own steps follow if it has any."""
+    for progress in steps:
+        yield progress
+        if progress.done % (progress.total // progress.epochs) == 0:
+            yield from then(progress) or ()
+
+
 def gathered(
     learner: Method[Any],
     task: Task,
@@ -275,20 +286,42 @@ def gathered(
     return torch.cat([h for h, _ in found]), torch.cat([y for _, y in found])
 
 
-def viewed(
-    learner: Method[Any], task: Task, passes: int, how: Fit
-) -> Generator[Progress, None, tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]]:
-    """H and labels of `passes` augmented passes over `task`; empty for none."""
-    found = [(torch.zeros(0, learner.backbone.feature_dim), torch.zeros(0, dtype=torch.int64))]
-    augment, device = fitting.augmentation(how), learner.backbone.device
+def revisit(
+    learner: Method[Any],
+    task: Task,
+    visit: Callable[[Float[Tensor, "image feature"], Int64[Tensor, " image"]], None],
+    passes: int,
+    how: Fit,
+    *,
+    batch_size: int = BATCH,
+    stage: str = "views",
+    draws: str = "views",
+) -> Iterator[Progress]:
+    """Hand h and labels of `passes` augmented passes over `task` to `visit`, batch by batch and without gradient.
 
-    def visit(pixels: Tensor, labels: Tensor) -> None:
-        found.append((learner.embed(learner.on_pixels(pixels)), labels))
+    `draws` names their random numbers.
+    """
+    augment = fitting.augmentation(how)
+
+    def each(pixels: Tensor, labels: Tensor) -> None:
+        visit(learner.embed(learner.on_pixels(pixels)), labels)
 
     for number in range(passes):
-        views = fitting.augmented(task, learner.backbone, augment, BATCH, learner.seed, "views", number)
-        yield from fitting.sweep(views, visit, len(task), f"views {number + 1}")
-    return torch.cat([h.to(device) for h, _ in found]), torch.cat([y.to(device) for _, y in found])
+        views = fitting.augmented(task, learner.backbone, augment, batch_size, learner.seed, draws, number)
+        yield from fitting.sweep(views, each, len(task), f"{stage} {number + 1}")
 
 
-__all__ = ["BATCH", "Fit", "Loss", "Method", "Run", "fit", "gathered", "method", "viewed"]
+def viewed(
+    learner: Method[Any],
+    task: Task,
+    clean: tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]],
+    passes: int,
+    how: Fit,
+) -> Generator[Progress, None, tuple[Float[Tensor, "row feature"], Int64[Tensor, " row"]]]:
+    """H and labels of the clean images, as `gathered` gave them, then of `passes` augmented passes over `task`."""
+    found = [clean]
+    yield from revisit(learner, task, lambda h, y: found.append((h, y.to(h.device))), passes, how)
+    return torch.cat([h for h, _ in found]), torch.cat([y for _, y in found])
+
+
+__all__ = ["BATCH", "Fit", "Loss", "Method", "Run", "each_epoch", "fit", "gathered", "method", "revisit", "viewed"]

@@ -77,6 +77,10 @@ class Classifier(ModulePart):
     def grow(self, arriving: tuple[int, ...]) -> None:
         """A column for every class in `arriving` that has none."""
 
+    def arrive(self, task: Task) -> None:
+        """Room for the classes of `task`, and whatever else it says about them."""
+        self.grow(task.classes)
+
     @abstractmethod
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
         """One score per class, in the order of `classes`."""

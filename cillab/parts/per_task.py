@@ -12,6 +12,8 @@ from cillab.core.contract import Head, State
 from cillab.parts.heads import Linear, Prototypes, with_new
 from cillab.parts.module import Classifier, empty
 
+_ETA = 0.1  # temperature of the products with anchors
+
 
 @final
 class Subspaces(Classifier):
@@ -134,3 +136,59 @@ class Circle(Classifier):
         if self.classes:
             rows[torch.arange(len(self.classes)), torch.tensor(self.home) + 1] = self.linear.weight.detach()
         return Head(rows.flatten(1), self.linear.bias.detach() if self.linear.bias is not None else None)
+
+
+@final
+class Turned(Classifier):
+    """A head per task that turns features onto anchors which all tasks share.
+
+        logit_c = <z_t, e_c> / 0.1,   z_t = (A_t relu(R h) + b_t) / ||.||   with t the task that brought c
+
+    Source: GOD, CVPR 2026.
+    """
+
+    plain = ("classes", "home")
+    matrix: Tensor
+    anchors: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, dim: int, expansion: int, draws: torch.Generator, device: torch.device) -> None:
+        super().__init__()
+        bound = (6 / (dim + expansion)) ** 0.5
+        self.register_buffer("matrix", torch.empty(expansion, dim).uniform_(-bound, bound, generator=draws).to(device))
+        self.register_buffer("anchors", empty(0, dim, device=device))
+        self.register_buffer("weight", empty(0, dim, expansion, device=device))
+        self.register_buffer("bias", empty(0, dim, device=device))
+        self.home: tuple[int, ...] = ()
+
+    def grow(self, arriving: tuple[int, ...], anchors: Tensor | None = None) -> None:
+        """The anchors of classes that are new; they belong to the head that `take` will bring."""
+        fresh = len(with_new(self.classes, arriving)) - len(self.classes)
+        if fresh and anchors is not None:
+            self.anchors = torch.cat([self.anchors, anchors[:fresh]])
+            self.home += (len(self.weight),) * fresh
+            self.classes = with_new(self.classes, arriving)
+
+    def take(self, weight: Tensor, bias: Tensor) -> None:
+        """One more head."""
+        self.weight = torch.cat([self.weight, weight.detach()[None]])
+        self.bias = torch.cat([self.bias, bias.detach()[None]])
+
+    def turned(self, h: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "image feature"]:
+        """Z of one head."""
+        return F.normalize(F.linear(F.relu(h @ self.matrix.T), weight, bias), dim=-1)
+
+    def products(self, h: Tensor, weight: Tensor, bias: Tensor, newest: int) -> Float[Tensor, "image newest"]:
+        """The logits of the `newest` classes by this head."""
+        return self.turned(h, weight, bias) @ self.anchors[-newest:].T / _ETA
+
+    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
+        """Every class by the head of its task."""
+        z = torch.stack([self.turned(features, w, b) for w, b in zip(self.weight, self.bias, strict=True)])
+        home = torch.tensor(self.home, device=features.device)
+        return torch.einsum("cnd,cd->nc", z[home], self.anchors) / _ETA
+
+    def rows(self) -> Head:
+        """The anchors; each is compared with the features of its own task's head."""
+        return Head(self.anchors, None)

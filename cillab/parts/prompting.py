@@ -1,6 +1,5 @@
 """Learning a soft prompt from features: no image passes through a network while text is trained."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -17,8 +16,6 @@ from cillab.core.contract import Backbone
 from cillab.core.params import HyperParams
 from cillab.parts.fitting import Fit
 from cillab.parts.heads import columns_of
-
-Labelled = tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]
 
 
 class PromptParams(HyperParams):
@@ -112,10 +109,3 @@ def balanced_cross_entropy(
     counts = counted(columns, len(classes))
     weights = (counts > 0) / (counts.clamp(min=1) * (counts > 0).sum())
     return F.cross_entropy(logits, columns, weight=weights.to(logits.dtype), reduction="sum")
-
-
-def shuffled(taken: Labelled, batch: int, draws: torch.Generator) -> Iterator[Labelled]:
-    """Features in batches, each once, in an order drawn from `draws`."""
-    features, labels = taken
-    for chosen in torch.randperm(len(labels), generator=draws).to(features.device, non_blocking=True).split(batch):
-        yield features[chosen], labels[chosen]

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from cillab.core.contract import Delta, Progress, Task
 from cillab.parts.exemplars import Exemplars, herded
-from cillab.parts.fitting import Fit, descend
+from cillab.parts.fitting import Fit, Labelled, attention_for, descend, shuffled
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.heads import Cosine, Linear, columns_of
 from cillab.parts.losses import cross_entropy
-from cillab.parts.method import Method, fit, gathered
+from cillab.parts.method import Loss, Method, fit, gathered
 
 _POOL = 1 << 25  # numbers of drawn features that are held at once: 128 MB
 
@@ -44,6 +44,39 @@ def first_session(
         return cross_entropy(own(h), labels, own.classes, own.classes)
 
     yield from fit(learner, task, [*trained, *own.parameters()], loss, how, stage=stage, under=under)
+
+
+def fit_features(
+    learner: Method[Any],
+    task: Task,
+    taken: Labelled,
+    trained: Iterable[nn.Parameter],
+    loss: Loss,
+    how: Fit,
+    *,
+    stage: str,
+    order: str = "order",
+    replay: tuple[GaussianMemory, int, tuple[int, ...]] | None = None,
+    divided: bool = True,
+) -> Iterator[Progress]:
+    """Minimise `loss(h, labels)` over features that were made before, shuffled anew in every epoch.
+
+    `order` names the draws of the learner for an epoch. With `replay`, so many features of each of these classes are
+    drawn first, anew in every epoch, and shuffled in among the others. `divided` as for `fitting.descend`.
+    """
+    memory, each, old = replay or (None, 0, ())
+    total = len(taken[1]) + each * len(old)
+
+    def batches(epoch: int) -> Iterator[Labelled]:
+        draws = learner.draws(order, task.index, epoch)
+        sides = [taken, *([memory.sample(each, draws, old)] if memory is not None and old else [])]
+        h, labels = (torch.cat(some) for some in zip(*sides, strict=True))
+        return shuffled((h, labels), how.batch_size, draws)
+
+    yield from descend(
+        batches, math.ceil(total / how.batch_size), trained, loss, how, stage=stage, total=how.epochs * total,
+        under=lambda: attention_for(learner.backbone), divided=divided,
+    )  # fmt: skip
 
 
 AlignLoss = Callable[[Float[Tensor, "drawn feature"], Int64[Tensor, " drawn"]], Float[Tensor, ""]]

@@ -11,7 +11,7 @@ from torch import Tensor
 from cillab.backbones.clip import ClipBackbone
 from cillab.backbones.prompts import TextPrompt
 from cillab.backbones.text import encode_classes, sentences_of
-from cillab.core.contract import Backbone, Head
+from cillab.core.contract import Backbone, Head, Task
 from cillab.core.errors import IncompatibleError
 from cillab.parts.heads import with_new
 from cillab.parts.module import Classifier, empty
@@ -71,6 +71,10 @@ class TextHead(Classifier):
         with torch.no_grad():
             self.frozen = torch.cat([self.frozen, encode_classes(self.backbone, fresh, self.templates)])
         self.refresh()
+
+    def arrive(self, task: Task) -> None:
+        """The names of the classes of `task` that are new."""
+        self.grow(task.classes, task.class_names)
 
     def refresh(self) -> None:
         """Encode the prototypes anew: after every change of the prompt."""

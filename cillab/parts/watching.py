@@ -1,4 +1,4 @@
-"""Neural collapse while a stage trains: one row of numbers per epoch, from the features that pass by anyway."""
+"""What a method measures of itself: collapse while a stage trains, and whether its logits favour new classes."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -7,6 +7,8 @@ from torch import Tensor
 from cillab.core.arrays import array
 from cillab.geometry.collapse import collapse
 from cillab.geometry.moments import Moments
+from cillab.parts.gaussian_memory import GaussianMemory
+from cillab.parts.module import Classifier
 
 COLUMNS = ("nc1", "nc2", "nc3", "nc4", "pull", "push")
 _KEPT = 20_000  # features of an epoch that are looked at: memory, not accuracy, sets the limit
@@ -55,3 +57,19 @@ class EpochWatch:
     def table(self) -> Float[Tensor, "epoch 6"]:
         """Every closed epoch, in the order of `COLUMNS`."""
         return torch.tensor(self.rows, dtype=torch.float32).reshape(-1, len(COLUMNS))
+
+
+def logit_bias(
+    head: Classifier, memory: GaussianMemory, new: tuple[int, ...], draws: torch.Generator, each: int = 64
+) -> Float[Tensor, "2 2"]:
+    """Mean of the largest logit among old (column 0) and new classes (1), for features of old (row 0) and new (1).
+
+    `each` features of every class are drawn from `memory`. Row 0 with its larger number in column 1 is the bias
+    towards new classes.
+    """
+    columns = [[i for i, c in enumerate(head.classes) if (c in new) == side] for side in (False, True)]
+    rows = []
+    for side in (False, True):
+        logits = head(memory.sample(each, draws, tuple(c for c in memory.classes if (c in new) == side))[0])
+        rows.append(torch.stack([logits[:, some].amax(dim=1).mean() for some in columns]))
+    return torch.stack(rows)

@@ -12,6 +12,7 @@ from cillab.core.state import snapshot
 from cillab.learners.checks import learn
 from cillab.parts.calibration import CALIBRATIONS, Pairs
 from cillab.parts.prompting import balanced_cross_entropy
+from cillab.parts.watching import logit_bias
 from tests.backbones.models import clip
 from tests.learners import tiny, tiny_clip
 
@@ -140,7 +141,8 @@ def test_distillation_holds_features_where_they_were() -> None:
 def test_logit_bias_by_a_loop() -> None:
     learner = tiny_clip.taught("dmc", 2)
     task = tiny.tasks(2)[1]
-    table, draws = learner._logit_bias(task, each=5), learner.draws("bias", task.index)
+    table = logit_bias(learner.classifier, learner.memory, task.classes, learner.draws("bias", task.index), each=5)
+    draws = learner.draws("bias", task.index)
     for row, classes in enumerate(((0, 1), (2, 3))):
         scores = learner.classifier(learner.memory.sample(5, draws, classes)[0])
         expected = [float(scores[:, columns].max(dim=1).values.mean()) for columns in ([0, 1], [2, 3])]

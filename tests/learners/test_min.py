@@ -9,7 +9,7 @@ from cillab.core.params import flat
 from cillab.core.state import pack, restore, snapshot, unpack
 from cillab.learners import make_learner
 from cillab.learners.checks import learn
-from cillab.learners.min import VARIANTS, MiN, MiNParams
+from cillab.learners.min import MiN, MiNParams
 from cillab.parts.heads import Linear
 from tests.learners import tiny
 
@@ -166,11 +166,12 @@ def test_predictions_do_not_depend_on_how_classes_are_numbered() -> None:
 
 
 def test_variants_name_every_field_and_a_given_value_wins() -> None:
-    assert set(VARIANTS["paper"]) == set(VARIANTS["released"])
+    variants = MiNParams.VARIANTS
+    assert set(variants["paper"]) == set(variants["released"])
     ours, paper, released = (flat(MiNParams(variant=name)) for name in ("recentred", "paper", "released"))
     assert flat(MiNParams()) == ours  # what the fields say and what the default variant says
-    assert {name for name in ours if ours[name] != paper[name]} == {"variant", *VARIANTS["recentred"]}
-    assert {name for name in paper if paper[name] != released[name]} == {"variant", *VARIANTS["paper"]} - {
+    assert {name for name in ours if ours[name] != paper[name]} == {"variant", *variants["recentred"]}
+    assert {name for name in paper if paper[name] != released[name]} == {"variant", *variants["paper"]} - {
         "recentre",
         "fit.lr",
     }

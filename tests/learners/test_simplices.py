@@ -1,7 +1,5 @@
 """Fixed, growing, nearest and shared anchors: each method against its own geometry."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from cillab.core.errors import InvalidRequestError
 from cillab.geometry.etf import gram_error, growth_angle
 from cillab.learners import make_learner
 from cillab.learners.checks import RelabelledTask, learn, logits, quick_values
-from cillab.learners.god import with_margin
 from tests.learners import tiny
 
 IMAGES = torch.cat([tiny.pictures(c, 4, seed=3) for c in range(6)])
@@ -125,15 +122,6 @@ def test_relabelling_inside_a_task_permutes_only_its_own_logits() -> None:
     classifier.anchors = classifier.anchors[[0, 1, 3, 2]]
     after = logits(learner, IMAGES)
     torch.testing.assert_close(after[:, [0, 1, 3, 2]], before)
-
-
-def test_the_margin_by_the_formula_and_without_nan_at_the_ends() -> None:
-    cosines = torch.tensor([[0.3, -0.2, 0.9], [1.0, 0.1, -1.0]], dtype=torch.float64, requires_grad=True)
-    got = with_margin(cosines, torch.tensor([2, 0]), 0.4)
-    assert float(got[0, 2].detach()) == pytest.approx(math.cos(math.acos(0.9) + 0.4))
-    assert torch.equal(got[0, :2].detach(), cosines[0, :2].detach())
-    got.sum().backward()
-    assert cosines.grad is not None and bool(cosines.grad.isfinite().all())
 
 
 def test_dot_regression_draws_features_to_their_vertices() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from cillab.core.errors import DataError, NotObservedError
-from cillab.parts.heads import Linear, Prototypes, columns_of
+from cillab.parts.heads import Averaged, Linear, Prototypes, columns_of
 from cillab.parts.least_squares import RandomFeatures, Ridge
 from cillab.parts.module import ModulePart
 
@@ -142,3 +142,13 @@ def test_state_round_trip(make) -> None:
     other.load(part.state())
     for name, tensor in part.state().tensors.items():
         assert torch.equal(tensor, other.state().tensors[name]), name
+
+
+def test_two_heads_answer_by_the_average_of_their_posteriors() -> None:
+    one, two = Linear(4), Linear(4)
+    for seed, head in enumerate((one, two)):
+        head.grow((0, 1, 2), torch.Generator().manual_seed(seed))
+    x = 30 * torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+    expected = (one(x).softmax(1) + 3 * two(x).softmax(1)) / 4
+    torch.testing.assert_close(Averaged(one, two, 3.0)(x).exp(), expected)
+    torch.testing.assert_close(Averaged(one, two, 0.0)(x), one(x).log_softmax(1))

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from sklearn.covariance import oas as sklearns_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -80,7 +81,8 @@ class Sizes(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         found = func(*args, **(kwargs or {}))
         several = found if isinstance(found, tuple | list) else (found,)
-        self.seen += [t.numel() for t in several if isinstance(t, Tensor)]
+        given = {t.data_ptr() for t in args if isinstance(t, Tensor)}  # written in place, it is not new
+        self.seen += [t.numel() for t in several if isinstance(t, Tensor) and t.data_ptr() not in given]
         return found
 
 
@@ -92,6 +94,17 @@ def test_nothing_is_as_large_as_images_by_images_or_holds_all_random_features(mo
         head.add(h, labels)
         head.solve(head.best_gamma(h, labels))
     assert max(sizes.seen) <= 2000 * DIM  # the images' own features; 64 x 64 is 4,096
+
+
+def test_a_batch_makes_no_other_gram_matrix() -> None:
+    """Of 10,000 features it would take 800 MB for every batch."""
+    head, (h, labels) = Ridge(64), data(n=40)
+    wide = F.pad(h, (0, 64 - DIM))
+    head.add(wide[:8], labels[:8])
+    with Sizes() as sizes:
+        for start in range(8, 40, 8):
+            head.add(wide[start : start + 8], labels[start : start + 8])
+    assert max(sizes.seen) < 64 * 64
 
 
 # LDA

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cillab.parts.losses import cross_entropy
+from cillab.parts.losses import cross_entropy, with_margin
 
 
 def test_seen_and_local_by_hand() -> None:
@@ -21,3 +21,12 @@ def test_local_leaves_old_rows_without_gradient() -> None:
     logits = torch.zeros(2, 3, requires_grad=True)
     cross_entropy(logits, torch.tensor([20, 40]), (10, 20, 40), (20, 40), "local").backward()
     assert not logits.grad[:, 0].any() and logits.grad[:, 1:].any()
+
+
+def test_the_margin_by_the_formula_and_without_nan_at_the_ends() -> None:
+    cosines = torch.tensor([[0.3, -0.2, 0.9], [1.0, 0.1, -1.0]], dtype=torch.float64, requires_grad=True)
+    got = with_margin(cosines, torch.tensor([2, 0]), 0.4)
+    assert float(got[0, 2].detach()) == pytest.approx(math.cos(math.acos(0.9) + 0.4))
+    assert torch.equal(got[0, :2].detach(), cosines[0, :2].detach())
+    got.sum().backward()
+    assert cosines.grad is not None and bool(cosines.grad.isfinite().all())

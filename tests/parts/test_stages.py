@@ -4,7 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cillab.kit import Fit, GaussianMemory, Linear, align, first_session
+from cillab.kit import (
+    Fit,
+    GaussianMemory,
+    Linear,
+    Progress,
+    align,
+    each_epoch,
+    first_session,
+    fit_features,
+    gathered,
+    viewed,
+)
 from cillab.learners.finetune import Finetune
 from cillab.parts import stages
 from tests.learners import tiny
@@ -70,3 +81,50 @@ def test_the_first_session_moves_what_it_is_given_and_nothing_else() -> None:
     moved = {name for name, p in learner.worn.named_parameters() if not torch.equal(before[name], p)}
     assert moved and all(name.startswith("norm.") for name in moved)
     assert learner.classifier.classes == ()
+
+
+def test_features_are_shuffled_by_the_named_draws_and_replayed_ones_are_drawn_first() -> None:
+    learner, task, stored = Finetune(tiny.backbone()), tiny.tasks(1)[0], memory()
+    h, labels = torch.randn(10, DIM, generator=torch.Generator().manual_seed(2)), torch.arange(10)
+    head, seen = Linear(DIM), list[tuple[Tensor, Tensor]]()
+    head.grow((0, 1))
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        seen.append((x, y))
+        return head(x).square().mean()
+
+    how = Fit(epochs=2, batch_size=6)
+    replay = stored, 2, (9, 1)
+    steps = list(fit_features(learner, task, (h, labels), head.parameters(), loss, how, stage="s", replay=replay))
+    assert [p.done for p in steps] == [6, 12, 14, 20, 26, 28] and steps[-1].total == 28
+    for epoch in range(2):
+        draws = learner.draws("order", task.index, epoch)
+        drawn, owners = stored.sample(2, draws, (9, 1))
+        order = torch.randperm(14, generator=draws)
+        own = seen[3 * epoch : 3 * epoch + 3]
+        assert torch.equal(torch.cat([x for x, _ in own]), torch.cat([h, drawn])[order])
+        assert torch.equal(torch.cat([y for _, y in own]), torch.cat([labels, owners])[order])
+
+
+def test_something_happens_after_every_epoch_and_its_steps_follow() -> None:
+    steps = [Progress("a", done, 4, (done - 1) // 2, 2) for done in range(1, 5)]
+    more = Progress("b", 1, 1)
+    found = list(each_epoch(steps, lambda p: [more] if p.epoch == 0 else None))
+    assert found == [*steps[:2], more, *steps[2:]]
+
+
+def test_views_follow_the_clean_features() -> None:
+    learner, task = Finetune(tiny.backbone()), tiny.tasks(1)[0]
+
+    def exhausted(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    h, labels = exhausted(gathered(learner, task))
+    both, theirs = exhausted(viewed(learner, task, (h, labels), 2, Fit()))
+    assert len(both) == 3 * len(h) and torch.equal(both[: len(h)], h) and torch.equal(theirs[: len(h)], labels)
+    first, second = both[len(h) :].chunk(2)
+    assert not torch.equal(first, second) and theirs.sort().values.equal(labels.repeat(3).sort().values)
