@@ -86,12 +86,14 @@ def make_backbone(
     transform: Preset = "tag",
     precision: Precision = "auto",
     device: str | torch.device = "auto",
+    compile: bool = False,
     cache: FeatureMemory | str | Path | None = None,
 ) -> FrozenBackbone:
     """The backbone called `name`: `bundled:vit`, `bundled:clip`, `timm:MODEL.TAG` or `openclip:MODEL/TAG`.
 
     `weights` is a local safetensors file instead of the published weights, `image_size` another input size,
-    `transform` the named evaluation transform, `cache` a folder or a `FeatureMemory` to share.
+    `transform` the named evaluation transform, `cache` a folder or a `FeatureMemory` to share. `compile` lets
+    torch.compile have the blocks.
 
     Raises:
         UnknownNameError: not one of the four forms.
@@ -106,6 +108,8 @@ def make_backbone(
     )
     if transform != "tag":
         backbone.preprocessing = backbone.preprocessing.under(transform)
+    if compile:
+        backbone.compile()
     return backbone
 
 

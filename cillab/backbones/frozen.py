@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cillab.backbones import abreast
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
+from cillab.backbones.compiled import compile_blocks
 from cillab.core import processes
 from cillab.core.contract import Backbone, Conditional, Delta
 from cillab.core.devices import check_device
@@ -60,6 +61,7 @@ class FrozenBackbone(Backbone):
         self.kind, self.feature_dim = anatomy.kind, anatomy.feature_dim
         self.precision = resolve_precision(precision, self._device)
         self.memory = memory if memory is not None else FeatureMemory()
+        self.compiled = False
         self._digest: str | None = None
         self._tensor_digests = TensorDigests()
         self._worn: list[Delta] = []
@@ -96,6 +98,12 @@ class FrozenBackbone(Backbone):
     @abstractmethod
     def _weights(self) -> nn.Module:
         """The module whose tensors `digest` covers."""
+
+    def compile(self) -> None:
+        """Have the blocks compiled when they are first used, as `compile_blocks` does it."""
+        if not self.compiled:
+            compile_blocks(self.module, self.block_names, self._device)
+            self.compiled = True
 
     @contextmanager
     def wearing(self, *deltas: Delta) -> Iterator[None]:
@@ -295,7 +303,7 @@ class FrozenBackbone(Backbone):
         counted = [delta for delta in self._worn if not any(delta is other for other in without)]
         worn = tuple(self._tensor_digests.of_mapping(t) for delta in counted if (t := delta.tensors()))
         transform = json.dumps(self.preprocessing.as_json(), sort_keys=True)
-        return FeatureKey(self.digest(), worn, transform, self.precision)
+        return FeatureKey(self.digest(), worn, transform, f"{self.precision}{', compiled' * self.compiled}")
 
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes of all weights of the naked model; computed once."""

@@ -6,7 +6,9 @@ import platform
 import re
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 
 from cillab.core.errors import InvalidRequestError, shown
@@ -65,6 +67,25 @@ def cuda_devices() -> int | None:
                 return count.value
             return 0
     return 0
+
+
+def check_compiler(device: str) -> None:
+    """Refuse to compile where nothing can: C++ for a CPU (`auto` without CUDA is one), Triton for CUDA.
+
+    Raises:
+        InvalidRequestError: what is missing, and what gets it.
+    """
+    if device.startswith("cuda") or (device == "auto" and cuda_devices() != 0):
+        if find_spec("triton") is None:
+            raise InvalidRequestError("compile on CUDA needs Triton: pip install triton, or leave compile out.")
+        return
+    if device == "mps":
+        raise InvalidRequestError("compile = true: blocks are compiled for CPUs and CUDA. Leave compile out on mps.")
+    usual = ["cl"] if os.name == "nt" else ["g++", "clang++"]
+    names = os.environ.get("CXX", "").split()[:1] or usual
+    if not any(which(name) for name in names):
+        wanted = " or ".join(names)
+        raise InvalidRequestError(f"compile on a CPU needs a C++ compiler: {wanted} is not there. Leave compile out.")
 
 
 def one_of_many(number: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model
 
-from cillab.core.devices import check_device
+from cillab.core.devices import check_compiler, check_device
 from cillab.core.errors import InvalidRequestError, UnknownNameError, nearest, shown, unknown_name
 from cillab.core.memory import must_fit
 from cillab.core.params import HyperParams, build
@@ -37,6 +37,8 @@ def refuse_early(spec: RunSpec) -> None:
     must_allow_training(given["data"])
     must_be_here(given["data"])
     check_device(given["device"])
+    if given["compile"]:
+        check_compiler(given["device"])
     dealt_by_split = given["scenario"].get("name") == "class-incremental"
     if dealt_by_split and not _SPLIT.fullmatch(given["split"].strip()):
         forms = "B0-Inc10 (10 at a time), B50-Inc10 (first 50, then 10), all (one task)"

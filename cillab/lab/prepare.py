@@ -61,6 +61,7 @@ def prepare(spec: RunSpec) -> Ready:
         transform=asked.transform,
         precision=asked.precision,
         device=asked.device,
+        compile=asked.compile,
         cache=feature_dir() if processes.count() == 1 else None,  # several must forward the same images at once
     )
     learner = make_learner_of(spec, backbone)

@@ -30,7 +30,11 @@ _MOST_VALUES = 100_000  # of a YAML file, aliases written out
 
 # Settings that decide where a run goes and what is kept of it, but none of its numbers.
 NOT_IN_DIGEST = {"out", "cams", "keep_checkpoints", "near_duplicates"}
-_LATER = ("image_column", "label_column")  # settings that once were not there: runs from then keep their digest
+_LATER = (
+    "image_column",
+    "label_column",
+    "compile",
+)  # settings that once were not there: runs from then keep their digest
 _FORMER = ("shots", "imbalance")  # of older files; today parameters of a scenario
 _WHERE = flat_fields()
 
@@ -174,7 +178,7 @@ class RunSpec(BaseModel):
         decisive = {name: value for name, value in self.flat().items() if name not in NOT_IN_DIGEST}
         if self.stream.scenario == make_scenario("class-incremental"):
             del decisive["scenario"]  # there was no other once, and runs from then keep their digest
-        decisive = {name: value for name, value in decisive.items() if name not in _LATER or value is not None}
+        decisive = {name: value for name, value in decisive.items() if name not in _LATER or value not in (None, False)}
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return blake2b(text.encode(), digest_size=8).hexdigest()
 

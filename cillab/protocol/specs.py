@@ -111,6 +111,8 @@ class BackboneSpec(BaseModel):
     """Arithmetic of the backbone: bf16 where the hardware has it (auto), or as named."""
     device: Annotated[str, Compared(key=False, of=lambda made: str(made.backbone.device))] = "auto"
     """auto (CUDA, else the CPU), cpu, cuda, cuda:1, mps (Apple; its float64 sums lie on the CPU)."""
+    compile: bool = False
+    """Compile the blocks with torch.compile: the first batch takes a minute, and numbers differ in the last digits."""
 
 
 PARTS: Mapping[str, type[BaseModel]] = {"stream": StreamSpec, "backbone": BackboneSpec}
