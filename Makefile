@@ -55,13 +55,14 @@ torture: $(VENV)/.test  ## kill runs at random moments, many times (CILLAB_KILLS
 bench: $(VENV)/.test  ## every benchmark, one JSON line or table each
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lint: $(VENV)/.lint  ## ruff, pyright, the floors of the house, notebooks without outputs, prose
+lint: $(VENV)/.lint  ## ruff, pyright, the floors of the house, notebooks without outputs, prose, numbers of the course
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/python scripts/prose.py
+	$(BIN)/python scripts/numbering.py
 
 format: $(VENV)/.lint  ## let ruff put things in order
 	$(BIN)/ruff check --fix .

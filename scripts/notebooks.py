@@ -4,6 +4,7 @@
     python scripts/notebooks.py read               the other way, after an edit in Jupyter
     python scripts/notebooks.py student OUT        without solutions
     python scripts/notebooks.py gallery OUT        executed, as HTML that needs no network (scripts/pages.py)
+    python scripts/notebooks.py slides OUT         executed, as slides of reveal.js, without solutions and checks
 
 A source is a Python file in the percent format, which editors and jupytext know too: `# %%` begins a code cell,
 `# %% [markdown]` a text, `# %% tags=["exercise"]` a tagged one. The tags: `exercise` (a stub), `check` (one call),
@@ -225,15 +226,43 @@ def gallery(out: Path, home: Path = HOME, only: str = "") -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     place, entries, linked = repository(home), [], set()
+    chapters = {number(path).lstrip("0") or "0": f"{path.stem}.html" for path in home.glob("*.ipynb")}
     for path in sorted(home.glob("*.ipynb")):
         source = "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"][:1])
         title = re.sub(r"^#+\s*", "", source.splitlines()[0])
         entries.append((f"{path.stem}.html", f"{number(path)} {title}"))
         linked |= set(re.findall(r"\]\(\.\./(docs/[\w/-]+\.md)", path.read_text()))
         if only in path.stem:
-            (out / f"{path.stem}.html").write_text(pages.page(execute(path), title, place.badges(path)))
+            made = pages.page(execute(path), title, place.badges(path), chapters)
+            (out / f"{path.stem}.html").write_text(made)
             print(out / f"{path.stem}.html")
     pages.frame(out, entries, home.parent, sorted(linked))
+
+
+def cut(notebook: Any) -> Any:
+    """A notebook for a projector: a slide per section, one below it per text and figure, no solutions and checks."""
+    left_out = {"solution", "check", "exercise", "real-data", "lifeline", "hosted"}
+    cells = [cell for cell in notebook.cells if not left_out & set(cell.metadata.get("tags", ()))]
+    notebook.cells = [cell for cell in cells if cell.source != "scorecard(globals())"]
+    for cell in notebook.cells:
+        section = cell.cell_type == "markdown" and re.match(r"##? ", cell.source)
+        below = cell.cell_type == "markdown" or cell.source.startswith("# Figure ")
+        cell.metadata["slideshow"] = {"slide_type": "slide" if section else "subslide" if below else "-"}
+    return notebook
+
+
+def slides(out: Path, home: Path = HOME, only: str = "") -> None:
+    """Every notebook executed and cut into slides, the script that draws beside them; reveal.js is on the network."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import pages  # noqa: PLC0415 (needs nbconvert)
+
+    out.mkdir(parents=True, exist_ok=True)
+    pages.frame(out, [], home.parent, [])
+    (out / "index.html").unlink()
+    for path in sorted(home.glob("*.ipynb")):
+        if only in path.stem:
+            (out / f"{path.stem}.html").write_text(pages.page(cut(execute(path)), path.stem, slides=True))
+            print(out / f"{path.stem}.html")
 
 
 def _cell(index: int, *, markdown: bool, tags: list[str]) -> dict[str, Any]:
@@ -272,9 +301,10 @@ def main(arguments: list[str]) -> None:
     commands.add_parser("write")
     commands.add_parser("read")
     commands.add_parser("student").add_argument("out", type=Path)
-    shown = commands.add_parser("gallery")
-    shown.add_argument("out", type=Path)
-    shown.add_argument("--only", default="", help="part of a name, such as 02")
+    for name in ("gallery", "slides"):
+        shown = commands.add_parser(name)
+        shown.add_argument("out", type=Path)
+        shown.add_argument("--only", default="", help="part of a name, such as 02")
     given = parser.parse_args(arguments)
     match given.command:
         case "write":
@@ -285,6 +315,8 @@ def main(arguments: list[str]) -> None:
             student(given.out)
         case "gallery":
             gallery(given.out, only=given.only)
+        case "slides":
+            slides(given.out, only=given.only)
 
 
 if __name__ == "__main__":

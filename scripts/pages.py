@@ -4,22 +4,25 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from numbering import CAPTION, EQUATION, REFERENCE
 
 _WIDGETS = "application/vnd.jupyter.widget-state+json"
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\s](?:[^$]{0,200}?[^$\s])?)\$", re.DOTALL)
 _KEPT = "\N{SYMBOL FOR SUBSTITUTE}"  # stands around the number of what Markdown must not touch
 _REWRITTEN = {r"\\arg(?![a-z])": r"\\operatorname{arg}", r"\\[bB]ig[lr]?\\\|": r"\\|"}  # what the converter lacks
-_TEMPLATE = """{% extends 'lab/index.html.j2' %}
+_TEMPLATE = """{% extends 'PARENT/index.html.j2' %}
 {% block html_head_js_requirejs %}{% endblock %}{% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}{% block jupyter_widgets %}{% endblock %}"""
 _LOOK = """.course-bar{font:15px/1.6 system-ui;display:flex;gap:1.2rem;flex-wrap:wrap;padding:.7rem 1.2rem}
-math{font-size:1.08em}math[display=block]{margin:1em 0;overflow-x:auto}"""
+math{font-size:1.08em}math[display=block]{margin:1em 0;overflow-x:auto}
+.equation{display:flex;align-items:center;justify-content:space-between;gap:1rem}.equation math{margin:auto}
+.caption{margin:.2rem 0 .8rem;font:15px/1.5 system-ui}"""
 _PLAIN = "body{font:17px/1.7 system-ui;max-width:52rem;margin:3rem auto;padding:0 1rem}li{list-style:none}" + (
     "table{border-collapse:collapse}td,th{padding:.2em .6em;text-align:left;border-bottom:1px solid #8884}"
 )
@@ -31,12 +34,17 @@ def mathml(tex: str, *, block: bool) -> str:
     Raises:
         ValueError: a command that the converter does not know; it would stand on the page as it was typed.
     """
+    number = EQUATION.search(tex)
+    tex = EQUATION.sub("", tex)
     for given, known in _REWRITTEN.items():
         tex = re.sub(given, known, tex)
     made = convert(tex, display="block" if block else "inline")
     if unknown := re.findall(r">\s*(\\[^<\s]*)", made):
         raise ValueError(f"{unknown[0]} in ${tex}$ has no MathML.")
-    return made
+    if number is None:
+        return made
+    named = number["number"]
+    return f'<span class="equation" id="equation-{named}">{made}<span>({named})</span></span>'
 
 
 def formulas(text: str) -> tuple[str, list[str]]:
@@ -54,25 +62,48 @@ def formulas(text: str) -> tuple[str, list[str]]:
     return "".join([*parts, _FORMULA.sub(mark, text[place:])]), made
 
 
-def page(notebook: Any, title: str, badges: Sequence[tuple[str, str]] = ()) -> str:
+def page(
+    notebook: Any,
+    title: str,
+    badges: Sequence[tuple[str, str]] = (),
+    chapters: Mapping[str, str] | None = None,
+    *,
+    slides: bool = False,
+) -> str:
     """An executed notebook as HTML: figures drawn by `plotly.min.js` beside it, players alive, solutions folded.
+
+    `chapters` says on which page the equations and figures of a chapter stand, such as 8 on `08_mixture_of_noise.html`.
+    With `slides` it is a presentation of reveal.js, cut where cells have a `slide_type`.
 
     Raises:
         ValueError: a figure without alternative text, or a formula that cannot be set.
     """
     from jinja2 import DictLoader  # noqa: PLC0415
-    from nbconvert import HTMLExporter  # noqa: PLC0415
+    from nbconvert import HTMLExporter, SlidesExporter  # noqa: PLC0415
 
     kept = notebook.metadata.pop("widgets", {}).get(_WIDGETS, {}).get("state", {})
     widgets = {name: one["state"] for name, one in kept.items() if "_esm" in one["state"]}
     made: list[str] = []
+    shown: Any = None
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             text, mine = formulas(linked(cell.source))
             cell.source = re.sub(rf"{_KEPT}(\d+){_KEPT}", lambda m: f"{_KEPT}{int(m[1]) + len(made)}{_KEPT}", text)  # noqa: B023
             made += mine
+            cell.source = referred(cell.source, chapters or {})
+        caption = CAPTION.match(cell.source.partition("\n")[0]) if cell.cell_type == "code" else None
+        if caption:
+            cell.source = cell.source.partition("\n")[2]
         for count, output in enumerate(cell.get("outputs", ())):
-            _plain(output.get("data", {}), f"figure-{index}-{count}", widgets)
+            figure = output.get("data", {}).get("application/vnd.plotly.v1+json")
+            if figure is not None and figure == shown:  # what a slider shows at first is often what stands above it
+                output["data"] = {}
+                continue
+            shown = figure or shown
+            drawn = _plain(output.get("data", {}), f"figure-{index}-{count}", widgets)
+            if drawn and caption:
+                output["data"]["text/html"] += _captioned(caption["number"], caption["said"])
+                caption = None  # the first figure of a cell has its number
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data", True)]
         if "solution" in cell.metadata.get("tags", ()):
@@ -80,9 +111,9 @@ def page(notebook: Any, title: str, badges: Sequence[tuple[str, str]] = ()) -> s
             cell.source = f"<details><summary>Solution</summary>\n\n```python\n{cell.source}\n```\n\n</details>"
             for gone in ("outputs", "execution_count"):
                 cell.pop(gone, None)
-    exporter = HTMLExporter(
-        template_name="lab", template_file="course.html.j2", extra_loaders=[DictLoader({"course.html.j2": _TEMPLATE})]
-    )
+    parent, kind = ("reveal", SlidesExporter) if slides else ("lab", HTMLExporter)
+    loaders = [DictLoader({"course.html.j2": _TEMPLATE.replace("PARENT", parent)})]
+    exporter = kind(template_name=parent, template_file="course.html.j2", extra_loaders=loaders)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     body = re.sub(rf"{_KEPT}(\d+){_KEPT}", lambda m: made[int(m[1])], body)
     modules = "".join(
@@ -91,7 +122,8 @@ def page(notebook: Any, title: str, badges: Sequence[tuple[str, str]] = ()) -> s
     looks = "".join(f"<style>{css}</style>" for css in [_LOOK, *{w.get("_css", "") for w in widgets.values()}])
     leads = "".join(f'<a href="{html.escape(address)}">{html.escape(name)}</a>' for name, address in badges)
     bar = f'<nav class="course-bar"><a href="index.html">All chapters</a>{leads}</nav>'
-    body = re.sub(r"<body[^>]*>", lambda tag: tag[0] + bar, body, count=1)
+    if not slides:
+        body = re.sub(r"<body[^>]*>", lambda tag: tag[0] + bar, body, count=1)
     return body.replace("</head>", f'<script src="plotly.min.js"></script>{looks}{modules}</head>', 1)
 
 
@@ -99,6 +131,17 @@ def linked(text: str) -> str:
     """Markdown whose links to other chapters and to documents lead to their pages."""
     text = re.sub(r"\]\((\d\d[a-z]?_\w+)\.ipynb", r"](\1.html", text)
     return re.sub(r"\]\(\.\./docs/([\w/-]+)\.md", lambda found: f"](docs-{found[1].replace('/', '-')}.html", text)
+
+
+def referred(text: str, chapters: Mapping[str, str]) -> str:
+    """Markdown whose references to equations and figures lead there."""
+
+    def lead(found: re.Match[str]) -> str:
+        kind, number = ("equation", found["equation"]) if found["equation"] else ("figure", found["figure"])
+        file = chapters.get(number.partition(".")[0])
+        return f"[{found[0]}]({file}#{kind}-{number})" if file else found[0]
+
+    return REFERENCE.sub(lead, text)
 
 
 def document(text: str, home: str) -> str:
@@ -130,8 +173,14 @@ def _framed(title: str, body: str) -> str:
     return f"{head}<title>{html.escape(title)}</title><style>{_PLAIN}</style>{body}\n"
 
 
-def _plain(data: dict[str, Any], name: str, widgets: dict[str, dict[str, Any]]) -> None:
+def _captioned(number: str, said: str) -> str:
+    return f'<p class="caption" id="figure-{number}"><b>Figure {number}.</b> {html.escape(said)}</p>'
+
+
+def _plain(data: dict[str, Any], name: str, widgets: dict[str, dict[str, Any]]) -> bool:
     """A plotly figure as a div that draws itself, a widget that brings its own module alive; any other as nothing.
+
+    Says whether something is drawn.
 
     What stands in place of such a slider is its static twin, or what `interact` showed at first.
     """
@@ -151,6 +200,8 @@ def _plain(data: dict[str, Any], name: str, widgets: dict[str, dict[str, Any]]) 
         data.pop("text/plain", None)
         if (state := widgets.get(view["model_id"])) is not None:
             data["text/html"] = _alive(state, name)
+            return True
+    return figure is not None
 
 
 def _key(code: str) -> str:

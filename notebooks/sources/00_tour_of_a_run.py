@@ -59,6 +59,7 @@ snapshot = run.snapshot(run.steps[-1])
 # > the column fall all at once or bit by bit?
 
 # %%
+# Figure 0.1. Accuracy on every task, after every task.
 figures.accuracy_matrix(run)
 
 # %% [markdown]
@@ -69,7 +70,7 @@ figures.accuracy_matrix(run)
 # several numbers. Let $A_t$ be the accuracy after task $t$ over all classes seen by then. With $T$ tasks, counted from 0 as in
 # the code,
 #
-# $$A_{\text{last}} = A_{T-1}, \qquad A_{\text{avg}} = \frac1T \sum_{t=0}^{T-1} A_t .$$
+# $$A_{\text{last}} = A_{T-1}, \qquad A_{\text{avg}} = \frac1T \sum_{t=0}^{T-1} A_t . \tag{0.1}$$
 #
 # ($A_{\text{avg}}$ is the *average incremental accuracy* of iCaRL; Rebuffi et al., CVPR 2017.)
 #
@@ -120,7 +121,7 @@ assert np.isclose(a_last, run.result.a_last, atol=1e-6)
 #
 # The usual measure (Chaudhry et al., ECCV 2018) asks of each old task how far it fell from its best:
 #
-# $$F = \frac{1}{T-1} \sum_{j<T-1} \Big( \max_{j \le t < T-1} R_{t,j} - R_{T-1,j} \Big)$$
+# $$F = \frac{1}{T-1} \sum_{j<T-1} \Big( \max_{j \le t < T-1} R_{t,j} - R_{T-1,j} \Big) \tag{0.2}$$
 #
 # ### Exercise 2 (15 minutes, medium)
 # Write it from the matrix. The last row does not take part in the maximum.
@@ -159,6 +160,7 @@ for name, other in by_learner.items():
 assert np.isclose(forgetting(matrix), run.result.forgetting_chaudhry)  # the library's
 
 # %%
+# Figure 0.2. Accuracy on all classes seen, and of old and new classes, task by task.
 figures.accuracy(run)
 
 # %% [markdown]
@@ -166,6 +168,7 @@ figures.accuracy(run)
 # ([numbers](../docs/results/cifar100.md), 95 % intervals over orders).
 
 # %%
+# Figure 0.3. Photographs: where three learners end, and what they forgot.
 RECORDED = {"simplecil": (52.8, 0.0, 11.7, 1.0), "acil": (59.5, 0.2, 11.5, 1.9), "min": (62.3, 2.2, 19.9, 1.7)}
 shown = {name: [values[at] / 100 for values in RECORDED.values()] for name, at in (("A_last", 0), ("forgetting", 2))}
 half = {name: [values[at] / 100 for values in RECORDED.values()] for name, at in (("A_last", 1), ("forgetting", 3))}
@@ -214,6 +217,7 @@ def etf_cosine(k: int) -> float:
 assert check_etf_cosine(etf_cosine)
 
 # %%
+# Figure 0.4. Cosines between all pairs of class means, and the ideal.
 print(f"ideal cosine of {len(snapshot['seen'])} classes: {etf_cosine(len(snapshot['seen'])):.4f}")
 figures.angles(run)
 
@@ -230,6 +234,7 @@ figures.angles(run)
 # > which of the two loses more accuracy on them?
 
 # %%
+# Figure 0.5. Features of the probe images after the last task, in one plane.
 figures.projection(run)
 
 # %%
@@ -267,9 +272,10 @@ assert 0 < moved["min"] < 0.1 < moved["finetune"]
 #
 # (Papyan, Han & Donoho 2020. Notebook [02](02_measuring_collapse.ipynb) gives the formulas and their traps.)
 #
-# > **Predict.** Over the tasks of this run, does NC1 go up or down? Which of the four has nothing to do with the head?
+# > **Predict.** Over the tasks of this run, does NC1 go up or down? Which two of the four have nothing to do with the head?
 
 # %%
+# Figure 0.6. NC1 to NC4 over the tasks.
 figures.collapse(run)
 
 # %% [markdown]
@@ -291,6 +297,7 @@ for form in ("nc1", "nc1_quotient"):
 
 
 # %%
+# Figure 0.7. Cosines of class means in the order of the stream, step by step.
 def show_step(index: int) -> None:
     display(figures.cosine(run, step=run.steps[index]))
 

@@ -13,6 +13,7 @@ import os
 
 import cillab
 from checks.chapter_02 import check_angle_deviation, check_angle_floor, check_unbiased_quotient
+from checks.photographs import photographs
 from cillab import teaching
 from cillab.geometry import collapse, nc2
 from cillab.geometry.moments import Moments
@@ -40,7 +41,7 @@ print(f"{len(seen.x)} training images, {num_classes} classes, features of {dim} 
 # The pseudo-inverse $\Sigma_B^{+}$ leaves out directions in which the means do not differ:
 #
 # $$\text{NC1}_{\text{quotient}} = \frac{\operatorname{tr}\Sigma_W}{\operatorname{tr}\Sigma_B}, \qquad
-# \text{NC1}_{\text{pinv}} = \tfrac1K \operatorname{tr}(\Sigma_W \Sigma_B^{+}).$$
+# \text{NC1}_{\text{pinv}} = \tfrac1K \operatorname{tr}(\Sigma_W \Sigma_B^{+}). \tag{2.1}$$
 #
 # The first is from Tirer, Huang & Niles-Weed (ICML 2023), the second from Papyan, Han & Donoho (PNAS 2020). Both are 0 when
 # every class is a point.
@@ -61,9 +62,35 @@ measured = [first(n) for n in SIZES]
 for n, found in zip(SIZES, measured, strict=True):
     print(f"{n:>4} images a class: quotient {found.nc1_quotient:.3f}, pinv {found.nc1_pinv:6.2f}")
 
+# %% [markdown]
+# Each of these numbers was measured on one choice of images. To see how much the choice matters, five choices are drawn at random for
+# each $n$. Whiskers are 1.96 standard deviations over them.
+
+
 # %%
-quotients = [found.nc1_quotient for found in measured]
-sketch.lines(SIZES, {"NC1 quotient": quotients}, x_title="images per class", y_title="NC1 (0 = collapsed)", log_x=True)
+def traces(rows: torch.Tensor) -> tuple[float, float]:
+    """tr Sigma_W and tr Sigma_B of the images in `rows`."""
+    moments = Moments.of(seen.x[rows], seen.y[rows])
+    return float(moments.pooled_within().trace()), float((nc2.centre(moments.means()) ** 2).sum(axis=1).mean())
+
+
+draws = torch.Generator().manual_seed(0)
+of_class = [torch.nonzero(seen.y == c)[:, 0] for c in stream.order]
+
+
+def drawn(n: int) -> torch.Tensor:
+    return torch.cat([rows[torch.randperm(len(rows), generator=draws)[:n]] for rows in of_class])
+
+
+# %%
+# Figure 2.1. NC1 over the number of images that it is measured on.
+again = {n: np.array([traces(drawn(n)) for _ in range(5)]) for n in SIZES}  # [draw, (within, between)]
+quotients = {n: pair[:, 0] / pair[:, 1] for n, pair in again.items()}
+middle = {"NC1 quotient": [values.mean() for values in quotients.values()]}
+spread = {"NC1 quotient": [1.96 * values.std(ddof=1) for values in quotients.values()]}
+axes = {"x_title": "images per class", "log_x": True}
+assert (np.diff(middle["NC1 quotient"]) > 0).all()  # it rises with every size
+sketch.lines(SIZES, middle, y_title="NC1 (0 = collapsed)", **axes, errors=spread)
 
 # %% [markdown]
 # **What you saw.** With one image a class *every* network is perfectly collapsed: an image lies exactly at its own mean.
@@ -74,13 +101,13 @@ sketch.lines(SIZES, {"NC1 quotient": quotients}, x_title="images per class", y_t
 # it sits too close to them, and it is itself noisy, so means lie too far apart:
 #
 # $$\mathbb E[\operatorname{tr}\hat\Sigma_W] = \frac{n-1}{n}\,v, \qquad
-# \mathbb E[\operatorname{tr}\hat\Sigma_B] = \operatorname{tr}\Sigma_B + \frac{K-1}{K}\,\frac{v}{n}.$$
+# \mathbb E[\operatorname{tr}\hat\Sigma_B] = \operatorname{tr}\Sigma_B + \frac{K-1}{K}\,\frac{v}{n}. \tag{2.2}$$
 #
 # Both errors push the quotient down. (The factor $\frac{K-1}{K}$: the centre $\mu_G$ is an average of the same noisy
 # means and takes its share of the noise with it.)
 #
 # ### Exercise 1 (15 minutes, medium)
-# Solve the two equations for the true quotient $v / \operatorname{tr}\Sigma_B$.
+# Solve the two equations of (2.2) for the true quotient $v / \operatorname{tr}\Sigma_B$.
 #
 # <details><summary>Hint</summary>
 #
@@ -113,49 +140,60 @@ assert check_unbiased_quotient(unbiased_quotient)
 # Does your function flatten the curve? Squared lengths of the centred means give $\operatorname{tr}\hat\Sigma_B$.
 
 # %%
-corrected = [np.nan]  # one image has no spread to correct
-for n, found in zip(SIZES[1:], measured[1:], strict=True):
-    between = float((found.norms**2).mean())
-    corrected.append(unbiased_quotient(found.nc1_quotient * between, between, n, num_classes))
-both = {"as measured": quotients, "corrected": corrected}
-sketch.lines(SIZES, both, x_title="images per class", y_title="NC1 quotient", log_x=True)
+# Figure 2.2. The same, corrected for the number of images.
+mended = {n: np.array([unbiased_quotient(w, b, n, num_classes) for w, b in again[n]]) for n in SIZES[1:]}
+both = {"as measured": quotients, "corrected": mended}  # one image has no spread to correct
+middle = {name: [one[n].mean() for n in SIZES[1:]] for name, one in both.items()}
+spread = {name: [1.96 * one[n].std(ddof=1) for n in SIZES[1:]] for name, one in both.items()}
+rise = {name: values[-1] / values[0] for name, values in middle.items()}
+print(
+    *[f"{name}: from the smallest to the largest n by a factor of {value:.2f}" for name, value in rise.items()],
+    sep="\n",
+)
+assert abs(rise["corrected"] - 1) < 0.15 < rise["as measured"] - 1
+sketch.lines(SIZES[1:], middle, y_title="NC1 quotient", **axes, errors=spread)
 
 # %% [markdown]
-# **What you saw.** The corrected curve is flat from the second image on: the whole rise was bias. (It holds on average;
-# small $n$ stays noisy.)
+# **What you saw.** The corrected curve is flat from the second image on: the rise was bias. (It holds on average. The whiskers of small
+# $n$ are wider, because fewer images were drawn. At the largest $n$ all five draws are the same images.)
 #
 # **And NC1 pinv?** Look at the printed numbers again: it goes on rising at the largest $n$. It divides by *each* eigenvalue of
 # $\Sigma_B$, so the directions in which means hardly differ decide its value, and just there the noise of the means is
 # larger than the means. The next cell splits it into its $K - 1$ terms.
 
 # %%
+# Figure 2.3. The terms of NC1 pinv, direction by direction.
 few, many = measured[SIZES.index(5)].spectral, measured[-1].spectral
 terms = {
     f"{n} images a class": part.within / part.eigenvalues / num_classes for n, part in ((5, few), (SIZES[-1], many))
 }
-sketch.lines(
-    np.arange(1, num_classes),
-    terms,
-    x_title="direction of the class means, strongest first",
-    y_title="its term in NC1 pinv",
-    log_y=True,
+order = {"x_title": "direction of the class means, strongest first", "y_title": "its term in NC1 pinv", "log_y": True}
+last = {name: values[-10:].sum() / values.sum() for name, values in terms.items()}
+print(
+    *[f"{name}: the last ten of {num_classes - 1} directions carry {part:.0%}" for name, part in last.items()], sep="\n"
 )
+sketch.lines(np.arange(1, num_classes), terms, **order)
 
 # %% [markdown]
-# The last directions carry nearly the whole sum. For a network at the end of a long training they are as strong as the
-# first ones; for any other, NC1 pinv is mostly a statement about the weakest directions and about $n$. Read it beside
+# The printed shares say how much of the sum the weakest directions carry. For a network at the end of a long training they are as
+# strong as the first ones; for any other, NC1 pinv is mostly a statement about the weakest directions and about $n$. Read it beside
 # the quotient, and always with $n$.
 #
-# **Play.** The slider shows all numbers at a given $n$, with true and with shuffled labels (section 3 needs that).
+# **Play.** The slider moves $n$. The figure shows the same terms with true and with shuffled labels (section 3 needs them), and the
+# legend says the three numbers that come out.
 
 # %%
+# Figure 2.4. The terms with true and with shuffled labels, at a number of images of your choice.
 shuffled = seen.y[torch.randperm(len(seen.y), generator=torch.Generator().manual_seed(0))]
 
 
 def at(n: int) -> None:
-    for name, labels in (("true labels", seen.y), ("shuffled labels", shuffled)):
+    curves = {}
+    for name, labels in (("true labels", seen.y), ("shuffled", shuffled)):
         c = first(n, y=labels)
-        print(f"{name:>16}: quotient {c.nc1_quotient:7.3f}, pinv {c.nc1_pinv:7.2f}, angles {c.nc2_maximal_angle:.3f}")
+        numbers = f"quotient {c.nc1_quotient:.2f}, pinv {c.nc1_pinv:.1f}, angles {c.nc2_maximal_angle:.3f}"
+        curves[f"{name}: {numbers}"] = c.spectral.within / c.spectral.eigenvalues / num_classes
+    display(sketch.lines(np.arange(1, num_classes), curves, **order))
 
 
 at(5)
@@ -188,6 +226,7 @@ print(f"train,  20 a class: {fair.nc1_pinv:.1f}")
 # A recorded run shows both, measured at a stated $n$:
 
 # %%
+# Figure 2.5. Collapse of a recorded run, on training and on test images.
 from cillab.demo import demo_runs
 
 finetuned = next(run for run in map(cillab.Run, demo_runs().values()) if run.spec["learner"] == "finetune")
@@ -203,18 +242,38 @@ picture
 # > **Predict.** Which of these notice: NC1 (spread), NC2 (equal angles)? Could one of them get *better*?
 
 # %%
-true, chance = first(PER_CLASS), first(PER_CLASS, y=shuffled)
-rows = {"NC1 quotient": "nc1_quotient", "NC2 lengths": "nc2_equinorm", "NC2 angles": "nc2_maximal_angle"}
-for name, field in rows.items():
-    print(f"{name:>18}: true {getattr(true, field):8.3f}   shuffled {getattr(chance, field):8.3f}")
+FIELDS = {"NC1 quotient": "nc1_quotient", "NC2 lengths": "nc2_equinorm", "NC2 angles": "nc2_maximal_angle"}
+true, deals = first(PER_CLASS), []
+for seed in range(5):  # five deals: is what we see an accident of one?
+    dealt = seen.y[torch.randperm(len(seen.y), generator=torch.Generator().manual_seed(seed))]
+    deals.append(first(PER_CLASS, y=dealt))
+for name, field in FIELDS.items():
+    values = np.array([getattr(one, field) for one in deals])
+    print(
+        f"{name:>18}: true {getattr(true, field):8.3f}   shuffled {values.mean():8.3f} +- {1.96 * values.std(ddof=1):.3f}"
+    )
+assert (
+    max(one.nc2_maximal_angle for one in deals) < true.nc2_maximal_angle and deals[0].nc1_quotient > true.nc1_quotient
+)
+
+# %%
+# Figure 2.6. Cosines of class means with true and with shuffled labels.
+bins = np.linspace(-0.5, 1.0, 31)
+rows = {"true labels": nc2.cosines(true_means := Moments.of(seen.x, seen.y).means())}
+rows["shuffled labels"] = nc2.cosines(Moments.of(seen.x, dealt).means())
+share = {n: np.histogram(c[np.triu_indices(num_classes, 1)], bins)[0] / (num_classes * 99 / 2) for n, c in rows.items()}
+sketch.lines(
+    (bins[1:] + bins[:-1]) / 2, share, x_title="cosine of two class means", y_title="share of pairs", percent=True
+)
 
 # %% [markdown]
-# **What you saw.** NC1 explodes, as it should. But the angles come *closer* to those of an equiangular frame. (Lengths are of
-# little help: their spread is small with both.)
+# **What you saw.** NC1 explodes, as it should. But the angles come *closer* to those of an equiangular frame, in every one of the five
+# deals: the cosines lose the tail on the right that related classes make. (Lengths are of little help: their spread is small with
+# both.)
 #
 # **Why.** A mean over random images is pure noise, and directions of noise in many dimensions are nearly orthogonal and of nearly
 # equal length. Centred vectors $v_c$ sum to zero, so $0 = \|\sum_c v_c\|^2$. If all have the same length, this says that their
-# cosines average to exactly $-1/(K-1)$: an almost perfect frame of nothing. With *unequal* lengths the mean cosine is another one:
+# cosines average to exactly $-1/(K-1)$ (Figure 2.6): on average a perfect frame of nothing. With *unequal* lengths the mean cosine is another one:
 
 # %%
 noise = np.random.default_rng(0).normal(size=(num_classes, dim))
@@ -236,7 +295,7 @@ assert equal < 1e-4 < unequal
 # mean of the absolute values instead):
 #
 # $$\delta = \sqrt{\operatorname{mean}_{c<k}\Big(\cos(\mu_c - \mu_G,\, \mu_k - \mu_G) + \tfrac1{K-1}\Big)^2}, \qquad
-# \mu_G = \tfrac1K \textstyle\sum_c \mu_c.$$
+# \mu_G = \tfrac1K \textstyle\sum_c \mu_c. \tag{2.3}$$
 #
 # <details><summary>Hint</summary>
 #
@@ -271,7 +330,7 @@ assert check_angle_deviation(angle_deviation)
 # The same from the library's matrix of cosines:
 
 # %%
-means = Moments.of(seen.x, seen.y).means()
+means = true_means
 pairs = nc2.cosines(means)[np.triu_indices(num_classes, 1)]
 library = float(np.sqrt(((pairs + 1 / (num_classes - 1)) ** 2).mean()))
 print(f"yours {angle_deviation(means):.6f}, library {library:.6f}")
@@ -290,7 +349,7 @@ assert np.isclose(angle_deviation(means), library)
 # that are not zero, and they add up to $K$; so $\|G\|_F^2 \ge K^2/d$, with equality when all $d$ are equal (the frame
 # potential; Benedetto & Fickus 2003). The diagonal takes $K$ of it:
 #
-# $$\operatorname{mean}_{c \ne k} \cos^2_{ck} \;\ge\; \frac{K^2/d - K}{K(K-1)} = \frac{K-d}{d(K-1)}.$$
+# $$\operatorname{mean}_{c \ne k} \cos^2_{ck} \;\ge\; \frac{K^2/d - K}{K(K-1)} = \frac{K-d}{d(K-1)}. \tag{2.4}$$
 #
 # And unit vectors cannot have a mean cosine below $-1/(K-1)$, because the square of their sum is not negative. Expand
 # $\delta^2 = \operatorname{mean}\cos^2 + \frac{2}{K-1}\operatorname{mean}\cos + \frac{1}{(K-1)^2}$ and put both in.
@@ -324,6 +383,7 @@ def angle_floor(k: int, d: int) -> float:
 assert check_angle_floor(angle_floor)
 
 # %%
+# Figure 2.7. Deviation from the simplex in few dimensions, and its floor.
 centred = means - means.mean(axis=0)
 directions = np.linalg.svd(centred, full_matrices=False)[2]
 DIMS = [2, 3, 5, 10, 20, 40, 70, 99]
@@ -352,6 +412,7 @@ print(*[note for note in squeezed.notes if "simplex" in note], sep="\n")
 # > Does its distance from the ideal?
 
 # %%
+# Figure 2.8. Cosines of the first ten classes while others arrive; no feature moves.
 first_ten, target = [], []
 for t in range(1, len(stream) + 1):
     so_far = means[: 10 * t]
@@ -376,6 +437,27 @@ print(f"spread of the first ten classes {spread:.4f}, after every task the same"
 print("tr Sigma_B of the classes seen ", *[f"{value:.4f}" for value in distance])
 print("NC1 quotient of the first ten  ", *[f"{spread / value:.4f}" for value in distance])
 assert np.ptp(distance) > 0.01 * distance[0]
+
+# %% [markdown]
+# **And on photographs?** The two traces of section 1, recorded on CIFAR-100 with a small frozen ViT, five draws of images for each $n$.
+# Your `unbiased_quotient` corrects them.
+#
+# > **Predict.** Is the rise larger or smaller than for shields?
+
+# %%
+# Figure 2.9. Photographs: NC1 over the number of images, as measured and corrected.
+real = photographs("02")
+counts, pair = real["sizes"], np.array(real["traces"])  # [n, draw, (within, between)]
+seen_as = {"as measured": pair[..., 0] / pair[..., 1]}
+seen_as["corrected"] = np.array(
+    [[unbiased_quotient(*one, n, 100) for one in row] for n, row in zip(counts, pair, strict=True)]
+)
+middle = {name: values.mean(axis=1) for name, values in seen_as.items()}
+spread = {name: 1.96 * values.std(axis=1, ddof=1) for name, values in seen_as.items()}
+rise = {name: values[-1] / values[0] for name, values in middle.items()}
+print(*[f"{name}: n = {counts[-1]} over n = {counts[0]} is {value:.2f}" for name, value in rise.items()], sep="\n")
+assert abs(rise["corrected"] - 1) < 0.1 < rise["as measured"] - 1
+sketch.lines(counts, middle, y_title="NC1 quotient, CIFAR-100", **axes, errors=spread)
 
 # %% [markdown]
 # **The control.** On a frozen backbone, angles and lengths of old classes (NC2) move only through $\mu_G$, and their NC1 only

@@ -36,7 +36,7 @@ print(f"{len(x)} training and {len(new)} test images of {len(stream.order)} clas
 # Each image is now a point with 160 coordinates. The backbone has seen other coats of arms, never these 100. Take the mean
 # feature of each class, and give a new image to the class whose mean points most in its direction:
 #
-# $$\mu_c = \frac1{n_c}\sum_{i: y_i = c} f(x_i), \qquad \hat y(x) = \arg\max_c \cos(f(x), \mu_c).$$
+# $$\mu_c = \frac1{n_c}\sum_{i: y_i = c} f(x_i), \qquad \hat y(x) = \arg\max_c \cos(f(x), \mu_c). \tag{3.1}$$
 #
 # > **Predict.** Guessing gets 1 %. What does this get: 5 %, 30 %, 70 %, 95 %?
 #
@@ -184,6 +184,7 @@ print(f"pooled covariances differ by {np.abs(two.pooled_within() - whole.pooled_
 # > **Predict.** The accuracy matrix of this learner: will a column (one task, as others arrive) be constant?
 
 # %%
+# Figure 3.1. Accuracy of a learner whose features never move.
 lab = cillab.Lab(stream, cillab.learner("simplecil", backbone), out=Path(tempfile.mkdtemp()) / "simplecil")
 for _ in lab:
     pass
@@ -210,7 +211,7 @@ print(f"forgetting of a learner that forgets nothing: {accuracy.forgetting_chaud
 # light) than in others. Measure distances in units of that variation, with one covariance $\Sigma$ for all classes:
 #
 # $$-\tfrac12 (h - \mu_c)^\top \Sigma^{-1} (h - \mu_c) = \underbrace{(\Sigma^{-1}\mu_c)}_{w_c} \cdot h
-# \underbrace{{} - \tfrac12 \mu_c^\top \Sigma^{-1} \mu_c}_{b_c} + \text{a term that is the same for all } c.$$
+# \underbrace{{} - \tfrac12 \mu_c^\top \Sigma^{-1} \mu_c}_{b_c} + \text{a term that is the same for all } c. \tag{3.2}$$
 #
 # This is linear discriminant analysis (Fisher 1936). Note what is *not* needed: old images, gradients, the order.
 #
@@ -256,6 +257,7 @@ def score(shrink: float) -> float:
 
 
 # %%
+# Figure 3.2. Five readings of the same frozen features.
 from cillab.geometry.retention import ridge_probe
 
 centre = means.mean(axis=0)
@@ -298,6 +300,7 @@ assert price["LDA"] < price["nearest mean"]
 # At infinite shrinkage LDA becomes the Euclidean nearest mean.
 
 # %%
+# Figure 3.3. Accuracy of the discriminant over its shrinkage.
 AMOUNTS = [1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100]
 level = {"nearest mean, Euclidean": float((euclid == truth).mean())}
 curve = {"LDA": [score(a) for a in AMOUNTS]}
@@ -326,6 +329,7 @@ else:
 # ([numbers](../docs/results/cifar100.md); `acil` is a ridge on random features, chapter 06).
 
 # %%
+# Figure 3.4. Photographs: two heads on one frozen network.
 RECORDED = {"simplecil": (52.8, 0.0), "acil": (59.5, 0.2)}
 ends, half = ({"A_last": [pair[side] / 100 for pair in RECORDED.values()]} for side in (0, 1))
 sketch.bars(list(RECORDED), ends, y_title="CIFAR-100, DeiT-tiny", percent=True, errors=half)

@@ -79,6 +79,7 @@ for step in lab:
     print(f"task {step.task + 1}: new classes {step.accuracy.new:.1%}{old}, NC1 {step.collapse.nc1:.2f}")
 
 # %%
+# Figure 4.1. Accuracy on every task, after every task.
 figures.accuracy_matrix(lab.run)
 
 # %% [markdown]
@@ -91,7 +92,7 @@ figures.accuracy_matrix(lab.run)
 # You know forgetting after Chaudhry et al. (ECCV 2018) from notebook 00: best accuracy before the last task, minus now.
 # **Backward transfer** (GEM; Lopez-Paz & Ranzato, NeurIPS 2017) compares with the moment of learning instead,
 #
-# $$\text{BWT} = \frac1{T-1}\sum_{j<T-1} \big( R_{T-1,j} - R_{j,j} \big), \qquad j, t = 0, \dots, T-1.$$
+# $$\text{BWT} = \frac1{T-1}\sum_{j<T-1} \big( R_{T-1,j} - R_{j,j} \big), \qquad j, t = 0, \dots, T-1. \tag{4.1}$$
 #
 # > **Predict.** Can forgetting be positive while backward transfer is zero? When are the two the same, up to the sign?
 #
@@ -123,6 +124,7 @@ def backward_transfer(matrix: np.ndarray) -> float:
 assert check_backward_transfer(backward_transfer)
 
 # %%
+# Figure 4.2. Nine summaries of one matrix, and the two parts of an answer.
 matrix = lab.run.accuracy_matrix()
 assert np.isclose(backward_transfer(matrix), accuracy.bwt_gem(matrix))
 picture = figures.variants(lab.run)
@@ -153,6 +155,7 @@ for step in fork:
     print(f"task {step.task + 1}: new classes {step.accuracy.new:.1%}, old classes {step.accuracy.old:.1%}")
 
 # %%
+# Figure 4.3. One word changes: old and new classes after six tasks.
 frozen = lab.fork(3, fresh(OUT / "frozen"), backbone_lr=1e-9)  # and one in which the backbone as good as stops
 list(frozen)
 runs = {"local (as it was)": lab.run, "seen": fork.run, "local, backbone stopped": frozen.run}
@@ -198,6 +201,7 @@ assert check_pull(pull)
 
 
 # %%
+# Figure 4.4. Old images that are called new, task by task.
 def pulls(run: cillab.Run) -> list[float]:
     shots = [run.snapshot(step) for step in run.steps[1:]]
     return [pull(np.asarray(shot["confusion"]), np.asarray(shot["task_of_class"])) for shot in shots]
@@ -218,6 +222,7 @@ sketch.lines(
 
 
 # %%
+# Figure 4.5. Scores that old images give to the classes of every task.
 def scores(run: cillab.Run) -> list[float]:
     """Mean score that the classes of each task get on probe images of the first five tasks."""
     shot = run.snapshot(-1)
@@ -284,6 +289,7 @@ assert check_three_parts(three_parts)
 
 
 # %%
+# Figure 4.6. What old tasks lost: deep, crowding, shallow.
 def lost(run: cillab.Run, at: int = 5) -> np.ndarray:
     """Mean over the tasks before `at` of the three parts of what they lost until then."""
     now, parts = run.snapshot(at), []
@@ -301,6 +307,7 @@ assert table[2, 1] > 0.5 * table[:, 1].sum()  # in the run with `seen` more than
 sketch.bars(list(runs), dict(zip(names, table, strict=True)), y_title="lost by an old task", stacked=True, percent=True)
 
 # %%
+# Figure 4.7. The fresh head over time, in the run with all classes as competitors.
 picture = figures.retention(fork.run)  # the same by task, and the fresh head over time
 print(picture.sentence)
 picture

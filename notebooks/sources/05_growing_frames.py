@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import cillab
 from checks.chapter_05 import check_rotation, check_turn, check_vertices
+from checks.photographs import photographs
 from cillab import teaching
 from cillab.geometry import etf, nc3, rows
 from cillab.geometry.heads import Head, blended
@@ -32,7 +33,7 @@ rng = np.random.default_rng(0)
 # (neural collapse; Papyan, Han & Donoho 2020). So why learn the head at all? Write the frame down, freeze it, and let only
 # the features move (NC-FSCIL, Yang et al., ICLR 2023). The recipe starts from $K$ orthonormal columns $U$:
 #
-# $$M = \sqrt{\tfrac{K}{K-1}}\; U \big(I - \tfrac1K \mathbf 1 \mathbf 1^\top\big).$$
+# $$M = \sqrt{\tfrac{K}{K-1}}\; U \big(I - \tfrac1K \mathbf 1 \mathbf 1^\top\big). \tag{5.1}$$
 #
 # > **Predict.** Orthonormal vectors have cosine 0. After the mean of all is taken away from each: is the cosine positive or
 # > negative? How many dimensions do the $K$ vertices span?
@@ -66,6 +67,7 @@ def vertices(basis: np.ndarray) -> np.ndarray:
 assert check_vertices(vertices)
 
 # %%
+# Figure 5.1. Cosines of the vertices of a simplex of ten.
 basis = etf.orthonormal_basis(160, 10, rng)
 frame = vertices(basis)
 print(f"spans {np.linalg.matrix_rank(frame)} dimensions, differs from a simplex by {etf.gram_error(frame):.0e}")
@@ -90,6 +92,8 @@ turned = np.degrees(np.arccos((before * after).sum(axis=1)))
 assert np.allclose(turned, turned[0])  # all by one angle: what is taken away is the same for all
 print("columns kept bit for bit:", bool((grown[:, :10] == basis).all()))
 print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turned])
+less = basis - basis.mean(axis=1, keepdims=True)  # without the factor sqrt(K / (K - 1))
+assert np.allclose((less.T * before).sum(axis=1), np.linalg.norm(less, axis=0))  # the factor turns nothing
 
 # %% [markdown]
 # **What you saw.** They all turn, by exactly the same angle, because the mean that is taken away from every column is another one
@@ -99,7 +103,7 @@ print("old vertices turned by, in degrees:", *[f"{angle:.4f}" for angle in turne
 # columns are orthonormal, so $u_c \cdot u_c = 1$, $u_c \cdot \bar u_1 = 1/K_1$, $u_c \cdot \bar u_2 = 1/K_2$ and
 # $\bar u_1 \cdot \bar u_2 = 1/K_2$. Put these into
 #
-# $$\cos\theta = \sqrt{\tfrac{K_1}{K_1 - 1}}\sqrt{\tfrac{K_2}{K_2 - 1}}\; (u_c - \bar u_1) \cdot (u_c - \bar u_2).$$
+# $$\cos\theta = \sqrt{\tfrac{K_1}{K_1 - 1}}\sqrt{\tfrac{K_2}{K_2 - 1}}\; (u_c - \bar u_1) \cdot (u_c - \bar u_2). \tag{5.2}$$
 #
 # ### Exercise 2 (15 minutes, medium)
 #
@@ -153,6 +157,7 @@ for k in SIZES[:-1]:
     assert np.allclose(angles, turn(k, k + 10))
 
 # %%
+# Figure 5.2. How far old vertices turn when classes arrive.
 KS = np.arange(2, 101)
 curves = {f"+{more} classes": [turn(int(k), int(k) + more) for k in KS] for more in (1, 5, 10, 50)}
 sketch.lines(KS, curves, x_title="classes already learnt", y_title="degrees by which they turn")
@@ -170,6 +175,7 @@ assert (round(turn(50, 60), 1), round(turn(10, 20), 1)) == (3.3, 13.3)
 
 
 # %%
+# Figure 5.3. The turn of the first vertices: step by step, in sum, and at once.
 def path(start: int, increment: int) -> None:
     stops = [*range(start, 100, increment), 100]
     steps = [turn(a, b) for a, b in pairwise(stops)]
@@ -197,13 +203,22 @@ else:
 # Fixed in advance: NC-FSCIL.)
 
 # %%
-print(f"{np.degrees(np.arccos(-1 / 99)):.1f} degrees among 100 classes, {np.degrees(np.arccos(-1 / 9)):.1f} among ten")
+full, ten = (np.degrees(np.arccos(-1 / (k - 1))) for k in (100, 10))
+print(f"{full:.1f} degrees among 100 classes, {ten:.1f} among ten")
+assert (round(full, 1), round(ten, 1)) == (90.6, 96.4)
+frame_of_all = etf.simplex_etf(100, 160, np.random.default_rng(1))
+for _ in range(
+    3
+):  # whichever ten vertices are handed out, they stand alike: a capacity does not say which classes come
+    handed = rng.choice(100, 10, replace=False)
+    assert np.allclose(frame_of_all[handed] @ frame_of_all[handed].T, 100 / 99 * np.eye(10) - 1 / 99)
 
 # %% [markdown]
 # ## 3. Where should the frame stand?
 #
 # The recipe does not say how the frame is oriented. Now take real features: a frozen backbone and 100 classes. A linear head
-# gives every class the score $w_c \cdot h + b_c$, and `right` says which test images it answers rightly. Begin with the nearest mean: $w_c = \mu_c$ and $b_c = -\tfrac12 \|\mu_c\|^2$ give the class with the smallest $\|h - \mu_c\|$ (multiply it out).
+# gives every class the score $w_c \cdot h + b_c$, and `right` says which test images it answers rightly. Begin with the nearest mean:
+# $w_c = \mu_c$ and $b_c = -\tfrac12 \|\mu_c\|^2$ give the class with the smallest $\|h - \mu_c\|$ (multiply it out).
 
 # %%
 stream = cillab.stream("shields", split="B0-Inc10", train_per_class=10 if FAST else 40, test_per_class=10)
@@ -241,7 +256,7 @@ report(somewhere)
 # first, as far as a rotation can take it. That is the **orthogonal Procrustes** problem (Schönemann 1966): among all orthogonal
 # $R$ maximise
 #
-# $$\sum_i \langle R a_i, b_i \rangle = \operatorname{tr}(R\, A^\top B), \qquad B^\top A = P S Q^\top \;\Rightarrow\; R = P Q^\top .$$
+# $$\sum_i \langle R a_i, b_i \rangle = \operatorname{tr}(R\, A^\top B), \qquad B^\top A = P S Q^\top \;\Rightarrow\; R = P Q^\top . \tag{5.3}$$
 #
 # (Rows of $A$ and $B$ are points. In the basis of the SVD, $\operatorname{tr}$ is a sum of singular values times the diagonal of
 # an orthogonal matrix, and none of its entries exceeds 1.)
@@ -287,6 +302,7 @@ report(turned)
 # the starting point of methods that put a frame near the means they find. What lies in between?
 
 # %%
+# Figure 5.4. Accuracy between class means and simplex.
 BLENDS = np.linspace(0, 1, 11)
 heads = [blended(nearest_mean, means, share) for share in BLENDS]
 hits = [right(head) for head in heads]
@@ -296,6 +312,7 @@ errors = {"accuracy": share_error(shares, len(truth))}
 sketch.lines(BLENDS, {"accuracy": shares}, x_title=way, y_title="accuracy", percent=True, errors=errors)
 
 # %%
+# Figure 5.5. Duality between class means and simplex.
 sketch.lines(BLENDS, {"NC3": duality}, x_title=way, y_title="mean cosine of head and class means")
 
 # %%
@@ -308,6 +325,25 @@ for name, other in (("the means", 0), ("the simplex", len(hits) - 1)):
 # still resembles the means. Is that place real? The blend was chosen on one half of the test images and compared on the other
 # half, image by image. An interval that contains 0 says that these images cannot tell.
 #
+# **And on photographs?** The same walk, recorded on CIFAR-100 with a small frozen ViT.
+#
+# > **Predict.** The frame in a random orientation, and turned to the class means: at chance, and where?
+
+# %%
+# Figure 5.6. Photographs: from class means to the nearest simplex.
+real = photographs("05")
+curve, places = {"turned towards the means": real["accuracy"]}, {"random orientation": real["somewhere"]}
+errors = {name: share_error(values, real["images"]) for name, values in curve.items()}
+gap, low, high = real["simplex, minus means"]
+print(f"nearest simplex, minus class means: {gap:+.1f} points [{low:+.1f}, {high:+.1f}] on the same photographs")
+assert real["somewhere"] < 0.03 < min(real["accuracy"])
+title = "accuracy on CIFAR-100"
+sketch.lines(real["blends"], curve, x_title=way, y_title=title, percent=True, levels=places, errors=errors)
+
+# %% [markdown]
+# **What you saw.** Orientation decides on photographs too. The printed interval says what the simplex itself is worth here against
+# the class means, with the same data and no training.
+#
 # ## 4. Turn towards the means again after every task?
 #
 # Growing by appended columns ignores where the new class means really are; the nearest frame can be solved anew after every
@@ -316,15 +352,17 @@ for name, other in (("the means", 0), ("the simplex", len(hits) - 1)):
 # > **Predict.** Which turns the old vertices further: appending columns, or solving anew?
 
 # %%
+# Figure 5.7. How far old vertices turn: solved anew, and columns appended.
 anew = {k: etf.nearest_etf(means[:k]) for k in SIZES}
-curves = {
-    "solved anew (mean)": [float(turned_by(anew[k], anew[k + 10]).mean()) for k in SIZES[:-1]],
-    "columns appended": [turn(k, k + 10) for k in SIZES[:-1]],
-}
-sketch.lines(SIZES[1:], curves, x_title="classes", y_title="degrees that old vertices turn")
+turns = [turned_by(anew[k], anew[k + 10]) for k in SIZES[:-1]]  # of every old vertex
+curves = {"solved anew": [one.mean() for one in turns], "columns appended": [turn(k, k + 10) for k in SIZES[:-1]]}
+errors = {"solved anew": [1.96 * one.std(ddof=1) / np.sqrt(len(one)) for one in turns]}
+assert min(curves["solved anew"]) > 10  # every task moves every old target by more than ten degrees
+sketch.lines(SIZES[1:], curves, x_title="classes", y_title="degrees that old vertices turn", errors=errors)
 
 
 # %%
+# Figure 5.8. How well vertices fit class means, as classes arrive.
 def fit(frame: np.ndarray) -> float:
     """Mean cosine of the vertices and the class means, as seen from their centre."""
     return float(rows.cosine(frame, rows.centre(means[: len(frame)])).mean())
@@ -382,7 +420,7 @@ for name, frame in (("a simplex of ten", appended[10]), ("ten vertices of a simp
 # %% [markdown]
 # **What you saw.** With a whole simplex as head, cross-entropy does not turn a feature that has arrived.
 #
-# **Why.** At $h = m_y$ all other classes have the same probability $q$, and $\sum_{c \ne y} m_c = -m_y$. The gradient of notebook
+# **Why.** At $h = m_y$ all other classes have the same probability $q$, and $\sum_{c \ne y} m_c = -m_y$. The gradient (1.1) of notebook
 # [01](01_collapse_in_three_dimensions.ipynb) is then $q \sum_{c \ne y} m_c - (K-1)\,q\, m_y = -K q\, m_y$: it points along $m_y$
 # and asks for a longer feature, for ever. Cosines have no length, so on them the gradient is zero, as that of dot regression.
 #

@@ -41,7 +41,7 @@ stream
 # own vertex. It is pushed from the others, but only as long as it is closer to them than the simplex itself asks for:
 #
 # $$\text{pull} = \tfrac12 (m_y \cdot z - 1)^2, \qquad
-# \text{push} = \frac{1}{K-1} \sum_{k \ne y} \tfrac12 \max\!\Big(0,\; m_k \cdot z + \frac{1}{K-1}\Big)^2 .$$
+# \text{push} = \frac{1}{K-1} \sum_{k \ne y} \tfrac12 \max\!\Big(0,\; m_k \cdot z + \frac{1}{K-1}\Big)^2 . \tag{7.1}$$
 #
 # (The pull is the dot-regression loss of notebook 05, from NC-FSCIL; Yang et al., ICLR 2023. The hinge in the push is ours.)
 #
@@ -81,6 +81,7 @@ assert check_pull_push(pull_push)
 # Walk with the feature from its own vertex to that of another class, and look at both, and at the gradient of the library's.
 
 # %%
+# Figure 7.1. Pull and push on the way from the own vertex to another one.
 frame = etf.simplex_etf(10, 160, np.random.default_rng(0))
 angles = np.linspace(0, 1, 41)
 arc = [(1 - a) * frame[0] + a * frame[1] for a in angles]
@@ -123,6 +124,7 @@ for stage, losses in stages.items():
     print(f"{stage:>6}: {len(losses):>3} steps, loss {losses[0]:.3f} -> {losses[-1]:.3f}")
 
 # %%
+# Figure 7.2. Collapse epoch by epoch, each measure relative to its first value.
 epochs = learner.internals()["etf/epochs"].numpy()  # NC1, NC2, NC3, NC4, pull, push per epoch
 names = ("NC1", "NC2", "NC3")
 count = np.arange(1, len(epochs) + 1)
@@ -203,6 +205,7 @@ def ablated(**change: object) -> np.ndarray:
 
 
 # %%
+# Figure 7.3. Accuracy without one part of the method.
 ASKED = {"diagonal memory": {"memory": "diagonal"}, "no push": {"push": 0.0}, "no alignment": {"align": False}}
 ends = {"as it is": ablated()} | {name: ablated(**change) for name, change in ASKED.items()}
 whole = [float(right.mean()) for right in ends.values()]
@@ -258,6 +261,7 @@ else:
 # ([recorded](../docs/results/ncptm-cifar100.md), paired by order, 95 % intervals). Bars below 0 are what the part is worth.
 
 # %%
+# Figure 7.4. Photographs: what each part is worth.
 RECORDED = {
     "no alignment layer": (-5.9, -7.0, -4.8),
     "diagonal memory": (-5.4, -6.8, -4.1),

@@ -51,7 +51,7 @@ def answered(one: Learner, tasks: int) -> np.ndarray:
 # the first frame and appends random ones, `"fixed"` hands out vertices of one large fixed frame.
 #
 # > **Predict.** By how many degrees do old vertices turn from 10 to 20 classes in each? For one of the three you have a closed
-# > form: $\cos^2\theta = \frac{K_2 (K_1 - 1)}{K_1 (K_2 - 1)}$. For one it is zero. And the third?
+# > form, from equation (5.2): $\cos^2\theta = \frac{K_2 (K_1 - 1)}{K_1 (K_2 - 1)}$. For one it is zero. And the third?
 #
 # To compare frames and nothing else, the adapters stay off (`adapt=False`): all three read the same frozen features. The first is
 # learnt in a `Lab`, which looks after every task and keeps what it saw.
@@ -79,10 +79,12 @@ for kind in ("prefix", "fixed"):
             formula.append(float(found["etf/expected"].rad2deg()))
 
 # %%
+# Figure 7b.1. How far old vertices turn in three ways to grow a frame, and the closed form.
 steps = np.arange(2, len(stream) + 1)
 sketch.lines(steps, {**angle, "closed form": formula}, x_title="task", y_title="degrees that old vertices turn")
 
 # %%
+# Figure 7b.2. Accuracy of the three ways, task by task.
 assert np.allclose(angle["prefix"], formula, atol=0.05)  # what theory says of appended columns
 assert np.allclose(angle["fixed"], 0, atol=0.05)
 images = len(right["fixed"]) // len(stream) * np.arange(1, len(stream) + 1)  # test images of the tasks so far
@@ -107,6 +109,7 @@ for kind in ("prefix", "fixed"):
 # > come apart?
 
 # %%
+# Figure 7b.3. Features and vertices after the last task, in one plane.
 figures.projection(lab.run)
 
 # %%
@@ -200,12 +203,12 @@ assert path > safe_angle(10 * len(m)) > degrees(m[-2], m[-1])  # one turn is wit
 #
 # In Procrustes every class has one vote. Give each pair a weight $w_i$, and old classes can hold their place:
 #
-# $$\max_{R\ \text{orthogonal}} \sum_i w_i \langle R a_i, b_i \rangle .$$
+# $$\max_{R\ \text{orthogonal}} \sum_i w_i \langle R a_i, b_i \rangle . \tag{7b.1}$$
 #
 # > **Predict.** Old classes get ten times the weight. Do their vertices stop turning? What do new classes pay?
 #
 # ### Exercise 2 (10 minutes, medium)
-# Notebook 05 solved it for equal weights: with $B^\top A = P S Q^\top$, $R = P Q^\top$.
+# Notebook 05 solved it for equal weights, equation (5.3): with $B^\top A = P S Q^\top$, $R = P Q^\top$.
 #
 # <details><summary>Hint</summary>
 #
@@ -251,9 +254,11 @@ for hold in HOLDS:
 turns, fits = np.array(traded).T
 
 # %%
+# Figure 7b.4. How far old vertices turn when they are held.
 sketch.lines(HOLDS, {"old vertices": turns}, x_title="hold", y_title="degrees that they turn", log_x=True)
 
 # %%
+# Figure 7b.5. How well new vertices fit when old ones are held.
 assert (np.diff(turns) < 0).all() and (np.diff(fits) < 0).all()  # what the old ones gain, the new ones pay
 sketch.lines(HOLDS, {"new vertices": fits}, x_title="hold", y_title="mean cosine with their class means", log_x=True)
 
@@ -261,6 +266,7 @@ sketch.lines(HOLDS, {"new vertices": fits}, x_title="hold", y_title="mean cosine
 # Now the learner, with both ends of the scale, and what happens to accuracy.
 
 # %%
+# Figure 7b.6. Accuracy of the learner with and without hold.
 ends = {}
 for hold in (1.0, 10.0):
     one = cillab.learner("ncptm", backbone, **HOW, hold=hold)
@@ -294,6 +300,7 @@ assert turns[-1] > 0.9 * np.degrees(etf.growth_angle(10, 20))
 # ([numbers](../docs/results/ncptm-cifar100.md), paired by order, 95 % intervals): which frame, and holding old vertices.
 
 # %%
+# Figure 7b.7. Photographs: three ways against solving anew.
 RECORDED = {"fixed": (0.3, -0.4, 0.9), "prefix": (-0.1, -1.3, 1.1), "nearest, hold 10": (0.4, -1.0, 1.8)}
 shown = {"A_last against nearest": [middle / 100 for middle, _, _ in RECORDED.values()]}
 half = {"A_last against nearest": [(high - low) / 200 for _, low, high in RECORDED.values()]}

@@ -44,7 +44,7 @@ stream
 # projections:
 #
 # $$\varepsilon_i = \mu_i(r W_\downarrow) + \epsilon\, \sigma_i(r W_\downarrow), \qquad
-# r \leftarrow r + \Big(\sum_i w_i\, \varepsilon_i\Big) W_\uparrow .$$
+# r \leftarrow r + \Big(\sum_i w_i\, \varepsilon_i\Big) W_\uparrow . \tag{8.1}$$
 #
 # In the paper $\epsilon \sim \mathcal N(0, 1)$ is drawn while training, which makes $\mu_i$ a mean and $\sigma_i$ a deviation; it
 # does not say what $\epsilon$ is at test time. In the released code $\epsilon = 1$ always. "Nothing is random, the noise is a learnt
@@ -95,7 +95,7 @@ assert learner.params.epsilon == "one" and torch.equal(*answered) and not torch.
 #
 # Each task leaves its mean feature $p_i$ as a prototype. When task $t$ arrives, the weights of all generators are
 #
-# $$s_i = \cos(p_t, p_i), \qquad w = \operatorname{softmax}(s / \tau), \qquad \tau = 2.$$
+# $$s_i = \cos(p_t, p_i), \qquad w = \operatorname{softmax}(s / \tau), \qquad \tau = 2. \tag{8.2}$$
 #
 # > **Predict.** With 4 tasks: is the newest generator's weight close to 1, or close to 1/4?
 #
@@ -146,6 +146,7 @@ change = float((after - before).norm() / before.norm())
 print(f"generator 1 goes from weight 1 to {share[0]:.2f}, generator 2 is silent: features change by {change:.1%}")
 
 # %%
+# Figure 8.1. How alike the tasks are: cosines of their prototypes.
 assert change > 0.01  # a silent generator, and still the features of every image moved
 for index in range(2, 4):
     list(learner.observe(stream[index]))
@@ -170,6 +171,7 @@ sketch.heat(
 # > **Predict.** Which temperature would make the mixture selective, so that the newest task's generator has nearly all the weight?
 
 # %%
+# Figure 8.2. Weights of the mixture over its temperature.
 TAUS = [2.0, 0.5, 0.1, 0.02, 0.005]
 weights = np.array([mixture(found["noise/prototypes"].numpy(), tau) for tau in TAUS])
 sketch.lines(
@@ -224,9 +226,9 @@ print(f"largest difference {float((one_by_one - at_once).abs().max()):.0e} of {f
 # ## 4. What is a new generator taught?
 #
 # A generator is trained on the images of its own task, under two heads at once. With $\phi$ the random features of an image, $W$ the
-# analytic head and $W_a$ an *auxiliary* head that begins at zero and is thrown away afterwards, equation (14) is
+# analytic head and $W_a$ an *auxiliary* head that begins at zero and is thrown away afterwards, the paper's equation 14 is
 #
-# $$\min\; \mathrm{CE}\big(\phi\, W_a + \operatorname{stopgrad}(\phi\, W),\; y\big)$$
+# $$\min\; \mathrm{CE}\big(\phi\, W_a + \operatorname{stopgrad}(\phi\, W),\; y\big) \tag{8.3}$$
 #
 # over the newest generator and $W_a$ (and, if learnt, the mixture weights). `stopgrad` means that the analytic logits count as
 # constants: they are in the loss, and no gradient flows through them.
@@ -247,7 +249,7 @@ print(f"largest difference {float((one_by_one - at_once).abs().max()):.0e} of {f
 
 # %% tags=["exercise"]
 def noise_gradient(phi: np.ndarray, auxiliary: np.ndarray, ridge: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Gradient [image, feature] of the mean loss (14); both heads are [feature, class], labels are columns."""
+    """Gradient [image, feature] of that loss; both heads are [feature, class], labels are columns."""
     raise NotImplementedError
 
 
@@ -348,6 +350,7 @@ RATES = {"no noise": 1e-9, "a little": 0.4 * LOUD, "loud": LOUD}
 ends, curves, then, right = {}, {name: [] for name in RATES}, {}, {}
 
 # %%
+# Figure 8.3. Accuracy with noise of growing rate, task by task.
 for name, lr in RATES.items():
     one = cillab.learner("min", backbone, **SMALL, lr=lr)
     for task in stream:
@@ -363,6 +366,7 @@ errors = {
 sketch.lines(tasks, curves, x_title="task", y_title="accuracy on seen classes", percent=True, errors=errors)
 
 # %%
+# Figure 8.4. Old classes, the newest task, and old images that are called newest.
 new = truth_task == len(stream) - 1
 table: dict[str, list[float]] = {"old classes": [], "newest task": [], "old images called newest": []}
 for one in ends.values():
@@ -419,6 +423,7 @@ def shift(then: np.ndarray, now: np.ndarray) -> float:
 assert check_shift(shift)
 
 # %%
+# Figure 8.5. The common move of old features, in units of their spread.
 moved = {
     name: [shift(then[name, task].numpy(), features(one, task).numpy()) for task in range(len(stream))]
     for name, one in ends.items()
@@ -437,6 +442,7 @@ sketch.bars(tasks, moved, y_title="common move since it was learnt, in spreads")
 # If that is right, features should be fine and a head that is fitted now, on training images of all classes, should not mind.
 
 # %%
+# Figure 8.6. The learner's own head, and one that is fitted now.
 oracle: dict[str, list[float]] = {"its own head": [], "fresh ridge, fitted now (an oracle)": []}
 labels = torch.cat([stream.train(task).labels for task in range(len(stream))])
 for one in ends.values():
@@ -465,6 +471,7 @@ sketch.bars(list(ends), oracle, y_title="accuracy on all seen classes", percent=
 # > **Predict.** How much of what the loud learner lost comes back: nothing, about half, all of it?
 
 # %%
+# Figure 8.7. What recentring brings back.
 recentred = cillab.learner("min", backbone, **SMALL | {"variant": "recentred"}, lr=LOUD)
 for task in stream:
     list(recentred.observe(task))
@@ -514,6 +521,7 @@ def turned_to(volume: float) -> float:
 
 
 # %%
+# Figure 8.8. Accuracy over the volume of the noise.
 VOLUMES = [0.0, 0.5, 1.0, 1.5]
 at_volume = [turned_to(v) for v in VOLUMES]
 assert max(at_volume) == at_volume[2]
@@ -551,6 +559,7 @@ else:
 # has been run with one order, so it has no whisker).
 
 # %%
+# Figure 8.9. Photographs: the analytic head alone, and with learnt noise.
 RECORDED = {"acil": (59.5, 0.2), "min, paper (1 order)": (57.1, 0.0), "min, recentred": (62.3, 2.2)}
 ends_at, half = ({"A_last": [pair[side] / 100 for pair in RECORDED.values()]} for side in (0, 1))
 sketch.bars(list(RECORDED), ends_at, y_title="A_last on CIFAR-100, DeiT-tiny", percent=True, errors=half)

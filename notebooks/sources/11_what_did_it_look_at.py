@@ -43,7 +43,7 @@ print(*backbone.block_names, "features of", backbone.feature_dim)
 # logit $s$ there. Grad-CAM (Selvaraju et al., ICCV 2017) weighs each channel by its mean gradient and keeps what speaks *for* the
 # class:
 #
-# $$\alpha_d = \frac1P \sum_p \frac{\partial s}{\partial a_{p,d}}, \qquad \text{map}_p = \max\Big(0, \sum_d \alpha_d\, a_{p,d}\Big).$$
+# $$\alpha_d = \frac1P \sum_p \frac{\partial s}{\partial a_{p,d}}, \qquad \text{map}_p = \max\Big(0, \sum_d \alpha_d\, a_{p,d}\Big). \tag{11.1}$$
 #
 # The logit must be the one the method answers with. This learner has no trained head at all; its logits are cosines with class
 # means, and the gradient goes through those.
@@ -77,6 +77,7 @@ assert check_cam(cam)
 
 
 # %%
+# Figure 11.1. Maps of the layer that is usually drawn, on one colour scale.
 def taken(layer: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Activation at a layer and the gradient of the largest logit there, laid out on the image."""
     with torch.enable_grad(), backbone.tap(layer, cut=True) as taps:
@@ -171,6 +172,7 @@ for place in layers:
     pointed.append(float(pointing_game(found, masks).nanmean()))
 
 # %%
+# Figure 11.2. Energy inside the charge and pointing game, block by block.
 depth = np.arange(1, len(layers) + 1)
 print(f"the charge takes {chance:.1%} of the picture; energy inside it", *[f"{share:.1%}" for share in inside])
 curves = {"energy inside the charge": inside, "hottest patch touches the charge": pointed}
@@ -188,6 +190,7 @@ sketch.lines(
 
 
 # %%
+# Figure 11.3. Maps of one block.
 def at_block(block: int) -> None:
     found = gradcam(learner, images[:6], layer=f"blocks.{block - 1}.norm1")["predicted"].numpy()
     print(f"block {block}: largest value {found.max():.2g}")
@@ -207,6 +210,7 @@ else:
 # > **Predict.** Replace the head by random directions, scaled so that their scores spread as the learner's do. How large do maps get?
 
 # %%
+# Figure 11.4. Largest values of maps, and the noise floor.
 maps = gradcam(learner, test.images)["predicted"]
 floor = noise_floor(learner, test.images, draws=4)
 loud = maps.flatten(1).amax(dim=1)
@@ -239,6 +243,7 @@ def covered(heat: torch.Tensor, count: int = 10) -> np.ndarray:
 
 
 # %%
+# Figure 11.5. Accuracy when patches are covered.
 random = torch.rand(maps.shape, generator=torch.Generator().manual_seed(0))
 middle = gradcam(learner, test.images, layer="blocks.2.norm1")["predicted"]
 tie = 1e-6 * random  # many patches are exactly 0: choose among them at random
@@ -314,6 +319,7 @@ targets = ("true", "predicted", "difference")
 three = gradcam(learner, chosen.images, targets, labels=chosen.labels, layer="blocks.2.norm1")
 
 # %%
+# Figure 11.6. Maps of the true class, of its rival, and of the difference.
 rows = torch.stack([three[name] for name in targets], dim=1).flatten(0, 1).numpy()
 named = [
     f"{target}: {' '.join(stream.class_names[c].split()[:2])}"

@@ -86,6 +86,7 @@ assert check_census(census)
 census(data)
 
 # %%
+# Figure 12.1. One test picture of each class, on the canvas of the backbone.
 stream = cillab.stream(f"folder:{data}", split="B0-Inc2", order="natural")
 shown = stream.on(cillab.backbone("bundled:vit")).test()
 first = [" ".join(stream.class_names[c].split()[:2]) for c in shown.labels[::TEST].tolist()]
@@ -154,6 +155,7 @@ outside = 'src="http' in page
 print(f"{size / 1e6:.1f} MB, {page.count('<figure')} figures, needs the network: {outside}")
 
 # %%
+# Figure 12.2. Accuracy of the ridge on every task.
 figures.accuracy_matrix(lab.run)
 
 # %% [markdown]
@@ -262,12 +264,14 @@ writer.result({"a_last": curve[-1], "a_avg": float(np.mean(curve)), "accuracy_se
 writer.status(state="finished").state
 
 # %%
+# Figure 12.3. Accuracy of the hand-written run on every task.
 mine = cillab.Run(writer.path)
 picture = figures.accuracy_matrix(mine)
 print(picture.sentence)
 picture
 
 # %%
+# Figure 12.4. Confusion of the hand-written run.
 confused = figures.confusion(mine)
 print(confused.sentence)
 write_report(mine.path, OUT / "by_hand.html")

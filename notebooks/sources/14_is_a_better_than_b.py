@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Is method A better than method B?
 #
-# **You will** compare two classifiers image by image, and find out which part of a difference is luck of the images and which of the training draw. You will watch a choice on test images create accuracy out of nothing, and build leaks that have been published.
+# **You will** compare two classifiers image by image, and find out which part of a difference is luck of the images and which of the
+# training draw. You will watch a choice on test images create accuracy out of nothing, and build leaks that have been published.
 # **Time** under a minute on a CPU, 50 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb). Nothing is
 # trained here: all heads are in closed form on frozen features, so a hundred repetitions cost seconds.
 
@@ -10,6 +11,7 @@ import os
 
 import cillab
 from checks.chapter_14 import check_difference_of, check_optimism, check_voted
+from checks.photographs import photographs as recorded
 from cillab import teaching
 from cillab.geometry.seeds import paired_difference
 from cillab.teaching import scorecard, share_error, sketch
@@ -129,20 +131,13 @@ print(f"standard deviation over draws {gains.std(ddof=1):.2%}, standard error ov
 print(f"mean {over.interval.mean:+.2%}, 95 % interval over draws [{over.interval.low:+.2%}, {over.interval.high:+.2%}]")
 
 # %%
-sketch.bars(
-    [f"draw {seed + 1}" for seed in DRAWS],
-    {"centred minus plain": gains},
-    y_title="difference in accuracy",
-    percent=True,
-    errors={
-        "centred minus plain": [
-            1.96 * difference_of(a, b)[1] for a, b in zip(table["centred"], table["plain"], strict=True)
-        ]
-    },
-)
+# Figure 14.1. The difference in twelve draws of the training images.
+each = [1.96 * difference_of(a, b)[1] for a, b in zip(table["centred"], table["plain"], strict=True)]
+names, bars, axis = [f"draw {seed + 1}" for seed in DRAWS], {"centred minus plain": gains}, "difference in accuracy"
+sketch.bars(names, bars, y_title=axis, percent=True, errors={"centred minus plain": each})
 
 # %% [markdown]
-# **What you saw.** Each bar is one experiment as it would be published, with its interval over images. The bars differ from each
+# **What you saw.** Each bar of Figure 14.1 is one experiment as it would be published, with its interval over images. The bars differ from each
 # other as well. The last line averages over draws; its interval covers other draws, but not other test images, which were the
 # same twelve times. A claim about the *method* needs repetitions: draws of the training images here, class orders and seeds for
 # learners that depend on them (`cillab table --seeds` pairs runs by seed). A claim about two *trained models* needs images only.
@@ -151,13 +146,38 @@ sketch.bars(
 # [results](../docs/results/cifar100.md). Three pairs are few, and Student's $t$ knows it.
 
 # %%
+# Figure 14.2. Photographs: two learners in three class orders.
 orders, photographs = (1993, 1994, 1995), {"acil": [59.5, 59.4, 59.6], "min": [61.7, 63.3, 61.8]}
 gain = paired_difference(photographs["min"], photographs["acil"])
 print(
     f"min minus acil: {gain.interval.mean:+.1f} points [{gain.interval.low:+.1f}, {gain.interval.high:+.1f}] over orders"
 )
 assert gain.wins == 3 and 0 < gain.interval.low < 1
-sketch.lines(range(3), photographs, x_title="class order: 1993, 1994, 1995", y_title="A_last on CIFAR-100, per cent")
+shares = {name: np.array(values) / 100 for name, values in photographs.items()}
+errors = {name: share_error(values, 5000) for name, values in shares.items()}  # 50 test images a class
+sketch.bars([f"order {one}" for one in orders], shares, y_title="A_last on CIFAR-100", percent=True, errors=errors)
+
+# %% [markdown]
+# The twelve draws of five images per class were made on photographs as well, with the features of the same small ViT, frozen.
+
+# %%
+# Figure 14.3. Photographs: the difference in twelve draws of the training images.
+real = recorded("14")
+gains, lows, highs = np.array(real["centred, minus plain"]).T / 100
+half = {"centred minus plain": (highs - lows) / 2}
+print(f"mean {gains.mean():+.2%}, standard deviation over draws {gains.std(ddof=1):.2%};", end=" ")
+unpaired = real["unpaired half-width"] / 100
+print(f"half of an interval: {half['centred minus plain'].mean():.2%} paired, {unpaired:.2%} unpaired")
+assert (
+    half["centred minus plain"].mean() < 0.7 * unpaired and highs.min() < 0 < gains.max() and abs(gains.mean()) < 0.01
+)
+bars, title = {"centred minus plain": gains}, "difference on CIFAR-100"
+sketch.bars(names, bars, y_title=title, percent=True, errors=half)
+
+# %% [markdown]
+# **What you saw.** The paired interval is much narrower than the unpaired one on photographs too. And the lesson of Figure 14.1 is sharper here:
+# single draws exclude 0 on one side, others lie on the other side, and the mean says that the centring brings nothing. Whoever publishes
+# one draw can have either sign.
 
 # %% [markdown]
 # ## 3. What does a choice on the test images cost?
@@ -209,14 +229,19 @@ for _ in range(40):
 candidates = np.array(candidates)
 
 # %%
+# Figure 14.4. Optimism of a choice over the number of candidates.
 COUNTS = (1, 2, 5, 10, 20, 40)
-gained = []
+trials = []
 for count in COUNTS:
     halves = [rng.permutation(len(truth)) < len(truth) // 10 for _ in range(200)]  # 200 test images to choose on
-    gained.append(np.mean([optimism(candidates[rng.permutation(40)[:count]], half) for half in halves]))
-print(f"choosing among {COUNTS[-1]} on {len(truth) // 10} images: {gained[-1]:+.1%} that is not there on other images")
-assert abs(gained[0]) < 0.01 < gained[-1]
-sketch.lines(COUNTS, {"too high by": gained}, x_title="candidates tried", y_title="accuracy", log_x=True, percent=True)
+    trials.append([optimism(candidates[rng.permutation(40)[:count]], half) for half in halves])
+gained = {"too high by": np.mean(trials, axis=1)}
+errors = {"too high by": 1.96 * np.std(trials, axis=1, ddof=1) / np.sqrt(200)}
+first, *_, last = gained["too high by"]
+print(f"choosing among {COUNTS[-1]} on {len(truth) // 10} images: {last:+.1%} that is not there on other images")
+assert abs(first) < 0.01 < last
+axes = {"x_title": "candidates tried", "y_title": "accuracy that is not there", "log_x": True}
+sketch.lines(COUNTS, gained, **axes, percent=True, errors=errors)
 
 # %% [markdown]
 # **What you saw.** With one candidate there is nothing to choose and no optimism. With forty equal ones the winner looks better
@@ -319,6 +344,7 @@ def among(chosen: np.ndarray, order: np.ndarray) -> float:
 
 
 # %%
+# Figure 14.5. A vote over the batch: alone, sorted, shuffled.
 sorted_by_class, shuffled = np.argsort(truth, kind="stable"), np.random.default_rng(0).permutation(len(truth))
 honest = among(votes, np.arange(len(truth)))
 leak = {
@@ -327,7 +353,9 @@ leak = {
     "batches of 20, shuffled": among(voted(votes[shuffled], 20), shuffled),
 }
 assert leak["batches of 20, by class"] > honest + 0.03 > leak["batches of 20, shuffled"]
-sketch.bars(list(leak), {"accuracy": list(leak.values())}, percent=True)
+shares = {"accuracy": list(leak.values())}
+errors = {name: share_error(values, len(truth)) for name, values in shares.items()}
+sketch.bars(list(leak), shares, y_title="accuracy", percent=True, errors=errors)
 
 # %% [markdown]
 # **What you saw.** The vote in sorted batches wins many points, in shuffled ones it destroys accuracy. **Why.** All images of a
@@ -342,6 +370,7 @@ sketch.bars(list(leak), {"accuracy": list(leak.values())}, percent=True)
 # > 50. How far apart are the values of $A_{\text{avg}}$?
 
 # %%
+# Figure 14.6. Two summaries of one head, over four ways to cut the classes into tasks.
 rows, curves = np.arange(len(y)), {}
 for name, first, step in (("B0-Inc5", 5, 5), ("B0-Inc10", 10, 10), ("B0-Inc20", 20, 20), ("B50-Inc10", 50, 10)):
     sizes = range(first, 101, step)
@@ -349,7 +378,9 @@ for name, first, step in (("B0-Inc5", 5, 5), ("B0-Inc10", 10, 10), ("B0-Inc20", 
     curves[name] = [float((answers(rows, True, some) == truth)[np.isin(truth, some)].mean()) for some in known]
 a_avg, a_last = {n: float(np.mean(c)) for n, c in curves.items()}, {n: c[-1] for n, c in curves.items()}
 assert len(set(a_last.values())) == 1 and max(a_avg.values()) > min(a_avg.values()) + 0.02
-sketch.bars(list(curves), {"A_avg": list(a_avg.values()), "A_last": list(a_last.values())}, percent=True)
+sketch.bars(
+    list(curves), {"A_avg": list(a_avg.values()), "A_last": list(a_last.values())}, y_title="accuracy", percent=True
+)
 
 # %% [markdown]
 # **What you saw.** $A_{\text{last}}$ is one number, because nothing depends on the split. $A_{\text{avg}}$ moves by points.

@@ -98,6 +98,12 @@ table = {name: [float(one[here].mean()) for one in hits.values()] for name, here
 lost = {name: values[0] - values[1] for name, values in table.items()}  # original minus adapted
 assert lost["later tasks"] > max(lost["first task"], 0.02)
 errors = {name: share_error(values, int(rows[name].sum())) for name, values in table.items()}
+
+# %%
+# Figure 16.1. Original, adapted and joined features, by means and by a covariance.
+plain, adapted = hits["means, original"], hits["means, adapted"]
+for name, here in rows.items():
+    print(f"adapted, minus original, {name}: {paired(adapted[here], plain[here])}")
 sketch.bars(list(hits), table, y_title="accuracy among 30 classes", percent=True, errors=errors)
 
 # %% [markdown]
@@ -113,6 +119,7 @@ sketch.bars(list(hits), table, y_title="accuracy among 30 classes", percent=True
 # [with](../docs/results/cifar100.md) and [without](../docs/results/ncptm-cifar100.md) them.
 
 # %%
+# Figure 16.2. Photographs: what the first session and a better head are worth.
 RECORDED = {"simplecil": (52.8, 0.0), "acil": (59.5, 0.2), "ncptm, no adapters": (60.6, 1.1), "ncptm": (62.0, 0.5)}
 shown = {"A_last": [value / 100 for value, _ in RECORDED.values()]}
 half_widths = {"A_last": [error / 100 for _, error in RECORDED.values()]}
@@ -128,7 +135,7 @@ sketch.bars(list(RECORDED), shown, y_title="A_last on CIFAR-100, DeiT-tiny", per
 # **L2P** (Wang et al., CVPR 2022) goes on learning in every task. It has a pool of prompts $P_m$ with keys $k_m$. An image passes
 # through the frozen network once, without prompts. With this *query* $q(x)$ it asks for the prompts whose keys are most like it,
 #
-# $$K_x = \text{the } N \text{ rows with the largest } \cos(q(x), k_m),$$
+# $$K_x = \text{the } N \text{ rows with the largest } \cos(q(x), k_m), \tag{16.1}$$
 #
 # and passes a second time with these prompts beside its tokens.
 #
@@ -179,10 +186,15 @@ assert (
 ).mean() > 0.99  # the library's
 
 # %%
+# Figure 16.3. Which prompts the images of each task ask for.
 of_task = [np.isin(truth, classes) for classes in stream.classes]
-share = np.array([[(rows[here] == prompt).mean() for prompt in range(6)] for here in of_task])
-asking = {f"images of task {t + 1}": one for t, one in enumerate(share)}
-sketch.bars([f"prompt {m + 1}" for m in range(6)], asking, y_title="share of its choices", percent=True)
+took = np.stack([(rows == prompt).any(axis=1) for prompt in range(6)], axis=1)  # [image, prompt]
+asking = {f"images of task {t + 1}": took[here].mean(axis=0) for t, here in enumerate(of_task)}
+errors = {
+    name: share_error(share, int(here.sum())) for (name, share), here in zip(asking.items(), of_task, strict=True)
+}
+names = [f"prompt {m + 1}" for m in range(6)]
+sketch.bars(names, asking, y_title="share of images that ask for it", percent=True, errors=errors)
 
 # %% [markdown]
 # **What you saw.** The profiles differ between tasks, because the frozen features of different classes differ, and they overlap:
@@ -227,9 +239,12 @@ print(f"vote by class, minus each for itself: {paired(*list(asked_so.values())[1
 assert same > 0.995 and leak.low > 0
 
 # %%
+# Figure 16.4. A vote over the batch: alone, sorted, shuffled.
 shares = [float(one.mean()) for one in asked_so.values()]
 bars = {"accuracy": shares}
-sketch.bars(list(asked_so), bars, percent=True, errors={"accuracy": share_error(shares, len(truth))})
+sketch.bars(
+    list(asked_so), bars, y_title="accuracy", percent=True, errors={"accuracy": share_error(shares, len(truth))}
+)
 
 # %% [markdown]
 # **What you saw.** With the vote, the order of the files decides: the second printed line gives the interval. Without it, no answer
@@ -246,7 +261,7 @@ sketch.bars(list(asked_so), bars, percent=True, errors={"accuracy": share_error(
 # A choice has no gradient for what was not chosen. **CODA-Prompt** (Smith et al., CVPR 2023) mixes. It has components $P_m$ with keys
 # $K_m$ and attentions $A_m$ over the channels of the query:
 #
-# $$\alpha_m = \cos(q \odot A_m,\; K_m), \qquad P = \sum_m \alpha_m P_m .$$
+# $$\alpha_m = \cos(q \odot A_m,\; K_m), \qquad P = \sum_m \alpha_m P_m . \tag{16.2}$$
 #
 # Each task adds components, orthogonal to the older ones, and freezes the older ones.
 #
@@ -306,7 +321,7 @@ assert change[0] > 0.1 and change[1] > change[0]
 # features $h_j$ are unknown. EASE puts them together from new classes: the more similar an old class $c$ and a new class $n$ are in the
 # old features $i$, the more does $n$ count,
 #
-# $$\hat P_c^{\,j} = \sum_n \operatorname{softmax}_n\!\big(\cos(P_c^{\,i}, P_n^{\,i})\big)\, P_n^{\,j} .$$
+# $$\hat P_c^{\,j} = \sum_n \operatorname{softmax}_n\!\big(\cos(P_c^{\,i}, P_n^{\,i})\big)\, P_n^{\,j} . \tag{16.3}$$
 #
 # > **Predict.** How near is such a prototype to the true one, which we may compute here: nearer than the mean of all new classes? Nearer
 # > than the *old* prototype of the same class, in features that the adapter had not yet changed?
@@ -357,17 +372,26 @@ centre = after.mean(axis=0)
 
 
 # %%
-def aligned(guess: np.ndarray) -> float:
-    """Mean cosine with the true prototypes, as seen from the centre of all classes."""
+def aligned(guess: np.ndarray) -> np.ndarray:
+    """Cosines with the true prototypes, as seen from the centre of all classes."""
     a, b = guess - centre, after[old_ones] - centre
-    return float(((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean())
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-near = {name: aligned(guess) for name, guess in guesses.items()}
+# %%
+# Figure 16.5. How near a put-together prototype is to the true one.
+each = {name: aligned(guess) for name, guess in guesses.items()}  # one cosine per old class
+near = {"mean cosine": [values.mean() for values in each.values()]}
+errors = {"mean cosine": [1.96 * values.std(ddof=1) / np.sqrt(len(values)) for values in each.values()]}
 largest = put_together(before[old_ones], before[new_ones], np.eye(10)).max(axis=1).mean()
 print(f"the most similar new class has a weight of {largest:.3f} on average; equal weights would be 0.100")
-assert near["old prototype"] > near["EASE"]
-sketch.bars(list(near), {"cosine with the true prototype": list(near.values())}, y_title="cosine, seen from the centre")
+gap = each["old prototype"] - each["EASE"]
+half = 1.96 * gap.std(ddof=1) / np.sqrt(len(gap))
+print(
+    f"old prototype, minus EASE, class by class: {gap.mean():+.2f} [{gap.mean() - half:+.2f}, {gap.mean() + half:+.2f}]"
+)
+assert gap.mean() > half
+sketch.bars(list(each), near, y_title="cosine with the true prototype", errors=errors)
 
 # %% [markdown]
 # **What you saw.** The printed weight says that the mixture is nearly a plain mean: cosines lie between $-1$ and 1, and a softmax of such

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ pytest.importorskip("latex2mathml")
 from cillab.teaching import sketch
 
 HOME = Path(__file__).parents[2]
+sys.path.insert(0, str(HOME / "scripts"))  # as where one script imports another
+TOOL = runpy.run_path(str(HOME / "scripts" / "notebooks.py"))
 PAGES = runpy.run_path(str(HOME / "scripts" / "pages.py"))
 
 
@@ -40,7 +43,7 @@ def test_a_page_draws_widgets_that_bring_a_module_and_leaves_sliders_out() -> No
 
 
 def test_a_page_says_what_a_figure_shows_and_links_to_pages() -> None:
-    figure = sketch.lines([1.0, 2.0], {"accuracy": [0.5, 0.75]}, x_title="task", percent=True)
+    figure = sketch.lines([1.0, 2.0], {"accuracy": [0.5, 0.75]}, x_title="task", y_title="accuracy", percent=True)
     assert figure.layout.meta["alt"] == "Lines over task: accuracy goes from 50.0% to 75.0%."
     data = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": "Figure({...})"}
     output = nbformat.v4.new_output("display_data", data)
@@ -80,6 +83,21 @@ def test_formulas_stand_on_the_page_where_markdown_would_break_them() -> None:
     assert "$" not in re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL).split("<body")[1]
 
 
+def test_slides_are_cut_by_section_text_and_figure() -> None:
+    new = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [
+        new[0]("# Title?"), new[1]("import this"), new[0]("## 1. One\n$x$"), new[1]("# Figure 1.1. Bars.\nbars()"),
+        new[1]("def f(): ..."), new[0]("more"), new[1]("check_x(x)", metadata={"tags": ["check"]}),
+        new[1]("scorecard(globals())"),
+    ]  # fmt: skip
+    notebook = TOOL["cut"](nbformat.v4.new_notebook(cells=cells))
+    kinds = [cell.metadata["slideshow"]["slide_type"] for cell in notebook.cells]
+    assert kinds == ["slide", "-", "slide", "subslide", "-", "subslide"]
+    page = PAGES["page"](notebook, "title", slides=True)
+    assert page.count("<section>") == 6  # two slides, with one and three below each other
+    assert "<math" in page and "mathjax" not in page.lower().split("</head>")[0]
+
+
 def test_nothing_is_loaded_from_elsewhere() -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("1")])
     page = PAGES["page"](notebook, "title", [("Source", "https://example.org/a")])
@@ -94,6 +112,30 @@ def test_a_figure_without_alternative_text_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="no alternative text"):
         PAGES["page"](nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[bare])]), "title")
+
+
+def test_equations_and_figures_have_numbers_that_references_lead_to() -> None:
+    text = nbformat.v4.new_markdown_cell("See (8.1), Figure 8.1, (9.2) and (1.5 points).\n\n$$a = b. \\tag{8.1}$$")
+    figure = nbformat.v4.new_output(
+        "display_data", {"application/vnd.plotly.v1+json": {"data": [], "layout": {}}, "text/plain": "Two clouds meet."}
+    )
+    cell = nbformat.v4.new_code_cell("# Figure 8.1. Two clouds & more.\nclouds()", outputs=[figure])
+    chapters = {"8": "08_noise.html"}
+    page = PAGES["page"](nbformat.v4.new_notebook(cells=[text, cell]), "title", chapters=chapters)
+    assert 'href="08_noise.html#equation-8.1"' in page and 'id="equation-8.1"' in page
+    assert 'href="08_noise.html#figure-8.1"' in page and 'id="figure-8.1"' in page
+    assert "<b>Figure 8.1.</b> Two clouds &amp; more." in page
+    assert "(9.2) and" in page and "\\tag" not in page
+
+
+def test_a_slider_does_not_repeat_the_figure_above_it() -> None:
+    def output(text: str) -> Any:
+        data = {"application/vnd.plotly.v1+json": {"data": [], "layout": {"meta": {"alt": text}}}, "text/plain": "x"}
+        return nbformat.v4.new_output("display_data", data)
+
+    cells = [nbformat.v4.new_code_cell("1", outputs=[output(text)]) for text in ("Bars.", "Bars.", "Lines.", "Bars.")]
+    page = PAGES["page"](nbformat.v4.new_notebook(cells=cells), "title")
+    assert [page.count(f'aria-label="{text}"') for text in ("Bars.", "Lines.")] == [2, 1]
 
 
 def test_numbers_that_chapters_quote_stand_in_the_records_that_they_link() -> None:
