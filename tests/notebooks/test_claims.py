@@ -3,11 +3,18 @@
 The chapters run in `make notebooks`; here every assertion is known to be there still, and the false words to be gone.
 """
 
+import ast
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from checks.photographs import photographs
+
+from cillab.geometry import etf
+from cillab.learners.min import MiNParams
 
 HOME = Path(__file__).parents[2] / "notebooks"
 
@@ -78,6 +85,33 @@ def test_history_is_told_as_history() -> None:
     for name in ("LUCIR", "PODNet"):
         assert name in text
         assert name in known
+
+
+def test_five_points_are_recentring_and_a_five_fold_rate() -> None:
+    """Chapter 08 quotes a difference of two variants of MiN, which differ in both."""
+    recorded = ast.literal_eval("{" + code("08").partition("RECORDED = {")[2].partition("}")[0] + "}")
+    paper, ours = recorded["min, paper (1 order)"][0], recorded["min, recentred"][0]
+    assert round(ours - paper) == 5
+    theirs, mine = MiNParams(variant="paper"), MiNParams(variant="recentred")
+    assert mine.fit.lr == pytest.approx(5 * theirs.fit.lr)
+    assert mine.recentre and not theirs.recentre
+
+
+def test_cross_entropy_at_a_vertex_asks_for_length_and_does_not_turn() -> None:
+    """Chapter 07 says so in passing, and measures it for its own loss."""
+    frame = torch.from_numpy(etf.simplex_etf(10, 20, np.random.default_rng(0)))
+    z = frame[0].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy((frame @ z)[None], torch.tensor([0])), z)
+    along = slope @ frame[0]
+    assert along < -0.1
+    assert float((slope - along * frame[0]).norm()) < 1e-9
+
+
+def test_prevention_needs_no_old_image() -> None:
+    """Local competitors keep old photographs that all competitors lose, with no image kept by either."""
+    real = photographs("04")
+    assert real["local"]["old"] > real["seen"]["old"] + 0.1
+    assert real["local"]["old called new"] < 0.2 * real["seen"]["old called new"]
 
 
 def test_every_paper_with_an_address_stands_in_the_bibliography() -> None:
