@@ -15,7 +15,7 @@ if str(_ROOT) not in sys.path:  # Streamlit puts the folder of this file on the 
 
 from app.shell import safety, server, theme, tour, ways  # noqa: E402
 
-st.set_page_config(page_title="cillab", page_icon=theme.icon(), layout="wide")
+st.set_page_config(page_title="cillab", page_icon=theme.icon())  # the style sheet makes it wide
 theme.apply()
 safety.must_be_local()
 safety.limit_uploads()

@@ -15,7 +15,7 @@ from app.shell import state
 from app.shell.component import component
 
 _HERE, _COUNT, _DRESSED = "way-here", "way-count", "way-dressed"
-_PATIENCE_S, _PATIENCE_FIRST_S, _BEAT_S = 4.0, 1.0, 0.02
+_PATIENCE_S, _PATIENCE_FIRST_S, _BEAT_S = 4.0, 2.5, 0.02
 
 
 def arrive(page: str) -> None:

@@ -37,7 +37,8 @@ def test_a_page_opens_below_a_prefix_and_does_not_jump(page, address, name) -> N
     page.wait_for_selector("[data-test-script-state=notRunning]", timeout=_WAIT_MS)
     page.wait_for_timeout(1500)
     assert not page.locator("[data-testid=stException]").count()
-    assert page.evaluate("layoutShift()") < SHIFT, page.evaluate("shifts")
+    jumps = page.evaluate("shifts.filter((one) => one.value > 0.005)")
+    assert page.evaluate("layoutShift()") < SHIFT, jumps
 
 
 def test_ways_lead_on_and_back_below_a_prefix(page, address) -> None:  # noqa: F811
@@ -57,8 +58,8 @@ def test_ways_lead_on_and_back_below_a_prefix(page, address) -> None:  # noqa: F
 def test_the_card_of_a_point_is_not_cut_at_the_edge_of_a_narrow_window(page, address) -> None:  # noqa: F811
     page.set_viewport_size({"width": 390, "height": 900})
     ready(page, f"{address}/drift?run=first")
-    plot = page.locator(".js-plotly-plot .nsewdrag").first
-    plot.wait_for(timeout=_WAIT_MS)
+    page.locator(".js-plotly-plot .nsewdrag").nth(1).wait_for(timeout=_WAIT_MS)
+    plot = page.locator(".js-plotly-plot .nsewdrag").nth(1)  # a matrix: every place of it is a cell with a card
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     seen = 0
