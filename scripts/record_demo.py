@@ -1,7 +1,7 @@
 """Record the demo runs that ship with the package: `python scripts/record_demo.py [--only min]`.
 
 Ten tasks of shields, 30 training images a class, on a bundled backbone, with Grad-CAM maps, slimmed: everything that
-the app shows, at most 6 MB each. All checkpoints stay where they fit, else the last, else none. Collapse is measured
+the app shows, at most 6 MiB each. All checkpoints stay where they fit, else the last, else none. Collapse is measured
 on all training images, so that stored and measured moments of a class differ by what moved and by no sampling.
 """
 
@@ -20,7 +20,7 @@ from cillab.lab.slim import slim
 from cillab.protocol.specs import BackboneSpec, StreamSpec
 from cillab.screen import follow, result_lines
 
-LIMIT_BYTES = 6_000_000
+LIMIT_BYTES = 6 * 2**20
 EACH = 30  # training images of a class, as in preset:field-shields
 # A narrow noise path and expansion, so that the state fits in the package; no augmentation: see preset:shields. The
 # rest makes noise large enough to be seen: under SGD a generator learns at w^2 times the rate, with w about 1/t after t
