@@ -145,6 +145,7 @@ def test_a_figure_is_saved_as_numbers_and_as_picture(page, address) -> None:
 def test_the_tour_is_walked_with_the_keyboard(page, address) -> None:
     ready(page, f"{address}/?tour=1")
     page.get_by_text("1 of 11.").wait_for(timeout=_WAIT_MS)
+    page.get_by_role("button", name="Next").wait_for(timeout=_WAIT_MS)  # its keys come with it
     page.keyboard.press("Alt+ArrowRight")
     page.wait_for_url(lambda url: "/step_through" in url and "tour=2" in url, timeout=_WAIT_MS)
     page.get_by_text("2 of 11.").wait_for(timeout=_WAIT_MS)
