@@ -13,6 +13,7 @@ from typing import Any
 HOME = Path(__file__).parents[1]
 sys.path.insert(0, str(HOME / "notebooks"))  # where the chapters' solutions stand
 
+import cillab  # noqa: E402  # isort: skip  before torch: its threads sleep where they wait
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from photographs_measured import (  # noqa: E402
@@ -27,7 +28,6 @@ from photographs_measured import (  # noqa: E402
     within_of,
 )
 
-import cillab  # noqa: E402
 from cillab import teaching  # noqa: E402
 from cillab.explain.gradcam import gradcam  # noqa: E402
 from cillab.teaching import paired  # noqa: E402

@@ -16,6 +16,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import cillab  # noqa: F401  # isort: skip  before torch: its threads sleep where they wait
 import numpy as np
 import open_clip
 import torch

@@ -64,11 +64,6 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def spins() -> bool:
-    """Do torch's threads wait by spinning here? Then other work on the machine slows them down many times."""
-    return os.environ.get("OMP_WAIT_POLICY", "").strip().lower() != PASSIVE or "OMP_WAIT_POLICY" in _late
-
-
 def in_force() -> str:
     """One line: cores, and every variable with its value and who chose it."""
     cores = f"{usable_cores()} of {machine_cores()} cores"

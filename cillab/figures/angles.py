@@ -86,11 +86,6 @@ def _shares(shot: Snapshot, low: float, high: float, bins: int) -> Float64[np.nd
     return np.stack([np.histogram(values, bins, (low, high))[0] / max(len(values), 1) for values in groups])
 
 
-def angle_lines(data: Angles, step: str) -> list[list[float]]:
-    """Heights of the three outlines at a step."""
-    return data.steps[step].shares.astype(np.float32).tolist()
-
-
 def angles_sentence(data: Angles, step: str) -> str:
     """The mean cosines of a step, against a simplex."""
     one = data.steps[step]

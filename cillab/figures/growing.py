@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, SECOND, Theme
-from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.panels import finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.words import MINUS, empty, percent, plural
 
@@ -34,16 +34,12 @@ def draw_growing(here: Path, recorded: Path | None, theme: Theme = "light") -> P
     if recorded is not None:
         shown.insert(0, ("the order of the run", recorded, SECOND[theme], "dot", "square"))
     for name, path, colour, dash, mark in shown:
-        for (row, column), values, digits in (
+        for cell, values, digits in (
             (cells[0], path.accuracy, "%{y:.1%}"),
             (cells[1], path.turn, "%{y:.2f} degrees"),
         ):
-            figure.add_scatter(
-                x=path.classes, y=values, name=name, legendgroup=name, showlegend=column == 1, mode="lines+markers",
-                line={"color": colour, "width": 2.2, "dash": dash}, marker={"size": 6, "symbol": mark, "color": colour},
-                hovertemplate=f"{name}<br>%{{x:.0f}} classes seen<br><b>{digits}</b><extra></extra>",
-                row=row, col=column,
-            )  # fmt: skip
+            line(figure, path.classes, values, name, colour, cell=cell, dash=dash, mark=mark, width=2.2, form=digits,
+                 where="%{x:.0f} classes seen", legend=cell == cells[0])  # fmt: skip
     title(figure, cells[0], "Accuracy on the classes seen", "", theme)
     title(figure, cells[1], "Turn of a growing ETF", "degrees", theme)
     turns = [path.turn for _, path, *_ in shown]

@@ -1,14 +1,15 @@
 """The mixture of noise: weights of the generators over tasks, how strong they are in each layer, which are dead."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float64
 from plotly.subplots import make_subplots
 
-from cillab.figures.palette import GRID, MUTED, SECOND, SEQUENTIAL, Theme, cursor, see_through, style, task_colour
-from cillab.figures.panels import missing, title
+from cillab.figures.palette import GRID, MUTED, SECOND, Theme, cursor, see_through, style, task_colour
+from cillab.figures.panels import heat, line, marks, missing, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, number, percent, place, places, plural, task_axis
@@ -88,25 +89,17 @@ def mixing(run: Run, step: str | int | None = None, *, theme: Theme = "light") -
 
 
 def _weights(figure: go.Figure, data: Mixing, theme: Theme) -> None:
-    x = places(data.steps).astype(np.float32)
+    x = places(data.steps)
     stacked = float(np.nanmin(data.weights)) >= 0  # shares can be stacked, signed weights cannot
     for task in range(data.tasks):
         y = data.weights[:, task]
         if not np.isfinite(y).any():
             continue
         colour = task_colour(task, theme)
-        figure.add_scatter(
-            x=x,
-            y=(np.nan_to_num(y) if stacked else y).astype(np.float32),
-            name=f"task {task + 1}",
-            mode="lines",
-            stackgroup="weights" if stacked else None,
-            line={"color": colour, "width": 1.2 if stacked else 2},
-            fillcolor=see_through(colour, 0.55) if stacked else None,
-            hovertemplate=f"generator of task {task + 1}<br>at task %{{x}}<br>weight <b>%{{y:.3f}}</b><extra></extra>",
-            row=1,
-            col=1,
-        )
+        filled: dict[str, Any] = {"stackgroup": "weights", "fillcolor": see_through(colour, 0.55)} if stacked else {}
+        hover = f"generator of task {task + 1}<br>at task %{{x}}<br>weight <b>%{{y:.3f}}</b><extra></extra>"
+        line(figure, x, np.nan_to_num(y) if stacked else y, f"task {task + 1}", colour, mark="", hovertemplate=hover,
+             width=1.2 if stacked else 2.0, **filled)  # fmt: skip
     top = float(np.nansum(data.weights, axis=1).max()) if stacked else float(np.nanmax(data.weights))
     low = 0.0 if stacked else 1.1 * float(np.nanmin(data.weights))
     figure.update_yaxes(range=[low, 1.02 * max(top, 1e-3)], row=1, col=1)
@@ -124,18 +117,14 @@ def _ratio(figure: go.Figure, data: Mixing, theme: Theme) -> None:
         missing(figure, (2, 1))
         return
     columns, rows = np.arange(1, generators + 1), np.arange(1, layers + 1)
-    figure.add_heatmap(
-        z=data.ratio.astype(np.float32), x=columns, y=rows, zmin=0, zmax=max(data.strongest, 1e-6),
-        colorscale=SEQUENTIAL, xgap=1, ygap=1, hoverongaps=False,
-        hovertemplate="generator of task %{x}, layer %{y}<br>noise / signal <b>%{z:.3g}</b><extra></extra>",
-        colorbar={"x": 0.41, "len": 0.46, "y": 0.22, "thickness": 8}, row=2, col=1,
+    heat(
+        figure, data.ratio, x=columns, y=rows, ends=(0.0, max(data.strongest, 1e-6)), cell=(2, 1), xgap=1, ygap=1,
+        hover="generator of task %{x}, layer %{y}<br>noise / signal <b>%{z:.3g}</b>",
+        colorbar={"x": 0.41, "len": 0.46, "y": 0.22, "thickness": 8},
     )  # fmt: skip
-    layer, generator = np.nonzero(data.dead)
-    figure.add_scatter(
-        x=generator + 1, y=layer + 1, mode="markers", name="dead", showlegend=False, row=2, col=1,
-        marker={"symbol": "x-thin", "size": 10, "line": {"width": 2, "color": SECOND[theme]}},
-        hovertemplate="generator of task %{x}, layer %{y}: dead<extra></extra>",
-    )  # fmt: skip
+    cross = {"symbol": "x-thin", "size": 10, "line": {"width": 2, "color": SECOND[theme]}}
+    marks(figure, np.argwhere(data.dead)[:, ::-1] + 1, "dead", cross, cell=(2, 1), showlegend=False,
+          hover="generator of task %{x}, layer %{y}: dead")  # fmt: skip
 
 
 def _similarity(figure: go.Figure, data: Mixing, theme: Theme) -> None:
@@ -147,11 +136,11 @@ def _similarity(figure: go.Figure, data: Mixing, theme: Theme) -> None:
         return
     tasks = np.arange(1, len(data.similarity) + 1)
     low = GRID[theme] if theme == "light" else "#1A212B"
-    figure.add_heatmap(
-        z=data.similarity.astype(np.float32), x=tasks, y=tasks, zmin=-1, zmax=1, xgap=1, ygap=1,
-        colorscale=[(0, MUTED[theme]), (0.5, low), (1, task_colour(0, theme))],
-        hovertemplate="tasks %{y} and %{x}<br>cosine <b>%{z:.3f}</b><extra></extra>",
-        colorbar={"x": 1.01, "len": 0.46, "y": 0.22, "thickness": 8, "tickvals": [-1, 0, 1]}, row=2, col=2,
+    heat(
+        figure, data.similarity, x=tasks, y=tasks, ends=(-1.0, 1.0), cell=(2, 2), xgap=1, ygap=1,
+        colours=[(0, MUTED[theme]), (0.5, low), (1, task_colour(0, theme))],
+        hover="tasks %{y} and %{x}<br>cosine <b>%{z:.3f}</b>",
+        colorbar={"x": 1.01, "len": 0.46, "y": 0.22, "thickness": 8, "tickvals": [-1, 0, 1]},
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,7 +9,7 @@ from jaxtyping import Float, Float64, Int64
 
 from cillab.figures.clouds import ellipse, outlines, spaced
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor, see_through, task_colour
-from cillab.figures.panels import finished, grid, line, reach, title
+from cillab.figures.panels import finished, grid, line, marks, outline, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
@@ -169,42 +168,31 @@ def modality_gap(run: Run, step: str | int | None = None, *, theme: Theme = "lig
 
 
 def _plane(figure: go.Figure, data: ModalityGap, theme: Theme) -> None:
-    cell: dict[str, Any] = {"row": 1, "col": 2}
+    cell = (1, 2)
     if len(data.labels) <= _CLASSES_WITH_LINES:
         pairs = outlines([np.stack([a, b]) for a, b in zip(data.images, data.learnt, strict=True)])
-        figure.add_scatter(
-            x=pairs[:, 0].astype(np.float32), y=pairs[:, 1].astype(np.float32), mode="lines", name="class to name",
-            line={"color": see_through(MUTED[theme], 0.28), "width": 1}, hoverinfo="skip", showlegend=False, **cell,
-        )  # fmt: skip
-    figure.add_scatter(
-        x=data.frozen[:, 0].astype(np.float32), y=data.frozen[:, 1].astype(np.float32), mode="markers",
-        name="frozen name", marker={"symbol": "x-thin", "size": 6, "line": {"color": MUTED[theme], "width": 1.2}},
-        customdata=list(data.labels), showlegend=False,
-        hovertemplate="%{customdata}<br>frozen name<extra></extra>", **cell,
-    )  # fmt: skip
+        outline(figure, pairs, "class to name", see_through(MUTED[theme], 0.28), cell=cell, width=1.0)
+    thin = {"symbol": "x-thin", "size": 6, "line": {"color": MUTED[theme], "width": 1.2}}
+    marks(figure, data.frozen, "frozen name", thin, cell=cell, hover="%{customdata}<br>frozen name",
+          customdata=list(data.labels), showlegend=False)  # fmt: skip
     for task in np.unique(data.task_of_class).tolist():
         mine, colour = np.flatnonzero(data.task_of_class == task), task_colour(task, theme)
         if data.shapes:
-            line = outlines([data.shapes[at] for at in mine])
-            figure.add_scatter(
-                x=line[:, 0].astype(np.float32), y=line[:, 1].astype(np.float32), mode="lines", hoverinfo="skip",
-                name=f"Gaussians of task {task + 1}", line={"color": see_through(colour, 0.55), "width": 1.1},
-                showlegend=False, **cell,
-            )  # fmt: skip
+            drawn = outlines([data.shapes[at] for at in mine])
+            outline(figure, drawn, f"Gaussians of task {task + 1}", see_through(colour, 0.55), cell=cell, width=1.1)
         for points, what, symbol in ((data.images, "image mean", "circle"), (data.learnt, "learnt name", "diamond")):
-            figure.add_scatter(
-                x=points[mine, 0].astype(np.float32), y=points[mine, 1].astype(np.float32), mode="markers",
-                name=f"{what}, task {task + 1}", showlegend=False, customdata=[data.labels[at] for at in mine],
-                marker={"symbol": symbol, "size": 7, "color": colour, "line": {"color": TEXT[theme], "width": 0.4}},
-                hovertemplate=f"%{{customdata}}, task {task + 1}<br>{what}<extra></extra>", **cell,
+            look = {"symbol": symbol, "size": 7, "color": colour, "line": {"color": TEXT[theme], "width": 0.4}}
+            marks(
+                figure, points[mine], f"{what}, task {task + 1}", look, cell=cell, showlegend=False,
+                customdata=[data.labels[at] for at in mine], hover=f"%{{customdata}}, task {task + 1}<br>{what}",
             )  # fmt: skip
     for what, symbol in (("images", "circle"), ("learnt names", "diamond"), ("frozen names", "x-thin")):
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=what, **cell,
+            x=[None], y=[None], mode="markers", name=what, row=1, col=2,
             marker={"symbol": symbol, "size": 8, "color": MUTED[theme], "line": {"color": MUTED[theme], "width": 1.2}},
         )  # fmt: skip
-    figure.update_xaxes(range=data.reach[0].tolist(), showticklabels=False, constrain="domain", **cell)
-    figure.update_yaxes(range=data.reach[1].tolist(), showticklabels=False, scaleanchor="x2", **cell)
+    figure.update_xaxes(range=data.reach[0].tolist(), showticklabels=False, constrain="domain", row=1, col=2)
+    figure.update_yaxes(range=data.reach[1].tolist(), showticklabels=False, scaleanchor="x2", row=1, col=2)
 
 
 def _sentence(data: ModalityGap) -> str:

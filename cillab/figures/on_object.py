@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cillab.figures.palette import MUTED, Theme, see_through, task_colour, task_mark
-from cillab.figures.panels import finished, grid, reach, title
+from cillab.figures.panels import finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, number, percent, place, places, plural, task_axis
@@ -140,21 +140,12 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
             ):
                 mean, low, high = values.T
                 errors = {"array": (high - mean).astype(np.float32), "arrayminus": (mean - low).astype(np.float32)}
-                figure.add_scatter(
-                    x=x.astype(np.float32),
-                    y=mean.astype(np.float32),
-                    name=data.name,
-                    legendgroup=data.name,
-                    showlegend=row == 1 and column == 0,
-                    mode="lines+markers" if row == 1 else "markers",
+                line(
+                    figure, x, mean, data.name, colour, cell=(row, column + 1), mark=mark, size=7,
+                    legend=row == 1 and column == 0, mode="lines+markers" if row == 1 else "markers",
                     error_y=errors | {"color": see_through(colour, 0.5), "thickness": 1.4, "width": 0},
-                    line={"color": colour, "width": 2},
-                    marker={"color": colour, "symbol": mark, "size": 7},
-                    hovertemplate=f"{data.name}<br>{'at' if row == 1 else 'images of'} task %{{x:.0f}}<br>{shown}"
-                    " <b>%{y:.1%}</b><extra></extra>",
-                    row=row,
-                    col=column + 1,
-                )
+                    where=f"{'at' if row == 1 else 'images of'} task %{{x:.0f}}", form=f"{shown} %{{y:.1%}}",
+                )  # fmt: skip
     for column, (measure, shown, hint) in enumerate(_MEASURES, start=1):
         title(figure, (1, column), shown, f"{hint} \N{RIGHTWARDS ARROW} 100 %", theme)
         title(figure, (2, column), f"{shown}, by task", f"at task {place(runs[0].step):g}", theme)
@@ -163,8 +154,8 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
         _, top = reach(*pooled, low=0.0)
         figure.update_yaxes(range=[-0.02 * min(top, 1), min(top, 1.06)], tickformat=".0%", col=column)
     for row in (1, 2):
-        line = {"color": MUTED[theme], "width": 1.3, "dash": "dash"}
-        figure.add_hline(y=runs[0].chance, line=line, name="chance", row=row, col=1)  # pyright: ignore
+        dashed = {"color": MUTED[theme], "width": 1.3, "dash": "dash"}
+        figure.add_hline(y=runs[0].chance, line=dashed, name="chance", row=row, col=1)  # pyright: ignore
     finished(figure, theme, "on_object", 2, height=560)
     figure.update_xaxes(**task_axis(runs[0].tasks))
     figure.update_xaxes(title_text="images of task", row=2)

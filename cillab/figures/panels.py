@@ -79,6 +79,30 @@ def line(
     } | trace)  # fmt: skip
 
 
+def outline(figure: go.Figure, xy: np.ndarray, name: str, colour: str, *, width: float, **look: Any) -> None:
+    """A thin line that only shows a shape: rows of `xy`, without hover and legend."""
+    line(figure, xy[:, 0], xy[:, 1], name, colour, width=width, mark="", legend=False,
+         **{"hoverinfo": "skip", "hovertemplate": None} | look)  # fmt: skip
+
+
+def marks(
+    figure: go.Figure,
+    xy: np.ndarray,
+    name: str,
+    marker: Mapping[str, Any],
+    *,
+    cell: Cell | None = None,
+    hover: str = "%{x:.3g}, %{y:.3g}",
+    **trace: Any,
+) -> None:
+    """Points without a line: rows of `xy`, each with what `hover` says of it."""
+    where = {} if cell is None else {"row": cell[0], "col": cell[1]}
+    figure.add_scatter(**{
+        "x": xy[:, 0].astype(np.float32), "y": xy[:, 1].astype(np.float32), "name": name, "mode": "markers",
+        "marker": dict(marker), "hovertemplate": f"{hover}<extra></extra>", **where,
+    } | trace)  # fmt: skip
+
+
 def heat(
     figure: go.Figure,
     z: np.ndarray,

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from cillab.core.errors import InvalidRequestError
 from cillab.figures.palette import GRID, TEXT, UNSEEN, Theme, style, task_colour, task_mark
+from cillab.figures.panels import marks
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, percent, plural
@@ -100,16 +101,10 @@ def draw_projection(
     names = [data.names.get(int(data.class_ids[i]), f"class {data.class_ids[i]}") for i in kept]
     size = 10 if len(kept) <= 40 else 7.5
     if show_head and data.head is not None:
-        line = {"width": 2, "color": colours}
-        _marks(figure, data.head[kept], "head rows", names, {"symbol": "x-thin", "size": size - 1, "line": line})
-    line = {"width": 1.4, "color": TEXT[theme]}
-    _marks(
-        figure,
-        data.means[kept],
-        "class means",
-        names,
-        {"symbol": "diamond", "size": size, "color": colours, "line": line},
-    )
+        look = {"symbol": "x-thin", "size": size - 1, "line": {"width": 2, "color": colours}}
+        marks(figure, data.head[kept], "head rows", look, text=names, hover="<b>%{text}</b><br>head rows")
+    look = {"symbol": "diamond", "size": size, "color": colours, "line": {"width": 1.4, "color": TEXT[theme]}}
+    marks(figure, data.means[kept], "class means", look, text=names, hover="<b>%{text}</b><br>class means")
     legend = {"font": {"size": 11}, "itemwidth": 30}
     style(figure, theme, name="projection", height=480, legend=legend, margin={"l": 36, "b": 40})
     for axis, update in enumerate((figure.update_xaxes, figure.update_yaxes)):
@@ -145,34 +140,13 @@ def _points(figure: go.Figure, data: Scene, chosen: np.ndarray, look: _Look) -> 
     if not len(index):
         return
     wrong = (data.predictions != data.labels)[index] & data.seen[index]
-    figure.add_scatter(
-        x=data.points[index, 0],
-        y=data.points[index, 1],
-        mode="markers",
-        name=look.name,
-        text=[data.hover[i] for i in index],
-        customdata=index.astype(np.int32),
-        marker={
-            "color": look.colour,
-            "symbol": np.where(wrong, f"{look.mark}-open", look.mark).tolist(),
-            "size": look.size,
-            "opacity": look.opacity,
-            "line": {"width": np.where(wrong, 1.4, 0.0).astype(np.float32)},
-        },
-        hovertemplate="%{text}<extra>" + look.name + "</extra>",
-    )
-
-
-def _marks(figure: go.Figure, xy: np.ndarray, name: str, names: list[str], marker: Mapping[str, object]) -> None:
-    figure.add_scatter(
-        x=xy[:, 0],
-        y=xy[:, 1],
-        mode="markers",
-        name=name,
-        text=names,
-        marker=dict(marker),
-        hovertemplate=f"<b>%{{text}}</b><br>{name}<extra></extra>",
-    )
+    marker = {
+        "color": look.colour, "size": look.size, "opacity": look.opacity,
+        "symbol": np.where(wrong, f"{look.mark}-open", look.mark).tolist(),
+        "line": {"width": np.where(wrong, 1.4, 0.0).astype(np.float32)},
+    }  # fmt: skip
+    marks(figure, data.points[index], look.name, marker, text=[data.hover[i] for i in index],
+          customdata=index.astype(np.int32), hovertemplate=f"%{{text}}<extra>{look.name}</extra>")  # fmt: skip
 
 
 @figure(

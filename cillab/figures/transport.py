@@ -22,7 +22,7 @@ from cillab.figures.palette import (
     task_colour,
     task_mark,
 )
-from cillab.figures.panels import Cell, finished, line, missing, reach, scalars, title
+from cillab.figures.panels import Cell, finished, line, marks, missing, outline, reach, scalars, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, percent, place, places, task_axis
@@ -199,21 +199,14 @@ def _draw_plane(figure: go.Figure, data: Transport, theme: Theme) -> None:
         missing(figure, (1, 1), "no class is old yet: calibration begins with the second task")
     for kind, shown, colours, dash, mark in _KINDS:
         shapes = [cloud.shapes[kind] for cloud in data.clouds if kind in cloud.shapes]
-        line = outlines(shapes)
         if shapes:
-            figure.add_scatter(
-                x=line[:, 0].astype(np.float32), y=line[:, 1].astype(np.float32), mode="lines", hoverinfo="skip",
-                line={"color": colours[theme], "width": 1.8, "dash": dash}, name=f"{shown}, outline",
-                legendgroup=kind, showlegend=False, row=1, col=1,
-            )  # fmt: skip
+            outline(figure, outlines(shapes), f"{shown}, outline", colours[theme], width=1.8, dash=dash,
+                    legendgroup=kind)  # fmt: skip
         if data.clouds:
             centres = np.stack([cloud.centres[kind] for cloud in data.clouds])
-            figure.add_scatter(
-                x=centres[:, 0].astype(np.float32), y=centres[:, 1].astype(np.float32), mode="markers", name=shown,
-                legendgroup=kind, customdata=[f"{cloud.label}, task {cloud.task + 1}" for cloud in data.clouds],
-                marker={"symbol": mark, "size": 7, "color": colours[theme], "line": {"width": 1.3}},
-                hovertemplate=f"%{{customdata}}<br>{shown}<extra></extra>", row=1, col=1,
-            )  # fmt: skip
+            look = {"symbol": mark, "size": 7, "color": colours[theme], "line": {"width": 1.3}}
+            marks(figure, centres, shown, look, cell=(1, 1), legendgroup=kind, hover=f"%{{customdata}}<br>{shown}",
+                  customdata=[f"{cloud.label}, task {cloud.task + 1}" for cloud in data.clouds])  # fmt: skip
     for cloud in _apart(data):
         x, y = _top(cloud)
         figure.add_annotation(

@@ -55,11 +55,6 @@ class Plan:
         return [spec for _, spec in self.rows]
 
 
-def read_grid(path: str | Path) -> list[RunSpec]:
-    """The specs of a sweep file; see `read_plan`."""
-    return read_plan(path).specs
-
-
 def read_plan(path: str | Path) -> Plan:
     """A sweep file, or `preset:NAME`: a run's fields, `rows` of changes by name, and a `grid` of lists of values.
 

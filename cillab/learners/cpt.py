@@ -13,11 +13,7 @@ TERMS = ("clip", "etf", "convergence", "rotation")
 
 
 class CPTParams(HyperParams):
-    """Hyper-parameters of CPT. `preset:cpt-paper` has the paper's weights, which hold back the bundled CLIP's texts.
-
-    On held-out training images (tau 0.06) the paper's had H 62.0 and 71.9 % on tail classes where the plain prompt
-    had 62.7 and 78.8 (one draw of shots); these here had 63.3 and 76.7 where it had 61.6 and 77.6 (four draws).
-    """
+    """Hyper-parameters of CPT. `preset:cpt-paper` has the paper's weights; docs/results/cpt.md compares them."""
 
     prompts: Literal["both", "text"] = "both"
     """Tokens in both encoders (IVLP), or in the text encoder alone (CoOp)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from cillab.plane import head_rows, nearest_simplex
+from cillab.plane import head_rows, nearest_simplex, pca
 from cillab.runs import Run, Snapshot
 
 _ROOM = 800_000  # numbers of all steps together, 1.6 MB
@@ -63,7 +63,5 @@ def _leading(rows: np.ndarray, size: int) -> tuple[np.ndarray, float]:
     """Orthonormal directions that hold most of the rows, and which share of their squared length that is."""
     if size >= rows.shape[1]:
         return np.eye(rows.shape[1]), 1.0
-    some = rows[:: max(1, len(rows) // _POOL)]
-    _, _, axes = np.linalg.svd(some, full_matrices=False)
-    axes = axes[:size].T
+    axes = pca(rows[:: max(1, len(rows) // _POOL)], size).axes
     return axes, float(np.square(rows @ axes).sum() / max(np.square(rows).sum(), 1e-12))

@@ -73,12 +73,6 @@ class Source(ABC):
         """Test images that are byte for byte a training image; None = not counted."""
         return None
 
-    @property
-    def uniform_size(self) -> Size | None:
-        """Height and width if all images of the source have the same, else None."""
-        found = {self.common_size(split, np.arange(len(self.labels(split)))) for split in SPLITS}
-        return found.pop() if len(found) == 1 else None
-
 
 @dataclass(frozen=True)
 class Options:

@@ -10,7 +10,7 @@ from tests.runs.synthetic import SCALE, unit, write_synthetic_run
 pytest.importorskip("streamlit")
 
 from app.shell.store import Entry, Opened
-from app.views.text_transport import joint
+from app.views.text_transport import names
 from cillab.figures import groups
 from cillab.runs import Run
 
@@ -48,7 +48,7 @@ def test_the_link_decides_the_what_if_and_its_numbers_are_those_of_other_names(v
 
 
 def test_bench_gives_the_scores_of_the_learner_and_each_control_does_what_it_says(view) -> None:
-    found = joint.bench(view, 4)
+    found = names.bench(view, 4)
     assert found is not None
     assert found.scale == pytest.approx(SCALE, rel=1e-3)
     np.testing.assert_allclose(found.scores(), view.snapshots[4]["logits"][found.images.positions], atol=0.05)
@@ -65,8 +65,8 @@ def test_a_learner_that_scores_in_another_way_gets_no_what_if(tmp_path) -> None:
     arrays = load_file(file)
     save_file(arrays | {"logits": (arrays["logits"].astype(np.float32) ** 2).astype(np.float16)}, file)
     view = Opened(Entry("first", path, "run"), Run(path))
-    assert joint.bench(view, 0) is not None
-    assert joint.bench(view, 1) is None
+    assert names.bench(view, 0) is not None
+    assert names.bench(view, 1) is None
 
 
 def test_a_learner_without_memory_says_what_is_not_there(tmp_path, only_these_runs) -> None:

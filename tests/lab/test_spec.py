@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from cillab.core.errors import CillabError, InvalidRequestError
 from cillab.lab.spec import RunSpec, parse_setting
-from cillab.lab.sweep import read_grid
+from cillab.lab.sweep import read_plan
 
 SPEC = RunSpec(
     data="parquet:some dir", learner="min",
@@ -94,13 +94,13 @@ def test_grid(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(
         f"data: digits\nout: {tmp_path}\ngrid: {{learner: [simplecil, min], params.epochs: [1, 2]}}\n"
     )
-    specs = read_grid(tmp_path / "g.yaml")
+    specs = read_plan(tmp_path / "g.yaml").specs
     found = [(s.learner, s.params["epochs"]) for s in specs]
     assert found == [("simplecil", 1), ("simplecil", 2), ("min", 1), ("min", 2)]
     assert len({s.out for s in specs}) == 4 and all(s.stream.data == "digits" for s in specs)
     (tmp_path / "g.yaml").write_text("grid: {learnr: [a]}")
     with pytest.raises(InvalidRequestError, match="Did you mean 'learner'"):
-        read_grid(tmp_path / "g.yaml")
+        read_plan(tmp_path / "g.yaml")
 
 
 def test_a_scenario_brings_its_split_and_order() -> None:

@@ -1,6 +1,7 @@
 """A method is read in one go: its file without its record of hyper-parameters is short."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_a_method_is_at_most_120_lines_without_its_record(file: Path) -> None:
         most, reason = LONGER.get(name, (MOST, ""))
         assert count <= most, f"{file.name}: {count} lines are read for {name}, at most {most} ({reason or 'the rule'})"
         assert name not in LONGER or count > MOST, f"{name} needs no exception any more"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
+def test_a_record_says_what_its_fields_mean_and_not_what_was_measured(file: Path) -> None:
+    records = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.ClassDef) and n.name.endswith("Params")]
+    for said in (node.value for record in records for node in ast.walk(record) if isinstance(node, ast.Expr)):
+        text = said.value if isinstance(said, ast.Constant) and isinstance(said.value, str) else ""
+        assert not re.search(r"\b\d\d\.\d\b|\d %", text), f"{file.name}: results go to docs/results: {text}"
 
 
 def test_lines_are_counted_without_records_and_other_methods() -> None:

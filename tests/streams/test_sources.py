@@ -66,7 +66,7 @@ def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
     source, bunch = open_source("digits"), load_digits()
-    assert source.uniform_size == (8, 8)
+    assert source.common_size("train", np.arange(len(source.labels("train")))) == (8, 8)
     for split in ("train", "test"):
         index = ALL(len(source.labels(split)))
         rows = [int(name.split("/")[1]) for name in source.ids(split, index)]
@@ -169,7 +169,7 @@ def test_folder_with_train_and_test(tmp_path: Path) -> None:
     assert source.class_names == ("Emu", "cat", "dog")  # as torchvision's ImageFolder sorts them
     assert source.labels("train").tolist() == [0, 1, 1, 2, 2, 2]
     assert source.ids("test", ALL(3)) == ("val/cat/000.png", "val/cat/001.png", "val/dog/000.png")
-    assert source.uniform_size == (10, 12)
+    assert source.common_size("train", np.arange(len(source.labels("train")))) == (10, 12)
     expected = np.asarray(Image.open(tmp_path / "train" / "dog" / "001.png")).transpose(2, 0, 1)
     assert np.array_equal(source.images("train", np.array([4]))[0], expected)
 
@@ -221,7 +221,7 @@ def test_images_of_every_size_and_mode_share_a_canvas(tmp_path: Path) -> None:
     picture(2, 50, 20, "RGBA").save(root / "a" / "001.png")
     picture(3, 20, 50, "CMYK").save(root / "b" / "000.tif")
     source = open_source(f"folder:{root}")
-    assert source.uniform_size is None
+    assert source.common_size("train", np.arange(len(source.labels("train")))) is None
     index = ALL(len(source.labels("train")))
     assert source.images("train", index, CANVAS).shape == (len(index), 3, 25, 25)
     with pytest.raises(DataError, match="several sizes"):

@@ -2,7 +2,7 @@
 
 from app.charts import parts
 from app.shell import html, picker, state
-from app.views.text_transport import joint
+from app.views.text_transport import names
 
 html.heading(
     "Text and transport",
@@ -18,9 +18,9 @@ if run:
     if not there:
         parts.page("text_transport", run, step)
     else:
-        there = {**there, "whatif": joint.WHAT_IF}
+        there = {**there, "whatif": names.WHAT_IF}
         chosen = parts.choose(there, "text_transport", run)
         if chosen == "whatif":
-            joint.what_if(run, step)
+            names.what_if(run, step)
         else:
             parts.draw(there[chosen], run, step)

@@ -1,4 +1,4 @@
-"""The parts of the Text and transport page: what a run recorded of its class names, and another head made of them."""
+"""What if the names moved: another head made of the class names that a run recorded, on its probe images."""
 
 from dataclasses import dataclass
 from typing import Any
