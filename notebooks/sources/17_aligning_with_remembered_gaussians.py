@@ -137,7 +137,7 @@ sketch.bars(
 # most of that: compare the bars of the four Gaussians with each other before you store more than a mean. A covariance tells the head
 # where a class ends. One that is shared costs $D^2$ numbers once instead of $K$ times.
 #
-# **And on photographs?** The same five heads, recorded on CIFAR-100 with a small frozen ViT in ten tasks.
+# **And on photographs?** The same six heads, recorded on CIFAR-100 with a small frozen ViT in ten tasks.
 #
 # > **Predict.** Is a mean alone enough there too?
 
