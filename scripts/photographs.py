@@ -127,11 +127,6 @@ def main(cifar: Path, caltech: Path, weights: Path, keep: Path, *only: str) -> N
     """Every chapter's numbers, or those of some chapters, and how they came about."""
     target = HOME / "notebooks" / "checks" / "photographs.json"
     found: dict[str, Any] = json.loads(target.read_text()) if only and target.exists() else {}
-    found["protocol"] = (
-        f"CIFAR-100, {TRAIN} training and {TEST} test images a class, class order of seed 1993; features of"
-        f" DeiT-tiny (ImageNet-1k) at {SIDE} pixels, frozen. Intervals are over test images, 95 %. Chapter 11: 5 and 2"
-        " images a class. Chapter 12: 71 classes of Caltech-101, 10 training and 5 test images a class."
-    )
     asked = only or (*OF_FEATURES, "11", "12")
     if set(asked) & set(OF_FEATURES):
         s = features(cifar, weights, "B0-Inc10", keep, train_per_class=TRAIN, test_per_class=TEST)
@@ -140,6 +135,14 @@ def main(cifar: Path, caltech: Path, weights: Path, keep: Path, *only: str) -> N
         found["11"] = covered(cifar, weights)
     if "12" in asked:
         found["12"] = folder(caltech, weights, keep.with_name(f"caltech-{keep.name}"))
+    found["protocol"] = (
+        f"CIFAR-100, {TRAIN} training and {TEST} test images a class, class order of seed 1993; features of"
+        f" DeiT-tiny (ImageNet-1k) at {SIDE} pixels, frozen. Intervals are over test images, 95 %."
+    )
+    if "11" in found:
+        found["protocol"] += " Chapter 11: 5 and 2 images a class."
+    if "12" in found:
+        found["protocol"] += " Chapter 12: 71 classes of Caltech-101, 10 training and 5 test images a class."
     rows = [f" {json.dumps(name)}: {json.dumps(found[name], ensure_ascii=False)}" for name in sorted(found)]
     target.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
