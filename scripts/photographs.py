@@ -16,6 +16,7 @@ sys.path.insert(0, str(HOME / "notebooks"))  # where the chapters' solutions sta
 import cillab  # noqa: E402  # isort: skip  before torch: its threads sleep where they wait
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
 from photographs_measured import (  # noqa: E402
     OF_FEATURES,
     Array,
@@ -62,14 +63,13 @@ def covered(data: Path, weights: Path) -> dict[str, Any]:
     stream = cillab.stream(f"parquet:{data}", split="B0-Inc100", train_per_class=5, test_per_class=2).on(vit)
     learner = cillab.learner("simplecil", vit)
     list(learner.observe(stream[0]))
-    test, blocks, found, rng = stream.test(), (3, 6, 12), {}, torch.Generator().manual_seed(0)
+    test, blocks, found, rng = stream.test(), (3, 6, 9, 12), {}, torch.Generator().manual_seed(0)
 
     def answered(heat: torch.Tensor, count: int) -> Array:
         cells, hits = torch.zeros_like(heat.flatten(1)), []
         cells.scatter_(1, heat.flatten(1).topk(count).indices, 1)
         for part, cell in zip(test.images.split(100), cells.view_as(heat).split(100), strict=True):
-            side = part.shape[-1] // heat.shape[-1]
-            paint = cell.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None].bool()
+            paint = F.interpolate(cell[:, None], size=part.shape[-2:]).bool()
             mean = part.float().mean(dim=(2, 3), keepdim=True).to(part.dtype)
             with torch.no_grad():
                 hits.append(learner.logits(torch.where(paint, mean, part)).argmax(dim=1))

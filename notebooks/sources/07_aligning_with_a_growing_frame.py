@@ -88,7 +88,9 @@ arc = [(1 - a) * frame[0] + a * frame[1] for a in angles]
 arc = [point / np.linalg.norm(point) for point in arc]
 turned = [float(np.degrees(np.arccos((point @ frame[0]).clip(-1, 1)))) for point in arc]
 parts = np.array([pull_push(point, frame, 0) for point in arc])
-sketch.lines(turned, {"pull": parts[:, 0], "push": parts[:, 1]}, x_title="degrees away from the own vertex")
+sketch.lines(
+    turned, {"pull": parts[:, 0], "push": parts[:, 1]}, x_title="degrees away from the own vertex", y_title="loss"
+)
 
 # %%
 for name, start in (("own vertex", frame[0]), ("half way", arc[20]), ("wrong vertex", frame[1])):
@@ -96,6 +98,10 @@ for name, start in (("own vertex", frame[0]), ("half way", arc[20]), ("wrong ver
     pull, push = library_pull_push(z[None], torch.from_numpy(frame), torch.tensor([0]))
     (slope,) = torch.autograd.grad(pull + push, z)
     print(f"{name:>12}: pull {float(pull.detach()):.4f}, push {float(push.detach()):.4f}, gradient {slope.norm():.1e}")
+z, m = torch.tensor(frame[0], requires_grad=True), torch.from_numpy(frame)
+(slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy((m @ z)[None], torch.tensor([0])), z)
+along = float(slope @ m[0])
+assert along < -0.1 and float((slope - along * m[0]).norm()) < 1e-9  # cross-entropy: longer, and not turned
 
 # %% [markdown]
 # **What you saw.** At the own vertex both are zero with zero gradient (to rounding). There every other cosine is exactly
@@ -129,7 +135,10 @@ epochs = learner.internals()["etf/epochs"].numpy()  # NC1, NC2, NC3, NC4, pull, 
 names = ("NC1", "NC2", "NC3")
 count = np.arange(1, len(epochs) + 1)
 sketch.lines(
-    count, {name: epochs[:, i] / epochs[0, i] for i, name in enumerate(names)}, x_title="epoch (relative to 1)"
+    count,
+    {name: epochs[:, i] / epochs[0, i] for i, name in enumerate(names)},
+    x_title="epoch",
+    y_title="relative to epoch 1",
 )
 
 # %% [markdown]
@@ -212,6 +221,7 @@ whole = [float(right.mean()) for right in ends.values()]
 sketch.bars(
     list(ends),
     {"all seen classes": whole},
+    y_title="accuracy",
     percent=True,
     errors={"all seen classes": share_error(whole, len(ends["as it is"]))},
 )
@@ -239,12 +249,10 @@ def by_task(right: np.ndarray) -> list[float]:
 
 def ablate(etf: str, memory: str, align: bool, push: bool) -> None:
     right = ablated(etf=etf, memory=memory, align=align, push=float(push))
-    names, pair = (
-        [f"task {task + 1}" for task in range(len(stream))],
-        {"as it is": ends["as it is"], "your choice": right},
-    )
-    whiskers = {name: share_error(by_task(one), len(one) // len(stream)) for name, one in pair.items()}
-    display(sketch.bars(names, {name: by_task(one) for name, one in pair.items()}, percent=True, errors=whiskers))
+    shares = {"as it is": by_task(ends["as it is"]), "your choice": by_task(right)}
+    errors = {name: share_error(values, len(right) // len(stream)) for name, values in shares.items()}
+    names = [f"task {task + 1}" for task in range(len(stream))]
+    display(sketch.bars(names, shares, y_title="accuracy", percent=True, errors=errors))
     print(f"as it is, minus your choice: {paired(ends['as it is'], right)}")
 
 

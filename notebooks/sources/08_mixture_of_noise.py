@@ -53,7 +53,7 @@ stream
 # paper's draws have to be asked for, with `epsilon="sampled"`. They stop after training, where $\epsilon$ is 1.
 #
 # Generators of old tasks are frozen, a new one begins at zero and is trained on its own task. On top stands the analytic head of
-# notebook 06: a recursive ridge on random features.
+# notebook 06: a recursive ridge, equation (6.2), on random features.
 #
 # > **Predict.** Right after the first task has added its generator, before any training: how much do the features change? And
 # > when the second task adds its own?
@@ -286,7 +286,7 @@ for name, auxiliary, ridge in (
 assert not noise_gradient(phi, 0 * heads, heads, columns).any()
 
 # %% [markdown]
-# **What you saw.** At the first step the generator gets nothing: the gradient goes through $W_a$, and $W_a = 0$. The auxiliary head must move
+# **What you saw.** At the first step the generator gets nothing from (8.3): the gradient goes through $W_a$, and $W_a = 0$. The auxiliary head must move
 # first. Later, where the analytic head is sure and right, there is hardly anything left to learn. **Why stopgrad.** $W$ is the exact
 # solution for features as they were. If the generator could raise $\phi W$ directly, it would move features to please a head that is
 # solved again a moment later. So noise is taught the *residual* that the analytic head leaves.
@@ -377,7 +377,7 @@ for one in ends.values():
         table[name].append(float(value.float().mean()))
 shown = {"old classes": int((~new).sum()), "newest task": int(new.sum()), "old images called newest": int((~new).sum())}
 errors = {name: share_error(table[name], images) for name, images in shown.items()}
-sketch.bars(list(ends), table, percent=True, errors=errors)
+sketch.bars(list(ends), table, y_title="share of their test images", percent=True, errors=errors)
 
 # %%
 for name in ("a little", "loud"):
@@ -485,7 +485,7 @@ for one in shown.values():
     table["old images called newest"].append(float(called_new[~new].float().mean()))
 errors = {"all seen classes": share_error(table["all seen classes"], len(truth))}
 errors["old images called newest"] = share_error(table["old images called newest"], int((~new).sum()))
-sketch.bars(list(shown), table, percent=True, errors=errors)
+sketch.bars(list(shown), table, y_title="share of their test images", percent=True, errors=errors)
 
 # %%
 quiet, noisy, mended = table["all seen classes"]
@@ -525,7 +525,9 @@ def turned_to(volume: float) -> float:
 VOLUMES = [0.0, 0.5, 1.0, 1.5]
 at_volume = [turned_to(v) for v in VOLUMES]
 assert max(at_volume) == at_volume[2]
-sketch.lines(VOLUMES, {"accuracy": at_volume}, x_title="volume of the noise", percent=True)
+errors = {"accuracy": share_error(at_volume, len(truth))}
+axis = {"x_title": "volume of the noise", "y_title": "accuracy"}
+sketch.lines(VOLUMES, {"accuracy": at_volume}, **axis, percent=True, errors=errors)
 
 
 # %%
@@ -535,11 +537,8 @@ def at_volume_of(volume: float) -> None:
     order = np.argsort([*VOLUMES, volume], kind="stable")
     values = np.array(here["accuracy"])[order]
     level = {f"volume {volume:g}": here["accuracy"][-1]}
-    display(
-        sketch.lines(
-            np.array([*VOLUMES, volume])[order], {"accuracy": values}, x_title="volume", percent=True, levels=level
-        )
-    )
+    moved = np.array([*VOLUMES, volume])[order]
+    display(sketch.lines(moved, {"accuracy": values}, **axis, percent=True, levels=level))
 
 
 # %%
@@ -562,6 +561,10 @@ else:
 # Figure 8.9. Photographs: the analytic head alone, and with learnt noise.
 RECORDED = {"acil": (59.5, 0.2), "min, paper (1 order)": (57.1, 0.0), "min, recentred": (62.3, 2.2)}
 ends_at, half = ({"A_last": [pair[side] / 100 for pair in RECORDED.values()]} for side in (0, 1))
+rate = {kind: cillab.learner("min", backbone, variant=kind).params.fit.lr for kind in ("paper", "recentred")}
+better = RECORDED["min, recentred"][0] - RECORDED["min, paper (1 order)"][0]
+print(f"recentred minus paper: {better:+.1f} points, at {rate['recentred'] / rate['paper']:g} times the rate")
+assert round(better) == 5 and np.isclose(rate["recentred"], 5 * rate["paper"])  # both at once: not recentring alone
 sketch.bars(list(RECORDED), ends_at, y_title="A_last on CIFAR-100, DeiT-tiny", percent=True, errors=half)
 
 # %% [markdown]
