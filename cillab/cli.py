@@ -193,9 +193,10 @@ def sweep(
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
     from cillab.lab.sweep import read_plan, sweep as sweep_runs  # noqa: PLC0415
-    from cillab.lab.sweep_page import write_sweep_page  # noqa: PLC0415
+    from cillab.lab.sweep_page import check_columns, write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
+    check_columns(plan)
     runs = sweep_runs(plan.specs, engine, jobs, threads, address)
     with _interruptible("the same command goes on"), closing(runs) as outcomes:
         for outcome in outcomes:

@@ -1,5 +1,7 @@
 """The recorded runs that ship: small, with thumbnails that can be seen, maps at every step and one line on each."""
 
+import numpy as np
+
 from cillab.demo import LOOK_FOR, demo_runs
 from cillab.runs import Run
 
@@ -14,3 +16,16 @@ def test_each_is_small_and_has_large_thumbnails_maps_and_one_line() -> None:
         assert run.probe.tile == 64, name
         for shot in map(run.snapshot, run.steps):
             assert {"cam/true", "cam/predicted", "cam/difference"} <= {*shot}, (name, shot.id)
+
+
+def test_alignment_can_be_seen() -> None:
+    run = Run(demo_runs()["slca"])
+    shot, labels = run.snapshot(run.steps[-1]), np.asarray(run.probe.labels)
+    seen, features = np.asarray(shot["seen"]), np.asarray(shot["features"], np.float64)
+    right = {
+        when: (seen[(features @ np.asarray(shot[f"internals/align/{when}"]).T).argmax(axis=1)] == labels).mean()
+        for when in ("before", "after")
+    }
+    assert f"{right['before']:.0%}".replace("%", " %") in LOOK_FOR["slca"]
+    assert right["after"] > right["before"] + 0.15
+    assert {f"cam_floor/{target}" for target in ("true", "predicted", "difference")} <= {*shot}

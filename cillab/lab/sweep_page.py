@@ -51,6 +51,10 @@ _COLUMNS: dict[str, Column] = {
     "accuracy_base": _shown("base", "accuracy_base"),
     "accuracy_new": _shown("new", "accuracy_new"),
     "harmonic": _shown("H", "harmonic"),
+    "a_auc": _shown("A_AUC", "a_auc"),
+    "transfer": _shown("Transfer", "transfer"),
+    "mtil_avg": _shown("Avg", "mtil_avg"),
+    "mtil_last": _shown("Last", "mtil_last"),
     "nc1_old": Column("NC1 old", lambda run: _age(run, old=True), 1.0, 2),
     "nc1_new": Column("NC1 new", lambda run: _age(run, old=False), 1.0, 2),
     "seconds": Column("seconds", lambda run: run.result.seconds.get("total") if run.result else None, 1.0, 0),
@@ -71,6 +75,16 @@ def _column(name: str) -> Column:
         lambda run: float(run.metrics().over(name, run.steps)[-1]),
         *((100.0, 1) if share else (1.0, 3)),
     )
+
+
+def check_columns(plan: Plan) -> None:
+    """Refuse a plan whose table could not be written once its runs are done.
+
+    Raises:
+        UnknownNameError: `report:` names a column that there is not.
+    """
+    for name in plan.report:
+        _column(name)
 
 
 Values = dict[str, dict[int, float]]  # row -> seed -> number

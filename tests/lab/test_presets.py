@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from cillab.backbones import describe
+from cillab.cli import app
 from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
 from cillab.core.params import build
 from cillab.geometry.seeds import paired_difference, t_interval
@@ -14,7 +16,7 @@ from cillab.lab import Lab
 from cillab.lab.prepare import check_room, prepare
 from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import presets, read_plan
-from cillab.lab.sweep_page import sweep_page, write_sweep_page
+from cillab.lab.sweep_page import check_columns, sweep_page, write_sweep_page
 from cillab.learners import check_fit, learners
 
 
@@ -27,6 +29,7 @@ def test_a_preset_is_a_valid_request_for_every_run(name) -> None:
         card = describe(spec.backbone.name)
         check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
     assert len({spec.stream.seed for spec in plan.specs}) >= 3
+    check_columns(plan)
 
 
 def test_rows_times_grid(tmp_path: Path) -> None:
@@ -50,6 +53,13 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, text, message) -> No
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(InvalidRequestError, match=message):
         read_plan(tmp_path / "p.yaml")
+
+
+def test_a_column_that_there_is_not_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(f"out: {tmp_path}/runs\ngrid: {{seed: [1, 2]}}\nreport: [a_lst]\n")
+    ended = CliRunner().invoke(app, ["sweep", str(tmp_path / "p.yaml")])
+    assert isinstance(ended.exception, UnknownNameError) and "Did you mean 'a_last'" in str(ended.exception)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:
