@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HOME = Path(__file__).parents[1] / "notebooks"
-LIMIT_BYTES = 1_000_000  # of an executed notebook
+LIMIT_BYTES = 1_500_000  # of an executed notebook: a player carries 200 thumbnails of 64 pixels
 CELL_TIMEOUT_S = 600
 _HEAD = re.compile(r"^# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?$")
 _KERNEL = {
