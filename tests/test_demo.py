@@ -1,6 +1,7 @@
 """The recorded runs that ship: small, with thumbnails that can be seen, maps at every step and one line on each."""
 
 import numpy as np
+import pytest
 
 from cillab.demo import LOOK_FOR, demo_runs
 from cillab.runs import Run
@@ -29,3 +30,22 @@ def test_alignment_can_be_seen() -> None:
     assert f"{right['before']:.0%}".replace("%", " %") in LOOK_FOR["slca"]
     assert right["after"] > right["before"] + 0.15
     assert {f"cam_floor/{target}" for target in ("true", "predicted", "difference")} <= {*shot}
+
+
+@pytest.mark.slow
+def test_noise_matters() -> None:
+    """Without any noise, or with the newest generator alone, at least a fifth of the answers are others."""
+    from cillab.lab.reopen import reopen
+    from cillab.lab.whatif import WhatIf
+
+    again = reopen(demo_runs()["min"], 9)
+    asked = WhatIf(again.learner, again.probe_images.images, again.probe_images.labels)
+    work = asked.measure()
+    while len(asked.known) < 3:  # as learnt, all off, the newest alone come first
+        next(work)
+    learnt, off, newest = (asked.reply(factors).classes for factors in asked.plan()[:3])
+    labels = asked.labels.numpy()
+    assert f"{(learnt != off).mean():.0%}".replace("%", " %") in LOOK_FOR["min"]
+    assert (learnt != newest).mean() > 0.2
+    assert f"{(learnt == labels).mean():.0%}".replace("%", " %") in LOOK_FOR["min"]
+    assert f"{(off == labels).mean():.0%}".replace("%", " %") in LOOK_FOR["min"]

@@ -5,7 +5,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 _ORDER = ("min", "ncptm", "dmc-ot", "finetune", "slca")
 LOOK_FOR = {
-    "min": "A closed-form head on features that hardly move: angles and drift stay as they are while classes arrive.",
+    "min": "Turn its noise off: 44 % of the answers change, 78 % right become 58 %. Its rate was chosen to show it.",
     "ncptm": "The frame turns when it grows, and the answers stay: compare drift and accuracy of old tasks.",
     "dmc-ot": "Names and images in one space: text anchors against the means of their images.",
     "finetune": "Press another head at the last step: more was lost in the head than in the features.",
