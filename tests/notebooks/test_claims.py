@@ -21,9 +21,9 @@ HOME = Path(__file__).parents[2] / "notebooks"
 # What is true, the chapter that shows it, and a piece of the line of code that does.
 CLAIMS = [
     (
-        "features of a nearly frozen learner move, by less than a tenth",
+        "features of a nearly frozen learner move, less than half as far",
         "00",
-        'assert 0 < moved["min"] < 0.1 < moved["f',
+        'assert 0 < moved["min"] < moved["finetune"] / 2',
     ),
     ("a fixed head keeps every old answer of free features", "01", "assert old_of[:3] == [0, 1, 1]"),
     ("... and not of features that share a network", "01", "assert old_of[3] < 0.5"),
