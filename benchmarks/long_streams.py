@@ -70,10 +70,9 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def plot(measured: dict[str, dict[str, list[float]]], path: Path) -> None:
     """A running median of each curve, drawn by the package's figures in Chromium."""
     from cillab.figures.palette import style, task_colour  # noqa: PLC0415
-    from tests.app.serving import CHROMIUM  # noqa: PLC0415
+    from pictures import save_png  # noqa: PLC0415 - beside this file; a browser only where a plot is asked for
 
     import plotly.graph_objects as go  # noqa: PLC0415
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
     figure = go.Figure()
     for index, (learner, seconds) in enumerate(measured.items()):
@@ -86,15 +85,7 @@ def plot(measured: dict[str, dict[str, list[float]]], path: Path) -> None:
     style(figure, "light", name="long_streams", height=380)
     figure.update_xaxes(title_text="task (from task 100 on classes return)")
     figure.update_yaxes(title_text="CPU milliseconds, running median of 9 tasks", type="log")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_file = Path(folder) / "plot.html"
-        figure.write_html(page_file, include_plotlyjs=True)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        page = browser.new_page(viewport={"width": 900, "height": 420})
-        page.goto(page_file.as_uri())
-        page.wait_for_selector(".main-svg")
-        page.screenshot(path=str(path))
-        browser.close()
+    save_png(figure, path, 900, 420)
 
 
 def main() -> None:

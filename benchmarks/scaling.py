@@ -109,9 +109,8 @@ def cost(learner: str, classes: int, tasks: int, points: int, tests: int) -> dic
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """A panel for each quantity, both axes logarithmic."""
     from cillab.figures.palette import style, task_colour  # noqa: PLC0415
-    from tests.app.serving import CHROMIUM  # noqa: PLC0415
+    from pictures import save_png  # noqa: PLC0415 - beside this file; a browser only where a plot is asked for
 
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415
     from plotly.subplots import make_subplots  # noqa: PLC0415
 
     names = ("tasks", "classes", "points")
@@ -131,15 +130,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         figure.update_xaxes(title_text=words, type="log", row=1, col=column)
     figure.update_yaxes(type="log")
     figure.update_yaxes(title_text="CPU ms of the last task", row=1, col=1)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_file = Path(folder) / "plot.html"
-        figure.write_html(page_file, include_plotlyjs=True)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        page = browser.new_page(viewport={"width": 1000, "height": 420})
-        page.goto(page_file.as_uri())
-        page.wait_for_selector(".main-svg")
-        page.screenshot(path=str(path))
-        browser.close()
+    save_png(figure, path, 1000, 420)
 
 
 def main() -> None:

@@ -125,6 +125,17 @@ def pick(*, second: bool = False, extra: int = 0) -> tuple[Opened | None, Opened
     return run, versus, list(columns[1 + second :])
 
 
+def at_step() -> tuple[Opened, int] | None:
+    """A run and one of its steps, both in the address: the top of a page that shows them; None if there is no run."""
+    run, _, columns = pick(extra=1)
+    if run is None:
+        return None
+    step = step_control(run, columns[0])
+    state.mirror("run", "step")
+    badge(run)
+    return run, step
+
+
 def step_control(run: Opened, column: Any) -> int:
     """The step that the page shows, shared with the other pages through the URL."""
     count = len(run.steps)

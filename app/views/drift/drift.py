@@ -1,18 +1,15 @@
 """Drift and forgetting: what is lost, whether it is gone or only hidden, and where the features went."""
 
 from app.charts import pairs, parts
-from app.shell import html, picker, state
+from app.shell import html, picker
 
 html.heading(
     "Drift and forgetting",
     "Accuracy on old tasks falls for different reasons: features move, more classes compete, or the head no longer "
     "fits. This page takes them apart.",
 )
-run, _, columns = picker.pick(extra=1)
-if run:
-    step = picker.step_control(run, columns[0])
-    state.mirror("run", "step")
-    picker.badge(run)
+if chosen_step := picker.at_step():
+    run, step = chosen_step
     there = parts.of("drift", run)
     chosen = parts.choose(there, "drift", run)
     options = {"by": pairs.by_class_or_task(run)} if chosen == "confusion" else {}

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.charts import parts
-from app.shell import html, picker, state
+from app.shell import html, picker
 from app.views.noise_mixing import generators
 
 html.heading(
@@ -11,11 +11,8 @@ html.heading(
     "Each task adds a small generator whose noise shifts the features of every layer; a mixture of all of them is what "
     "the classifier sees. Look at the weights, then turn generators down and see which answers change.",
 )
-run, _, columns = picker.pick(extra=1)
-if run:
-    step = picker.step_control(run, columns[0])
-    state.mirror("run", "step")
-    picker.badge(run)
+if chosen_step := picker.at_step():
+    run, step = chosen_step
     there = parts.of("noise_mixing", run)
     if not there:
         parts.page("noise_mixing", run, step)

@@ -1,7 +1,7 @@
 """Text and transport: class names in the space of the images, and remembered Gaussians that follow the encoder."""
 
 from app.charts import parts
-from app.shell import html, picker, state
+from app.shell import html, picker
 from app.views.text_transport import names
 
 html.heading(
@@ -9,11 +9,8 @@ html.heading(
     "A learner on CLIP compares images with class names. Here is where the names are, how far prompts moved them, how "
     "images and names lie apart, and whether what is remembered of old classes kept up with the encoder.",
 )
-run, _, columns = picker.pick(extra=1)
-if run:
-    step = picker.step_control(run, columns[0])
-    state.mirror("run", "step")
-    picker.badge(run)
+if chosen_step := picker.at_step():
+    run, step = chosen_step
     there = parts.of("text_transport", run)
     if not there:
         parts.page("text_transport", run, step)
