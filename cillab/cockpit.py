@@ -147,10 +147,22 @@ def _cams(run: Run, shots: Sequence[Snapshot], blob: Blob) -> dict[str, Any] | N
         scales.append(np.stack([shot.get(f"cam_scale/{t}", np.full(images, np.nan)) for t in TARGETS]))
     return {
         "grid": list(grid),
+        "clearest": clearest(kept),
         "maps": blob.put(np.stack(maps), np.uint8),  # [step, target, image, row, column]
         "scales": blob.put(np.stack(scales), np.float32),
         "floors": blob.put(np.array(floors), np.float32),  # [step, target], NaN where it was not measured
     }
+
+
+def clearest(shots: Sequence[Snapshot]) -> int:
+    """Position of the image whose stored maps reach their noise floor most often; the first where none was measured."""
+    drawn = [
+        np.asarray(shot[f"cam_scale/{t}"], float) > float(np.asarray(shot[f"cam_floor/{t}"]))
+        for shot in shots
+        for t in TARGETS
+        if f"cam_scale/{t}" in shot and f"cam_floor/{t}" in shot
+    ]
+    return int(np.sum(drawn, axis=0).argmax()) if drawn else 0
 
 
 class _Quantity(NamedTuple):

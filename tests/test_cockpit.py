@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cillab import cockpit
+from cillab.demo import demo_runs
 from cillab.figures.angles import read_angles
 from cillab.figures.collapse import read_collapse
 from cillab.player import Blob
@@ -55,6 +56,21 @@ def test_maps_come_back_in_the_unit_of_the_scores(runs) -> None:
     np.testing.assert_array_equal(scales[1, 0], shot["cam_scale/true"])
     floors = unpacked(blob, found["floors"]).reshape(len(run.steps), 3)
     assert floors[1, 0] == shot["cam_floor/true"]
+
+
+def test_the_image_that_is_shown_first_is_one_whose_maps_reach_their_floor() -> None:
+    run = Run(demo_runs()["slca"])  # few of its maps do
+    shots = [run.snapshot(step) for step in run.steps]
+    drawn = [
+        sum(
+            float(shot[f"cam_scale/{t}"][image]) > float(shot[f"cam_floor/{t}"])
+            for shot in shots
+            for t in cockpit.TARGETS
+        )
+        for image in range(len(run.probe))
+    ]
+    assert drawn[0] < max(drawn) == drawn[cockpit.clearest(shots)]
+    assert cockpit.clearest([Run(demo_runs()["finetune"]).snapshot("t00")]) == 0  # recorded before floors were
 
 
 def test_a_method_shows_its_own_quantity_and_the_figure_that_explains_it(runs) -> None:

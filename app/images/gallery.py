@@ -73,12 +73,14 @@ def filters(view: Opened, step: int) -> np.ndarray:
     return filtered(view, step, chosen, None if name in (None, "all") else int(name), show or "all")
 
 
-def chosen_index(view: Opened, among: np.ndarray) -> int | None:
-    """Position of the chosen image: what the URL says, else the first that the filters leave."""
+def chosen_index(view: Opened, among: np.ndarray, first: int | None = None) -> int | None:
+    """Position of the chosen image: what the URL says, else `first` or the first that the filters leave."""
     ids = [str(i) for i in view.run.probe.ids]
     point = state.get("point")
     if point in ids:
         return ids.index(point)
+    if first is not None and first in among:
+        return first
     return int(among[0]) if len(among) else None
 
 

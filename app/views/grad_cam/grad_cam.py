@@ -5,6 +5,7 @@ import streamlit as st
 from app.charts import parts
 from app.images import gallery, saliency
 from app.shell import html, picker, state
+from cillab.cockpit import clearest
 
 html.heading(
     "Grad-CAM",
@@ -18,7 +19,7 @@ if run:
     left, right = st.columns([1, 1.75], gap="large")
     with left:
         among = gallery.filters(run, step)
-        index = gallery.chosen_index(run, among)
+        index = gallery.chosen_index(run, among, clearest([run.snapshots[step]]))
         state.mirror("run", "step", "point")
         gallery.grid(run, step, among, index)
     if index is not None:

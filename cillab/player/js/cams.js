@@ -7,9 +7,10 @@ import { touchedMaps } from "./mixer.js";
 const TARGETS = ["true", "predicted", "difference"];
 const WORDS = { true: "its class", predicted: "the answer", difference: "difference" };
 
-// The image that is looked at: the one under the pointer, else the chosen one, else the first.
+// The image that is looked at: the one under the pointer, else the chosen one, else one whose maps say something.
 function looked({ player }) {
-  const found = player.hover ?? player.picked ?? { run: 0, index: 0 };
+  const clearest = () => player.runs.find((one) => one.panels.cams?.maps)?.panels.cams.clearest ?? 0;
+  const found = player.hover ?? player.picked ?? { run: 0, index: clearest() };
   const run = player.runs[found.run].panels.cams?.maps ? found.run : player.runs.findIndex((one) => one.panels.cams?.maps);
   if (run < 0 && player.touch?.mixer?.status?.state === "awake" && player.touch.mixer.alone) return { run: player.runs[0], index: found.index };
   return run < 0 ? null : { run: player.runs[run], index: found.index };
