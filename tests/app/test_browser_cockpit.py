@@ -82,7 +82,8 @@ class Expected:
             for panel, (_, _, scalars) in zip(("nc1", "nc2", "nc3", "nc4"), COLLAPSE, strict=True)
         }
         self.angles, self.drift = read_angles(run), read_drift(run).mean
-        self.own = cockpit.own(run, [run.snapshot(step) for step in run.steps], self.blob)[0]
+        shots = [run.snapshot(step) for step in run.steps]
+        self.own, self.image = cockpit.own(run, shots, self.blob)[0], cockpit.clearest(shots)
 
     def check(self, now: dict, at: int) -> None:
         """Every text of a moment against the step that it says it is of."""
@@ -102,7 +103,7 @@ class Expected:
         low, high = now["own"].split(" to ")
         same(low, float(np.nanmin(values)))
         same(high, float(np.nanmax(values)))
-        label, answer = int(run.probe.labels[0]), int(shot["predictions"][0])
+        label, answer = int(run.probe.labels[self.image]), int(shot["predictions"][self.image])
         right = "✓ answered rightly" if label == answer else f"✗ {run.info.name_of(answer)}"
         assert now["cams"] == (right if label in shot["seen"] else "class still to come")
 
