@@ -304,7 +304,7 @@ def export(
 
 @app.command()
 def study(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some: of one protocol.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, folders of runs, CSV of a study: one protocol.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results/collapse-and-forgetting.md"),
     draws: Annotated[int, typer.Option(min=20, help="Bootstrap draws of every interval.")] = 2000,
 ) -> None:

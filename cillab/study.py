@@ -11,7 +11,7 @@ from cillab.core.errors import CillabError
 from cillab.figures.palette import style, task_colour
 from cillab.figures.panels import finished, grid, title
 from cillab.geometry.association import Correlation
-from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Association, Observations, associations, observations
+from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Association, Observations, associations, observations, table
 from cillab.runs.files import write_text
 
 _MARK = "<!-- remarks -->"  # what stands below is kept
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def write_study(runs: Sequence[Path], out: Path, draws: int = 2000) -> list[Path]:
-    """Write the page and its figures beside it; returns what was written. Remarks below the mark are kept.
+    """Write the page, its figures and its rows (CSV) beside it; returns what was written. Remarks below the mark stay.
 
     Figures need the extra `study` (kaleido, and a Chrome or Chromium); without it the page has its tables alone.
 
@@ -50,7 +50,9 @@ def write_study(runs: Sequence[Path], out: Path, draws: int = 2000) -> list[Path
         _, mark, remarks = out.read_text(encoding="utf-8").partition(_MARK)
         text += f"\n{mark}{remarks}" if mark else ""
     write_text(out, text)
-    return [out, *written]
+    rows = out.with_suffix(".csv")
+    write_text(rows, table(data))
+    return [out, rows, *written]
 
 
 def page(
@@ -100,7 +102,9 @@ def page(
     lines += [f"* **{name}**: {meaning}." for name, meaning in (*MEASURES.values(), *OUTCOMES.values())]
     if data.left_out:
         lines += ["", "## Runs left out", "", *[f"* {line}" for line in data.left_out]]
-    return "\n".join([*lines, "", "Made by", "", f"    cillab study {' '.join(map(str, runs))}", ""])
+    lines += ["", "Made by", "", f"    cillab study {' '.join(map(str, runs))}", ""]
+    lines += ["Every row is in the CSV file of the same name, which the command takes in the place of run folders.", ""]
+    return "\n".join(lines)
 
 
 def sentence(found: Sequence[Association]) -> str:

@@ -1,8 +1,11 @@
 """Does collapse predict forgetting? One row per run and old task, from run folders alone, and its rank correlations."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -42,6 +45,20 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 }
 _STILL = 4  # decimals of drift, degrees or spreads: frozen features move by rounding alone, and ranks would see it
 CONTROL = "accuracy_then"  # accuracy on the task when just learnt: held fixed in the partial correlation
+NAMES = (*MEASURES, *OUTCOMES, CONTROL)
+_HEAD = ("protocol", "method", "family", "simplex", "seed", "task")
+
+
+class Row(NamedTuple):
+    """What one task of one run has to say."""
+
+    protocol: str
+    method: str
+    family: str
+    simplex: bool
+    seed: int
+    task: int
+    values: Mapping[str, float]  # by NAMES
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +107,16 @@ class Association:
 
 
 def observations(paths: Sequence[str | Path]) -> Observations:
-    """Read every run under the paths (run folders, or folders that hold some).
+    """Read every run under the paths: run folders, folders that hold some, tables that `table` wrote.
+
+    Where a run is there, it counts, and not the rows of its method and order in a table.
 
     Raises:
-        InvalidRequestError: no usable run, or runs of more than one protocol.
+        InvalidRequestError: no usable run, a file that is no such table, or runs of more than one protocol.
     """
+    kept = [row for path in map(Path, paths) if path.suffix == ".csv" for row in _read(path)]
     runs, left_out = list[Run](), list[str]()
-    for path in _folders(paths):
+    for path in _folders([path for path in paths if Path(path).suffix != ".csv"]):
         try:
             run = Run(path)
             reason = _unfit(run)
@@ -107,27 +127,49 @@ def observations(paths: Sequence[str | Path]) -> Observations:
             left_out.append(f"{run.name}: {reason}")
         else:
             runs.append(run)
-    if not runs:
+    there = [row for run, label in zip(runs, _labels(runs), strict=True) for row in _rows(run, label)]
+    if not there and not kept:
         raise InvalidRequestError(f"No finished run of two tasks or more under {', '.join(map(str, paths))}.")
-    protocol = _one_protocol(runs)
-    labels = _labels(runs)
-    methods = tuple(dict.fromkeys(labels))
-    rows: list[tuple[int, int, int, dict[str, float]]] = []
-    for run, label in zip(runs, labels, strict=True):
-        rows += [(methods.index(label), task, int(run.protocol.seed or 0), found) for task, found in _rows(run)]
-    names = (*MEASURES, *OUTCOMES, CONTROL)
-    known = {label: _declared(run) for run, label in zip(runs, labels, strict=True)}
+    again = {(row.method, row.seed) for row in there}
+    rows = [*there, *(row for row in kept if (row.method, row.seed) not in again)]
+    one = {row.method: row for row in rows}
+    methods = tuple(one)
     return Observations(
-        {name: np.array([found[name] for *_, found in rows]) for name in names},
-        np.array([m for m, *_ in rows], dtype=np.int64),
-        np.array([t for _, t, *_ in rows], dtype=np.int64),
-        np.array([s for _, _, s, _ in rows], dtype=np.int64),
+        {name: np.array([row.values[name] for row in rows]) for name in NAMES},
+        np.array([methods.index(row.method) for row in rows], dtype=np.int64),
+        np.array([row.task for row in rows], dtype=np.int64),
+        np.array([row.seed for row in rows], dtype=np.int64),
         methods,
-        tuple(known[label][0] for label in methods),
-        tuple(known[label][1] for label in methods),
-        protocol,
+        tuple(row.family for row in one.values()),
+        tuple(row.simplex for row in one.values()),
+        _one_protocol(rows),
         tuple(left_out),
     )
+
+
+def table(data: Observations) -> str:
+    """Every row as CSV, which `observations` reads again in the place of the run folders."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*_HEAD, *NAMES])
+    for row, method in enumerate(data.method):
+        about = (data.methods[method], data.families[method], data.simplex[method], data.seed[row], data.task[row])
+        writer.writerow([data.protocol, *about, *(f"{data.columns[name][row]:.8g}" for name in NAMES)])
+    return out.getvalue()
+
+
+def _read(path: Path) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                Row(
+                    line["protocol"], line["method"], line["family"], line["simplex"] == "True",
+                    int(line["seed"]), int(line["task"]), {name: float(line[name]) for name in NAMES},
+                )
+                for line in csv.DictReader(file)
+            ]  # fmt: skip
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise InvalidRequestError(f"{path} is no table of a study: {error}.") from None
 
 
 def associations(data: Observations, outcome: str = "forgetting", draws: int = 2000) -> list[Association]:
@@ -191,16 +233,17 @@ def _unfit(run: Run) -> str:
     return ""
 
 
-def _one_protocol(runs: Sequence[Run]) -> str:
-    def shared(run: Run) -> tuple:
-        p = run.protocol
-        return p.data, p.split, p.backbone, p.transform
-
-    kinds = list(dict.fromkeys(shared(run) for run in runs))
+def _one_protocol(rows: Sequence[Row]) -> str:
+    kinds = list(dict.fromkeys(row.protocol for row in rows))
     if len(kinds) > 1:
-        said = "; ".join(" ".join(str(part) for part in kind) for kind in kinds[:3])
+        said = "; ".join(kinds[:3])
         raise InvalidRequestError(f"The runs have {len(kinds)} protocols ({said}): forgetting can be compared in one.")
-    return ", ".join(str(part) for part in kinds[0] if part)
+    return kinds[0]
+
+
+def _protocol(run: Run) -> str:
+    p = run.protocol
+    return ", ".join(str(part) for part in (p.data, p.split, p.backbone, p.transform) if part)
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
@@ -244,27 +287,26 @@ def _declared(run: Run) -> tuple[str, bool]:
     return can.family, can.simplex
 
 
-def _rows(run: Run) -> list[tuple[int, dict[str, float]]]:
+def _rows(run: Run, label: str) -> list[Row]:
     """What every task but the last has to say."""
     matrix, last = run.accuracy_matrix(), run.snapshot(run.task_steps[-1])
+    protocol, (family, simplex) = _protocol(run), _declared(run)
     found = []
     for task, step in enumerate(run.task_steps[:-1]):
         then = run.snapshot(step)
         of = np.asarray(then["seen"])[np.asarray(then["task_of_class"]) == task].tolist()
         total = float(matrix[task, task] - matrix[-1, task])
         deep = _entry(then, "accuracy/fresh_then", task) - _entry(last, "accuracy/fresh_then", task)
-        found.append((
-            task,
-            {
-                **_state(then, of, "then"),
-                **_state(last, of, "now"),
-                **_moves(then, last, of),
-                "forgetting": total,
-                "deep": deep,
-                "shallow": total - deep,
-                CONTROL: float(matrix[task, task]),
-            },
-        ))  # fmt: skip
+        values = {
+            **_state(then, of, "then"),
+            **_state(last, of, "now"),
+            **_moves(then, last, of),
+            "forgetting": total,
+            "deep": deep,
+            "shallow": total - deep,
+            CONTROL: float(matrix[task, task]),
+        }
+        found.append(Row(protocol, label, family, simplex, int(run.protocol.seed or 0), task, values))
     return found
 
 

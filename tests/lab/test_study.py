@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cillab.cli import app
 from cillab.core.errors import InvalidRequestError
-from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Observations, _moves, associations, observations
+from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Observations, _moves, associations, observations, table
 from cillab.runs import Run
 from cillab.study import forest, page, scatter, sentence
 from tests.runs.synthetic import write_synthetic_run
@@ -61,6 +61,25 @@ def test_every_row_is_what_the_arrays_of_its_run_say(runs) -> None:
             turns.append(math.degrees(math.acos(min(1.0, a @ b / np.linalg.norm(a) / np.linalg.norm(b)))))
         assert data.columns["angle_drift"][row] == pytest.approx(np.mean(turns), abs=1e-4)
     assert data.families[data.methods.index("joint")] != "not installed"
+
+
+def test_a_table_of_rows_stands_for_the_runs_it_came_from(runs, tmp_path) -> None:
+    """All rows from the table; rows of a run that is there from the run; a file of something else by its name."""
+    data, kept = observations([runs]), tmp_path / "kept.csv"
+    kept.write_text(table(data), encoding="utf-8")
+    again = observations([kept])
+    assert (again.methods, again.families, again.simplex, again.protocol) == (
+        data.methods, data.families, data.simplex, data.protocol,
+    )  # fmt: skip
+    for name, values in data.columns.items():
+        np.testing.assert_allclose(again.columns[name], values, rtol=1e-6, equal_nan=True)
+    assert (again.task.tolist(), again.seed.tolist()) == (data.task.tolist(), data.seed.tolist())
+    kept.write_text(table(data).replace("finetune", "other").replace("True", "False"), encoding="utf-8")
+    both = observations([runs / "acil", kept])
+    assert sorted(both.methods) == sorted({"other", *METHODS} - {"finetune"}) and len(both) == len(data)
+    kept.write_text("protocol,method\na,b\n", encoding="utf-8")
+    with pytest.raises(InvalidRequestError, match=r"kept\.csv is no table of a study"):
+        observations([kept])
 
 
 def planted(seed: int = 0, methods: int = 12, rows: int = 9) -> Observations:
