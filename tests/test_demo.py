@@ -32,6 +32,33 @@ def test_alignment_can_be_seen() -> None:
     assert {f"cam_floor/{target}" for target in ("true", "predicted", "difference")} <= {*shot}
 
 
+def test_calibration_can_be_seen() -> None:
+    run = Run(demo_runs()["dmc-ot"])
+    far = [
+        [np.nanmean(np.asarray(shot[f"gaussian/w2/{name}"], np.float64)) for name in ("memory_before", "memory")]
+        for shot in map(run.snapshot, run.steps[1:])
+    ]
+    assert all(after < 0.85 * before for before, after in far)
+    before, after = far[2]
+    assert f"{before:.1f} to {after:.1f} at task 4" in LOOK_FOR["dmc-ot"]
+
+
+def test_another_head_has_more() -> None:
+    run = Run(demo_runs()["finetune"])
+    for name in ("seen", "nme"):
+        share = run.metrics().over(f"accuracy/{name}", run.steps)[-1]
+        assert f"{share:.0%}".replace("%", " %") in LOOK_FOR["finetune"]
+
+
+def test_prompts_are_chosen_as_it_says() -> None:
+    """Counts are kept from task to task: what a task adds to the newest are its own images."""
+    run = Run(demo_runs()["dualprompt"])
+    counts = [np.asarray(run.snapshot(step)["internals/prompts/chosen"]) for step in run.steps]
+    own = sum(float(count[-1]) for count in counts) / counts[-1].sum()
+    assert f"{own:.0%}".replace("%", " %") in LOOK_FOR["dualprompt"]
+    assert counts[-1][-1] == 0
+
+
 @pytest.mark.slow
 def test_noise_matters() -> None:
     """Without any noise, or with the newest generator alone, at least a fifth of the answers are others."""

@@ -374,7 +374,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 where the hardware multiplies it: CUDA with bf16, CPUs with AVX512-BF16 or AMX.
+    """`auto` is bf16 where that is faster: CUDA with bf16, CPUs with AMX.
+
+    A CPU with AVX512-BF16 alone is slower in bf16 than in fp32 (`benchmarks/precision.py`).
 
     Raises:
         InvalidRequestError: none of auto, fp32, bf16.
@@ -385,14 +387,13 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
         case "auto" if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
         case "auto" if device.type == "cpu":
-            return "bf16" if _cpu_multiplies_bf16() else "fp32"
+            return "bf16" if _cpu_has_amx() else "fp32"
         case "auto":
             return "fp32"
         case _:
             raise InvalidRequestError(f"precision = {precision!r}. Valid: auto, fp32, bf16.")
 
 
-def _cpu_multiplies_bf16() -> bool:
+def _cpu_has_amx() -> bool:
     """Torch asks the CPU, but has no stable public name for the question in all supported versions."""
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in questions)
+    return getattr(torch.cpu, "_is_amx_tile_supported", bool)()

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from cillab.backbones.frozen import resolve_device
+from cillab.backbones.frozen import resolve_device, resolve_precision
 from cillab.core.contract import Delta
 from cillab.core.errors import InvalidRequestError
 from tests.backbones.models import clip, convnet, copies_of, hooks_of, pictures, pixels, same, vit
@@ -24,6 +24,14 @@ def test_features_equal_timm_on_timms_transform(height: int, width: int) -> None
         expected, got = backbone.module(theirs), backbone(images)
     assert torch.nn.functional.cosine_similarity(got, expected).min() > 0.9995
     assert torch.nn.functional.cosine_similarity(got, expected.roll(1, 0)).max() < 0.99  # images do differ
+
+
+@pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_on_a_cpu_with_amx_alone(monkeypatch: pytest.MonkeyPatch, amx: bool, chosen: str) -> None:
+    """AVX512-BF16 without AMX multiplies slower than fp32 (`benchmarks/precision.py`)."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert resolve_precision("auto", torch.device("cpu")) == chosen
 
 
 def test_a_convnet_gives_timms_features() -> None:
