@@ -20,6 +20,9 @@ def check_summaries(attempt: Callable[[np.ndarray], Any]) -> Verdict:
         ((0.6, _NAN), "Entries above the diagonal are NaN: row t has only t + 1 numbers."),
         ((0.6, np.nanmean(_SMALL)), "A_avg averages the accuracy after each task, not all entries of the matrix."),
         ((0.9, (0.9 + 0.8 + 0.9) / 3), "That is the diagonal: how well each task was learnt, not what is kept."),
+        ((0.6, (0.9 + 0.8 + 0.9) / 3), "A_avg averages the means of the rows; that is the mean of the diagonal."),
+        ((0.9, 2.2 / 3), "A_last is over all classes seen: the mean of the last row, not its last entry."),
+        ((2.2 / 3, 0.6), "A_last first, then A_avg."),
         ((0.5, 0.5), "That is task 0 alone; A_last is over all classes seen."),
         ((60, 2.2 / 3 * 100), "Fractions in code; percent only on screen."),
     )
@@ -41,6 +44,7 @@ def check_forgetting(attempt: Callable[[np.ndarray], Any]) -> Verdict:
                 (0.8 / 3, "The newest task cannot be forgotten yet: divide by T - 1."),
                 (-0.4, "Forgetting is what was lost: best minus last."),
                 (_NAN, "Entries above the diagonal are NaN: look from row j on, or use np.nanmax."),
+                (0.8, "The mean over old tasks, not the sum."),
             ),
         ),
         Case(
@@ -62,7 +66,17 @@ def check_forgetting(attempt: Callable[[np.ndarray], Any]) -> Verdict:
 def check_etf_cosine(attempt: Callable[[int], Any]) -> Verdict:
     """`attempt(k) -> float`: cosine between any two of k vectors that are as far apart as they can be, all alike."""
     cases = [
-        Case((2,), -1.0, "2 classes", ((-0.5, "Two vectors can point in opposite directions."),)),
+        Case(
+            (2,),
+            -1.0,
+            "2 classes",
+            (
+                (-0.5, "Two vectors can point in opposite directions."),
+                (0.0, "Orthogonal vectors are not as far apart as can be: they can point in opposite directions."),
+                (1.0, "Vectors that are far apart have a negative cosine."),
+                (-1 / 3, "Each vector has k - 1 others."),
+            ),
+        ),
         Case((3,), -0.5, "3 classes", ((-1 / 3, "Sum up to zero, multiply by one of the vectors: k - 1 others."),)),
         Case((100,), -1 / 99, "100 classes"),
     ]

@@ -32,6 +32,12 @@ def check_feature_gradient(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray
                 (chances @ _WEIGHT, "Subtract 1 from the probability of the right class."),
                 (-onehot @ _WEIGHT, "The pull of the own class is there, the push of the others is missing."),
                 (wanted / 3, "Per image here: the mean is taken later."),
+                ((chances.T - onehot.T) @ _FEATURES, "That is the gradient of the head; the features are asked for."),
+                (
+                    (_softmax((_FEATURES @ _WEIGHT.T).T).T - onehot) @ _WEIGHT,
+                    "Probabilities over classes: every row sums to 1.",
+                ),
+                ((_FEATURES @ _WEIGHT.T - onehot) @ _WEIGHT, "The softmax is missing: scores are no probabilities."),
             ),
         ),
         Case(
@@ -49,7 +55,16 @@ def check_feature_gradient(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray
 def check_mean_cosine(attempt: Callable[[int, float], Any]) -> Verdict:
     """`attempt(k, length) -> float`: mean cosine over pairs of k unit vectors whose sum has this length."""
     cases = [
-        Case((2, 0.0), -1.0, "two opposite vectors"),
+        Case(
+            (2, 0.0),
+            -1.0,
+            "two opposite vectors",
+            (
+                (-0.5, "There are k (k - 1) ordered pairs, not k^2."),
+                (-2.0, "The sum is over ordered pairs: k (k - 1) of them, not half as many."),
+                (0.0, "The square of the sum is k plus the sum of all cosines: take k away."),
+            ),
+        ),
         Case(
             (3, 0.0),
             -0.5,
@@ -60,7 +75,12 @@ def check_mean_cosine(attempt: Callable[[int, float], Any]) -> Verdict:
                 (0.5, "The square of the sum is k plus the sum of all cosines: take k away."),
             ),
         ),
-        Case((4, 4.0), 1.0, "four equal vectors", ((0.0, "The length of the sum goes in squared."),)),
+        Case(
+            (4, 4.0),
+            1.0,
+            "four equal vectors",
+            ((0.0, "The length of the sum goes in squared."), (-1 / 3, "That is the case of length 0 alone.")),
+        ),
         Case((4, 2.0), 0.0, "four orthogonal vectors", ((-1 / 6, "The length of the sum goes in squared."),)),
     ]
     return judge(attempt, cases, "It is least when the sum is zero: -1/(k - 1), and no arrangement can do better.")

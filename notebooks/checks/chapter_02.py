@@ -16,8 +16,21 @@ def check_angle_deviation(attempt: Callable[[np.ndarray], Any]) -> Verdict:
     """`attempt(means) -> float`: root mean square over pairs of cos(mu_c - mu_G, mu_k - mu_G) + 1/(K - 1)."""
     square = math.sqrt(2) / 3  # cosines 0 for four pairs, -1 for two; the target is -1/3
     moved = _SQUARE + np.array([10.0, 0.0])
+    unequal = np.array([[2.5, 0.0], [-0.5, 1.0], [-1.5, 0.0], [-0.5, -1.0]])  # they sum to zero
+    short = 1 / math.sqrt(1.25)
+    cosines = np.array([-0.5 * short, -1, -0.5 * short, 0.5 * short, -0.6, 0.5 * short])  # by hand, pair by pair
     cases = [
-        Case((_TRIANGLE,), 0.0, "an equilateral triangle"),
+        Case(
+            (_TRIANGLE,),
+            0.0,
+            "an equilateral triangle",
+            (
+                (math.sqrt(0.75), "Each pair once: leave out the diagonal."),
+                (math.sqrt(3 * 1.5**2 / 6), "Each pair once: leave out the diagonal."),
+                (1.0, "The target is -1/(K - 1): take it away, that is, add 1/(K - 1)."),
+                (1 / 6, "The target is -1/(K - 1), not -1/K."),
+            ),
+        ),
         Case(
             (_SQUARE,),
             square,
@@ -32,6 +45,12 @@ def check_angle_deviation(attempt: Callable[[np.ndarray], Any]) -> Verdict:
             ),
         ),
         Case((3 * _SQUARE,), square, "a larger square", ((3 * square, "Cosines: divide by both lengths."),)),
+        Case(
+            (unequal,),
+            math.sqrt(np.square(cosines + 1 / 3).mean()),
+            "four means of unequal lengths",
+            ((float(cosines.std()), "The target is -1/(K - 1), not the mean of the cosines."),),
+        ),
         Case((moved,), square, "a square far from the origin", ((_uncentred(moved), "Subtract the mean of means."),)),
     ]
     return judge(attempt, cases, "0 for a simplex, and blind to where the means lie and how long they are.")
@@ -46,7 +65,12 @@ def _uncentred(means: np.ndarray) -> float:
 def check_angle_floor(attempt: Callable[[int, int], Any]) -> Verdict:
     """`attempt(k, d) -> float`: least deviation of k unit vectors in d dimensions from the angles of a simplex."""
     cases = [
-        Case((3, 2), 0.0, "3 classes in 2 dimensions: a triangle", ((0.5, "Subtract 1/(K - 1)^2 under the root."),)),
+        Case(
+            (3, 2),
+            0.0,
+            "3 classes in 2 dimensions: a triangle",
+            ((0.5, "Subtract 1/(K - 1)^2 under the root."), (math.sqrt(0.5), "Subtract 1/(K - 1)^2, do not add it.")),
+        ),
         Case(
             (4, 2),
             math.sqrt(2) / 3,
@@ -79,6 +103,10 @@ def check_unbiased_quotient(attempt: Callable[[float, float, int, int], Any]) ->
                 (0.4, "That is the quotient as measured."),
                 (spread / between, "tr Sigma_B is biased too: noise of the means makes them lie further apart."),
                 (within / (between - spread * (k - 1) / (k * n)), "tr Sigma_W is biased too, by (n - 1)/n."),
+                (
+                    (0.8 * within) / (between - 0.8 * within * (k - 1) / (k * n)),
+                    "The measured spread is too small: multiply by n/(n - 1).",
+                ),
                 (spread / (between - spread / n), "mu_G is made of the same images: (K - 1)/K of v/n."),
                 (spread / (between - within * (k - 1) / (k * n)), "Use the corrected spread in the second step."),
                 (spread / (between + spread * (k - 1) / (k * n)), "The noise was added to tr Sigma_B: subtract it."),

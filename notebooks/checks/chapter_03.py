@@ -28,6 +28,15 @@ def check_nearest_mean(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], A
             ),
         ),
         Case((_X, _Y, 100 * _NEW), [3, 7, 9, 3], "the same images with longer features"),
+        Case(
+            (np.array([[10.0, 0.0], [0.0, 1.0], [1.0, 2.0], [1.0, 3.0]]), _Y[:4], np.array([[1.0, 1.0], [0.0, 1.0]])),
+            [7, 7],
+            "a class with one long and one short feature",
+            (
+                ([3, 7], "The mean of the features as they are: do not make the images unit vectors first."),
+                ([7, 3], "That is the class of the nearest image, not of the nearest mean."),
+            ),
+        ),
     ]
     return judge(attempt, cases, "One pass over the data, and there is nothing to tune.")
 
@@ -77,6 +86,7 @@ def check_lda(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
                 (flat((means, -0.5 * (means**2).sum(axis=1))), "That is the nearest mean: Sigma is not used."),
                 (flat((means * np.diag(within), bias)), "Multiply by the inverse of Sigma."),
                 (flat((weight, 2 * bias)), "Half of the squared length goes into the bias."),
+                (flat((weight, -0.5 * (means**2).sum(axis=1))), "The inverse of Sigma stands in the bias too."),
                 (flat((weight, -bias)), "The bias is negative: long means must not win for being long."),
                 (flat((weight, np.zeros(2))), "Without its bias a long mean wins for being long."),
                 (flat((weight.T, bias)), "One row of the weight per class."),

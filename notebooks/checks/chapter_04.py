@@ -32,7 +32,10 @@ def check_backward_transfer(attempt: Callable[[np.ndarray], Any]) -> Verdict:
             (_RISING,),
             0.05,  # (0.6 - 0.5 + 0.8 - 0.8) / 2
             "a task that got better later",
-            ((-0.05, "Compare with the accuracy when the task was learnt, R[j, j], not with the best one."),),
+            (
+                (-0.05, "Compare with the accuracy when the task was learnt, R[j, j], not with the best one."),
+                (0.1, "The mean over all tasks but the last, not the first one alone."),
+            ),
         ),
     ]
     return judge(attempt, cases, "It says less than forgetting: a task that rose and fell again shows nothing.")
@@ -49,6 +52,8 @@ def check_pull(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
                 (28 / 40, "Only images of old classes: new ones belong there."),
                 (9 / 40, "Divide by the number of old images."),
                 (9 / 10, "Divide by all old images, the right answers too."),
+                (9 / 28, "Of all old images, not of all images that were called new."),
+                (5 / 30, "Two classes are new: all of the largest task, not the last column only."),
                 (1 / 12, "Rows are true classes, columns are answers."),
                 (4 / 20, "Two classes are new: all of the largest task, not the last column only."),
             ),
@@ -71,13 +76,17 @@ def check_three_parts(attempt: Callable[[float, float, float, float, float], Any
                 ((0.1, 0.15, 0.7), "Shallow is what is left of the total when the other two are taken away."),
                 ((0.25, 0.15, 0.3), "Deep compares the same choice then and now: few_then with few_now."),
                 ((-0.1, -0.15, 0.95), "Losses are positive: then minus now."),
+                ((-0.1, -0.15, -0.45), "Losses are positive: then minus now."),
+                ((0.1, 0.25, 0.35), "Crowding compares two choices of now: few_now with all_now."),
                 ((0.15, 0.1, 0.45), "Deep first, then crowding."),
             ),
         ),
         Case((0.9, 0.9, 0.95, 0.95, 0.95), (0.0, 0.0, 0.0), "nothing lost"),
         Case((0.8, 0.7, 0.8, 0.9, 0.8), (-0.1, 0.1, 0.1), "features that got better"),
     ]
-    return judge(attempt, cases, "Only the first part is gone for good; only the last can be mended without data.")
+    return judge(
+        attempt, cases, "Deep is what this probe no longer finds, shallow what it finds and the own head does not."
+    )
 
 
 EXERCISES = {"backward_transfer": check_backward_transfer, "pull": check_pull, "three_parts": check_three_parts}

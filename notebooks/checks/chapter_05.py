@@ -32,7 +32,10 @@ def check_vertices(attempt: Callable[[np.ndarray], Any]) -> Verdict:
             (tall,),
             math.sqrt(1.5) * (tall @ (eye - 1 / 3)).T,
             "3 classes in 5 dimensions",
-            ((math.sqrt(1.5) * tall @ (eye - 1 / 3), "One row per vertex: transpose."),),
+            (
+                (math.sqrt(1.5) * tall @ (eye - 1 / 3), "One row per vertex: transpose."),
+                (math.sqrt(1.5) * (tall - tall.mean(axis=0)).T, "Subtract the mean of the columns: axis=1."),
+            ),
         ),
     ]
     return judge(attempt, cases, "Unit rows, all pairs at -1/(K - 1), and K - 1 dimensions used.")
@@ -49,7 +52,13 @@ def check_turn(attempt: Callable[[int, int], Any]) -> Verdict:
             (2, 3),
             30.0,
             "2 to 3 classes",
-            ((math.radians(30), "Degrees, please."), (math.sqrt(0.75), "That is the cosine.")),
+            (
+                (math.radians(30), "Degrees, please."),
+                (math.sqrt(0.75), "That is the cosine."),
+                (math.degrees(math.acos(0.75)), "Both factors stand under a root."),
+                (60.0, "The cosine needs both roots; the difference of the two ideal angles is another quantity."),
+                (45.0, "Two roots: one for K_1 and one for K_2."),
+            ),
         ),
         Case((10, 10), 0.0, "nothing added", ((math.nan, "Rounding can make the cosine 1 + 1e-16: clip it at 1."),)),
         Case((90, 100), degrees(90, 100), "90 to 100 classes"),
@@ -62,6 +71,9 @@ def check_rotation(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
     """`attempt(a, b) -> R`: the orthogonal matrix that makes sum_i <R a_i, b_i> largest; rows are points."""
     both = np.array([[1.0, 0.0], [0.0, 1.0]])
     noisy = _POINTS @ _QUARTER.T + np.array([[0.1, 0.0], [0.0, 0.1], [-0.1, 0.0]])
+    cycle = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    stretched = np.array([[3.0, 0.0, 1.0], [0.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
+    left, _, right = np.linalg.svd((stretched @ cycle.T).T @ stretched)
     u, _, vt = np.linalg.svd(noisy.T @ _POINTS)
     cases = [
         Case(
@@ -75,6 +87,12 @@ def check_rotation(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
         ),
         Case((both, 5 * both), both, "points that only grew", ((5 * both, "Drop the singular values."),)),
         Case((_POINTS, noisy), u @ vt, "turned points with noise"),
+        Case(
+            (stretched, stretched @ cycle.T),
+            cycle,
+            "points of space whose axes were exchanged",
+            ((left @ right.T, "np.linalg.svd hands back Q already transposed."),),
+        ),
     ]
     return judge(attempt, cases, "Orthogonal Procrustes: one SVD, no iteration.")
 

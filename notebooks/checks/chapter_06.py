@@ -44,6 +44,11 @@ def check_recursion(attempt: Callable[..., Any]) -> Verdict:
     before = np.linalg.inv(_PHI[old].T @ _PHI[old] + np.eye(2))
     first, wanted = before @ _PHI[old].T @ _Y[old], _solution(_PHI, _Y, 1.0)
     after = np.linalg.inv(_PHI.T @ _PHI + np.eye(2))
+    step = after @ _PHI[new].T @ (_Y[new] - _PHI[new] @ first)
+    by_woodbury = (
+        before @ _PHI[new].T @ np.linalg.inv(np.eye(2) + _PHI[new] @ before @ _PHI[new].T) @ _PHI[new] @ before
+    )
+    grown = before + by_woodbury
     stale = first + before @ _PHI[new].T @ (_Y[new] - _PHI[new] @ first)
 
     def flat(answer: Any) -> np.ndarray:
@@ -62,6 +67,13 @@ def check_recursion(attempt: Callable[..., Any]) -> Verdict:
                 (flat((before, wanted)), "Hand back the new inverse too: the next task needs it."),
                 (flat((after, first + after @ _PHI[new].T @ _Y[new])), "W learns from its error: Y - Phi W."),
                 (flat((after, first)), "W has not changed."),
+                (flat((after, first - step)), "Towards the targets: add the correction."),
+                (flat((wanted, after)), "The inverse first, then W."),
+                (wanted.ravel(), "Hand back both, the new inverse and W."),
+                (
+                    flat((grown, first + grown @ _PHI[new].T @ (_Y[new] - _PHI[new] @ first))),
+                    "More images make the inverse smaller: subtract.",
+                ),
             ),
         ),
         Case(

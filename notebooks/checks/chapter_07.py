@@ -16,7 +16,15 @@ def check_pull_push(attempt: Callable[[np.ndarray, np.ndarray, int], Any]) -> Ve
     """`attempt(z, vertices, own) -> (pull, push)` of one unit feature whose class has row `own` of the vertices."""
     between = np.array([0.5, _HALF])  # half way from vertex 0 to vertex 1: cosines 1/2, 1/2, -1
     cases = [
-        Case((_TRIANGLE[0], _TRIANGLE, 0), (0.0, 0.0), "a feature at its own vertex"),
+        Case(
+            (_TRIANGLE[0], _TRIANGLE, 0),
+            (0.0, 0.0),
+            "a feature at its own vertex",
+            (
+                ((0.0, 0.5625), "Leave the own vertex out of the push."),
+                ((0.0, 0.375), "Leave the own vertex out of the push."),
+            ),
+        ),
         Case(
             (between, _TRIANGLE, 0),
             (0.125, 0.25),
@@ -25,6 +33,9 @@ def check_pull_push(attempt: Callable[[np.ndarray, np.ndarray, int], Any]) -> Ve
                 ((0.25, 0.5), "Both squares are halved."),
                 ((0.125, 0.5), "Leave the own vertex out of the push, and divide by the number of the others."),
                 ((0.125, 0.3125), "A vertex that is further away than the simplex asks for pushes nothing: max(0, .)."),
+                ((0.25, 0.125), "Pull first, then push."),
+                ((0.125, 0.0), "The push starts at cosine -1/(K - 1): add 1/(K - 1), do not take it away."),
+                ((0.125, (5 / 6) ** 2 / 4), "The simplex has cosines -1/(K - 1), not -1/K."),
                 ((0.125, 1 / 6), "The push is a mean over the K - 1 others, not over all K."),
                 ((0.125, 0.0625), "The push starts at cosine -1/(K - 1), not at 0: add 1/(K - 1)."),
             ),

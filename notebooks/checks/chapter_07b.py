@@ -23,6 +23,7 @@ def check_safe_angle(attempt: Callable[[int], Any]) -> Verdict:
             (
                 (120.0, "That is the angle between two vertices; the border lies half way."),
                 (math.radians(60), "Degrees, please."),
+                (45.0, "That is the limit for many classes; with few there is more room."),
                 (30.0, "The cosine of two vertices is negative: -1/(K - 1)."),
             ),
         ),
@@ -56,6 +57,7 @@ def check_held(attempt: Callable[..., Any]) -> Verdict:
             (
                 (by(45), "The weights are not used."),
                 (by(-30), "That turns back: R acts on a, as a @ R.T."),
+                (by(math.degrees(math.atan2(1, 3**0.25))), "The weights themselves, not their roots."),
                 (by(60), "Large weights hold: multiply, do not divide."),
                 (by(math.degrees(math.atan2(1, 3))), "Weigh each pair once, not both of its points."),
             ),

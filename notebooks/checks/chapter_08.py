@@ -33,9 +33,18 @@ def check_mixture(attempt: Callable[[np.ndarray, float], Any]) -> Verdict:
             ),
         ),
         Case((_PROTOTYPES[:1], 2.0), [1.0], "the first task alone"),
-        Case((10 * _PROTOTYPES, 1e-3), [0.0, 0.0, 1.0], "a very small tau: the winner takes all"),
+        Case(
+            (10 * _PROTOTYPES, 1e-3),
+            [0.0, 0.0, 1.0],
+            "a very small tau: the winner takes all",
+            (
+                ([0.0, 0.0, np.nan], "exp overflows: subtract the largest score first."),
+                ([np.nan] * 3, "exp overflows: subtract the largest score first."),
+            ),
+        ),
     ]
-    return judge(attempt, cases, "Cosines differ by less than tau does, so at tau 2 the weights are nearly equal.")
+    with np.errstate(all="ignore"):
+        return judge(attempt, cases, "Cosines differ by less than tau does, so at tau 2 the weights are nearly equal.")
 
 
 def check_folded(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -> Verdict:
@@ -60,6 +69,8 @@ def check_folded(attempt: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]) -
                 (flat((matrices.sum(0), biases.sum(0))), "Each generator counts with its weight."),
                 (flat((matrix, biases.sum(0))), "The biases are weighted too."),
                 (flat((matrices.mean(0), biases.mean(0))), "The weights are not all the same."),
+                (flat((matrix / 2, bias / 2)), "The weighted sum, not the mean of the weighted ones."),
+                (flat((matrix,)), "Hand back both, the matrix and the bias."),
                 (flat((matrix.T, bias)), "The matrix is transposed."),
             ),
         ),
@@ -73,6 +84,8 @@ def check_shift(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
     then = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
     moved = then + np.array([[3.0, 4.0], [3.0, 4.0], [3.0, 4.0], [3.0, 4.0]])
     spun = np.array([[2.0, 2.0], [0.0, 2.0], [2.0, 0.0], [0.0, 0.0]])
+    uneven = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 0.0], [0.0, 0.0]])  # distances 1, 3, 1, 1 from the mean (1, 0)
+    grown = 2 * uneven + np.array([0.0, 3.0])  # mean (2, 3)
     spread = np.sqrt(2.0)
     cases = [
         Case(
@@ -92,6 +105,15 @@ def check_shift(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
             0.0,
             "images that changed places: their mean stayed",
             ((2.0, "First the mean of the moves, then its length: only what all images share counts."),),
+        ),
+        Case(
+            (uneven, grown),
+            np.sqrt(10 / 3),
+            "a cloud that moved and grew to twice its size",
+            (
+                (np.sqrt(10 / 12), "The spread of the features *then*."),
+                (np.sqrt(10) / 1.5, "The root of the mean squared distance, not the mean distance."),
+            ),
         ),
     ]
     return judge(attempt, cases, "At 1 the whole cloud has moved by its own radius.")
@@ -115,6 +137,8 @@ def check_noise_gradient(attempt: Callable[..., Any]) -> Verdict:
                 (without, "The analytic logits are in the softmax, although no gradient flows through them."),
                 (2 * right, "The loss is a mean over the images."),
                 (-right, "The gradient points uphill: p - y."),
+                (wrong @ ridge.T / 2, "The gradient flows through the auxiliary head; the analytic one is a constant."),
+                (phi.T @ wrong / 2, "That is the gradient of a head; the one with respect to phi is asked for."),
             ),
         ),
         Case((phi, 0 * auxiliary, ridge, labels), 0 * phi, "an auxiliary head of zeros: no gradient at all"),

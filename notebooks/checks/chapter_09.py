@@ -31,6 +31,10 @@ def check_gap(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
                     float(np.linalg.norm(_unit(_unit(images).mean(0)) - _unit(_unit(texts).mean(0)))),
                     "The means are not made unit vectors again.",
                 ),
+                (
+                    float(np.abs(_unit(images).mean(0) - _unit(texts).mean(0)).mean()),
+                    "The length of the difference, not the mean of its coordinates.",
+                ),
             ),
         ),
         Case((images, 7 * images), 0.0, "texts in the same directions as the images"),
@@ -60,6 +64,12 @@ def check_ensemble(attempt: Callable[[np.ndarray], Any]) -> Verdict:
             ),
         ),
         Case((sentences[:, :1],), _unit(sentences[:, 0]), "a single template"),
+        Case(
+            (np.array([[[2.0, 0.0], [5.0, 0.0], [0.0, 1.0]]]),),
+            _unit(np.array([[2.0, 1.0]])),
+            "two sentences that agree and one that does not",
+            ((_unit(np.array([[1.0, 1.0]])), "The mean over the sentences, not the largest of each coordinate."),),
+        ),
     ]
     return judge(attempt, cases, "One vector per class: several sentences cost nothing when images come.")
 

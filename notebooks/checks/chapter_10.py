@@ -53,13 +53,19 @@ def check_w2(attempt: Callable[..., Any]) -> Verdict:
     """`attempt(mean, cov, mean', cov') -> float`: the 2-Wasserstein distance of two Gaussians (not squared)."""
     zero, moved = np.zeros(2), np.array([3.0, 4.0])
     root = _power(_OLD, 0.5)
+    commuting = float(np.square(root - _power(_NEW, 0.5)).sum())
     shape = float(np.trace(_OLD + _NEW - 2 * _power(root @ _NEW @ root, 0.5)))
     cases = [
         Case(
             (zero, _OLD, moved, _OLD),
             5.0,
             "the same shape, moved by (3, 4)",
-            ((25.0, "The distance, not its square."), (0.0, "The means count too.")),
+            (
+                (25.0, "The distance, not its square."),
+                (0.0, "The means count too."),
+                (float(np.sqrt(5)), "The distance of the means goes in squared."),
+                (float(np.sqrt(30)), "Twice the root of the product is taken off."),
+            ),
         ),
         Case(
             (zero, np.diag([4.0, 1.0]), zero, np.diag([1.0, 9.0])),
@@ -68,10 +74,16 @@ def check_w2(attempt: Callable[..., Any]) -> Verdict:
             (
                 (float(np.sqrt(11)), "Twice the root of the product is taken off."),
                 (5.0, "The distance, not its square."),
+                (0.0, "The covariances count too."),
                 (float(np.sqrt(73)), "Roots of the covariances are compared, not the covariances."),
             ),
         ),
-        Case((zero, _OLD, moved, _NEW), float(np.sqrt(25 + shape)), "another centre and another shape"),
+        Case(
+            (zero, _OLD, moved, _NEW),
+            float(np.sqrt(25 + shape)),
+            "another centre and another shape",
+            ((float(np.sqrt(25 + commuting)), "Right for commuting covariances only."),),
+        ),
     ]
     return judge(attempt, cases, "Zero for equal Gaussians alone; in units of the features.")
 

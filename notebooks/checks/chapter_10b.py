@@ -21,6 +21,13 @@ def check_base_to_new(attempt: Callable[..., Any]) -> Verdict:
             (
                 ((1.0, 2 / 3), "Base first, then new."),
                 ((0.0, 1.0), "Base images are classified among base classes only."),
+                ((2 / 3, 0.5), "Classes that do not compete get -inf, not 0."),
+                (
+                    (1 / 3, 0.0),
+                    "A column of a part of the table is a place in that part: translate it back to a class.",
+                ),
+                ((2 / 3, 0.0), "New images are classified among new classes only."),
+                ((0.4, 0.4), "Divide by the number of images of each half."),
                 (0.8, "Two accuracies: of base images and of new ones."),
             ),
         ),
@@ -51,15 +58,26 @@ def check_separation(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdic
             "a triangle that is ideal, and two texts that are alike (cosine 1, wanted -1: 2 pairs of 4)",
             (
                 (8.0, "Divide by the number of clusters."),
+                (9.0, "Cosines: make the texts unit vectors first."),
+                (3.0, "The aim is -1/(k - 1): add 1/(k - 1)."),
+                (1.6, "Divide by the number of clusters, not of texts."),
+                (1.75, "k is the number of texts in the cluster, not of all."),
                 (2.0, "Both (i, j) and (j, i) count."),
                 (11.375, "The diagonal is no pair: leave i = j out."),
                 (float(((unit @ unit.T + 0.25)[off] ** 2).sum()), "Pairs from different clusters do not count."),
             ),
         ),
         Case((texts, one), float(((unit @ unit.T + 0.25)[off] ** 2).sum()), "one cluster: the global frame"),
-        Case((texts[:3], np.arange(3)), 0.0, "three clusters of one: nothing to separate"),
+        Case((texts, np.array([0, 0, 0, 4, 4])), 4.0, "two clusters with the numbers 0 and 4"),
+        Case(
+            (texts[:3], np.arange(3)),
+            0.0,
+            "three clusters of one: nothing to separate",
+            ((np.nan, "A cluster of one adds 0, and counts as a cluster."),),
+        ),
     ]
-    return judge(attempt, cases, "Whatever happens between clusters costs nothing: that is the idea.")
+    with np.errstate(all="ignore"):
+        return judge(attempt, cases, "Whatever happens between clusters costs nothing: that is the idea.")
 
 
 EXERCISES = {"base_to_new": check_base_to_new, "separation": check_separation}

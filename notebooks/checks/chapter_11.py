@@ -27,6 +27,8 @@ def check_cam(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
                     np.maximum((_ACTIVATION * _GRADIENT.sum((0, 1))).sum(-1), 0),
                     "The mean over patches, not the sum: maps should not grow with the number of patches.",
                 ),
+                (np.maximum(plain, 0) / 2, "The sum over channels, not their mean."),
+                (np.abs(plain), "max(0, .), not the absolute value: only what speaks for the class."),
                 (np.maximum(plain, 0) / plain.max(), "Do not stretch it to [0, 1]: a dead map would look alive."),
                 (np.maximum(_ACTIVATION * weight, 0).sum(-1), "Sum over channels first, then the relu."),
             ),
@@ -48,6 +50,7 @@ def check_energy(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
                 (5.0, "A share: divide by the whole mass of the map."),
                 (2.0, "Divide by the mass of the map, not by that of the mask."),
                 (0.8, "A cell that lies half on the object counts half."),
+                (0.2, "A cell that lies half on the object counts half."),
                 (1.25, "The mass of a map is its sum, not its mean."),
             ),
         ),
@@ -67,6 +70,9 @@ def check_difference(attempt: Callable[[np.ndarray, int], Any]) -> Verdict:
             (
                 (5.0, "True minus rival: negative where the answer is wrong."),
                 (0.0, "The rival is the best OTHER class."),
+                (3.0, "The true class stands first, whoever has won."),
+                (-2.0, "The rival is the largest OTHER logit; here that is the largest of all."),
+                (-3.5, "The largest other logit, not their mean."),
             ),
         ),
         Case(

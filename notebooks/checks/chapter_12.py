@@ -12,6 +12,7 @@ import numpy as np
 _FILES = {
     "train/oak": ("a.png", "b.JPG", ".hidden.png", "notes.txt"),
     "train/elm": ("one.jpeg",),
+    "train/ash": (),
     "test/oak": ("c.png",),
 }
 
@@ -28,15 +29,17 @@ def check_census(attempt: Callable[[Path], Any]) -> Verdict:
             found = attempt(Path(where))
             if not isinstance(found, Mapping):
                 raise TypeError(f"a dict from class to number is wanted, not {type(found).__name__}")
-            if set(found) - {"oak", "elm"}:
-                raise ValueError(f"the classes are oak and elm, not {', '.join(sorted(map(str, found)))}")
-            return [float(found.get(name, 0)) for name in names]
+            if set(found) == {"oak", "elm"}:
+                raise ValueError("the class ash is missing. It has no image: say 0, that is what a census is for")
+            if set(found) != {"ash", "oak", "elm"}:
+                raise ValueError(f"the classes are ash, oak and elm, not {', '.join(sorted(map(str, found)))}")
+            return [float(found[name]) for name in names]
 
         cases = [
             Case(
                 (("oak", "elm"),),
                 [2, 1],
-                "train/oak and train/elm (counts of oak, elm)",
+                "train/oak, train/elm and the empty train/ash (counts of oak, elm)",
                 (
                     ([4, 1], "Count images alone: neither texts nor files whose name begins with a dot."),
                     ([3, 1], "One of these is no image, or its name begins with a dot."),
@@ -63,9 +66,11 @@ def check_row(attempt: Callable[[np.ndarray, np.ndarray, Mapping[int, int]], Any
             "class 7 in task 1, classes 2 and 90 in task 2",
             (
                 ([2 / 3, 2 / 3], "One entry per task of the true class."),
+                (2 / 3, "One entry per task, not one number for all."),
+                ([0.5, 1 / 6], "Divide by the number of images of that task."),
                 ([1.0, 1 / 3], "The task of the truth decides the entry, not that of the answer."),
                 ([0.75, 1.0], "The right task is not enough: the class must be right."),
-                ([0.75, 0.5, 0.0], "One entry per task, not per class."),
+                ([0.75, 1.0, 0.0], "One entry per task, not per class."),
                 ([75.0, 50.0], "Fractions, not percent."),
             ),
         ),

@@ -41,6 +41,9 @@ def check_summed(attempt: Callable[..., Any]) -> Verdict:
     counts, sums, gram = (torch.zeros_like(part) for part in given)
     alone = torch.cat([part.flatten() for part in _by_loop(counts, sums, gram, _H, _ROWS)])
     twice = torch.cat([part.flatten() for part in _by_loop(*given, _H[:0], _ROWS[:0])])
+    last = [2, 5, 4]  # the last image of each class: all that an indexed assignment leaves
+    once = _joined((given[0] + 1, given[1] + _H[last], given[2] + _H.T @ _H))
+    meaned = given[2] + _H.T @ _H / len(_H)
     cases = [
         Case(
             (*given, _H, _ROWS),
@@ -49,6 +52,9 @@ def check_summed(attempt: Callable[..., Any]) -> Verdict:
             (
                 (alone, "The sums so far are lost: add the batch to them."),
                 (twice, "Nothing was added."),
+                (once, "A class comes more than once in a batch, and an indexed assignment adds it once."),
+                (torch.cat([right[:9], meaned.flatten()]), "G is a sum, not a mean."),
+                (torch.cat([right[3:9], right[:3], right[9:]]), "In the order counts, sums, gram."),
             ),
         ),
         Case((*_start(), _H[:1], _ROWS[1:2]), _joined(_by_loop(*_start(), _H[:1], _ROWS[1:2])), "one image"),
@@ -81,6 +87,8 @@ def check_discriminant(attempt: Callable[..., Any]) -> Verdict:
     means = torch.stack([_H[c == _ROWS].mean(dim=0) for c in range(3)])
     away = _H - means[_ROWS]
     within, whole = away.T @ away / len(_H), sums[2] / len(_H)
+    middle = _H - _H.mean(dim=0)
+    total, uneven = middle.T @ middle / len(_H), (sums[2] - means.T @ means) / len(_H)
     right = _head(within, means, 0.1)
     cases = [
         Case(
@@ -93,6 +101,17 @@ def check_discriminant(attempt: Callable[..., Any]) -> Verdict:
                 (_head(within * len(_H) / 3, means, 0.1), "Divide by the number of images, not of classes."),
                 (_head(within, means, 0.0), "The shrinkage is missing."),
                 (_head(within, means, 0.1 * 2), "Shrinkage is a multiple of the MEAN variance: trace over D."),
+                (
+                    _head(total, means, 0.1),
+                    "Around the class means: that is the covariance around the mean of all images.",
+                ),
+                (_head(uneven, means, 0.1), "The mean of a class counts n_c times."),
+                (_head(within * 6 / 5, means, 0.1), "The divisor is n, not n - 1."),
+                (
+                    _head(within, means, 0.2 / float(torch.trace(within))),
+                    "Shrinkage is a multiple of the mean variance.",
+                ),
+                (torch.cat([right[:6], 2 * right[6:]]), "The bias is minus *half* of w_c . mu_c."),
                 (torch.cat([right[:6], -right[6:]]), "The bias is minus half of w_c . mu_c."),
                 (torch.cat([right[:6], 0 * right[6:]]), "The bias is missing."),
             ),

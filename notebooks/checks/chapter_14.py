@@ -17,6 +17,7 @@ def check_difference_of(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Ver
     mean, n = 1 / 8, 8  # by hand: d = 0 1 0 0 -1 1 0 0
     error = math.sqrt((3 - n * mean**2) / (n - 1) / n)
     biased = math.sqrt((3 - n * mean**2) / n / n)
+    unpaired = math.sqrt((_A.var(ddof=1) + _B.var(ddof=1)) / n)
     apart = math.sqrt((_A.mean() * (1 - _A.mean()) + _B.mean() * (1 - _B.mean())) / n)
     cases = [
         Case(
@@ -28,6 +29,9 @@ def check_difference_of(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Ver
                 ((mean, biased), "Divisor n - 1: np.std(..., ddof=1)."),
                 ((mean, error * math.sqrt(n)), "That is the deviation of one d; divide by the root of n."),
                 ((mean, apart), "That is the error for different images. Take the deviation of the differences."),
+                ((mean, unpaired), "That is the error for different images. Take the deviation of the differences."),
+                ((1 / 3, 2 / 3), "Images on which they agree count too: there d is 0."),
+                ((mean, error**2), "Take the root: an error has the unit of d."),
                 ((mean, 1.96 * error), "The standard error, not the interval."),
             ),
         ),
@@ -47,6 +51,7 @@ def check_optimism(attempt: Callable[[np.ndarray, np.ndarray], Any]) -> Verdict:
             "three candidates, six images",
             (
                 (2 / 3 - 1, "The candidate must be the one that was CHOSEN, not the best elsewhere."),
+                (1 / 3 - 1, "Choose on the images `chosen_on` alone."),
                 (1 / 3 - 2 / 3, "There minus elsewhere."),
                 (2 / 3, "Take the accuracy on the other images away."),
                 (2 / 3 - 0.5, "On all OTHER images, without those of the choice."),
@@ -71,6 +76,9 @@ def check_voted(attempt: Callable[[np.ndarray, int], Any]) -> Verdict:
                 ([2, 1, 3], "One answer per image: repeat the winner for its whole batch."),
                 ([2, 2, 2, 1, 1, 1], "The last batch may be smaller."),
                 (votes, "Nothing was voted."),
+                ([2, 2, 2, 2, 2, 2, 3], "A batch begins anew after `size` images."),
+                ([2, 2, 2, 0, 0, 1, 1], "`size` is the number of images in a batch, not the number of batches."),
+                ([2, 2, 2, 1, 1, 1, 3, 3, 3], "The last batch may be smaller: one answer per image."),
             ),
         ),
         Case((np.array([1, 0, 1, 0]), 4), [0, 0, 0, 0], "a tie", (([1, 1, 1, 1], "In a tie the smallest wins."),)),

@@ -20,11 +20,18 @@ def check_herded(attempt: Callable[[np.ndarray, int], Any]) -> Verdict:
             [4, 5, 1],
             "three of six",
             (
+                ([1, 4, 5], "In the order in which they are taken."),
+                ([2, 3, 0], "Divide by the number taken so far, k, not by all that will be taken."),
                 (nearest[::-1], "Take them one after the other."),
                 ([4, 4, 4], "An image is taken once."),
             ),
         ),
-        Case((_POINTS[[2, 0, 3]], 3), _by_loop(_POINTS[[2, 0, 3]], 3), "all of three, in herding's order"),
+        Case(
+            (_POINTS[[2, 0, 3]], 3),
+            _by_loop(_POINTS[[2, 0, 3]], 3),
+            "all of three, in herding's order",
+            (([1, 2, 0], "The mean of those taken comes near to the class mean, not each image by itself."),),
+        ),
         Case((_POINTS, 0), [], "none"),
     ]
     return judge(attempt, cases, "Each one corrects the error of those before it.")
@@ -47,6 +54,8 @@ def check_distilled(attempt: Callable[..., Any]) -> Verdict:
         p, q = (np.exp(s / temperature) / np.exp(s / temperature).sum(axis=1, keepdims=True) for s in (a, b))
         return float(-(p * np.log(q)).sum(axis=1).mean())
 
+    soft = np.exp(scores / 2) / np.exp(scores / 2).sum(axis=1, keepdims=True)
+    hard = float(-np.log(soft[[0, 1], [0, 2]]).mean())
     cases = [
         Case(
             (old, scores, 2.0),
@@ -58,6 +67,11 @@ def check_distilled(attempt: Callable[..., Any]) -> Verdict:
                 (2 * loss(2.0), "The mean over images, not the sum."),
                 (loss(2.0, scores, old), "The OLD probabilities weigh the logarithm of the new ones."),
                 (-loss(2.0), "A minus sign is missing."),
+                (loss(2.0, old, 2 * scores), "Divide both tables by the temperature."),
+                (4 * loss(2.0), "No factor T^2 here: the loss as the text has it."),
+                (loss(2.0) / 3, "The sum over classes, the mean over images."),
+                (loss(2.0) - loss(2.0, old, old), "The cross-entropy itself: the entropy of p_old stays in."),
+                (hard, "All of p_old, not the old answer alone."),
             ),
         ),
         Case((1000 * old, 1000 * old, 1.0), 0.0, "scores of a thousand", ((np.nan, "Subtract the largest first."),)),
@@ -81,6 +95,9 @@ def check_fisher(attempt: Callable[..., Any]) -> Verdict:
                 ((each**2).sum(axis=0), "The mean over images, not the sum."),
                 ((each**2).mean(axis=0).T, "One row per class."),
                 (each.mean(axis=0), "Squared gradients."),
+                ((p**2).T @ h**2 / 3, "Subtract 1 from the probability of the right class."),
+                ((p * (1 - p)).T @ h**2 / 3, "With the labels given: (p - [c = y])^2, not its expectation."),
+                (((p - np.eye(2)[labels]) ** 2).T @ h / 3, "The features are squared as well."),
             ),
         ),
         Case((h[:1], p[:1], labels[:1]), each[0] ** 2, "one image"),

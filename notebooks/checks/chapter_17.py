@@ -19,6 +19,8 @@ def check_unit_logits(attempt: Callable[[np.ndarray, float], Any]) -> Verdict:
             (
                 ([[0.6, 0.8], [-0.6, 0.8], [1.0, 0.0]], "Divide by tau as well."),
                 ([[0.3, 0.4], [-0.3, 0.4], [0.5, 0.0]], "A temperature divides."),
+                (z / (0.5 * np.square(z).sum(axis=1, keepdims=True)), "The length, not its square."),
+                (z / (0.5 * np.abs(z).max(axis=1, keepdims=True)), "The length of the row, not its largest logit."),
                 (z / (0.5 * np.linalg.norm(z)), "One length per image, not one for the whole table."),
                 (z / (0.5 * np.linalg.norm(z, axis=0)), "The length of a row: classes of one image."),
             ),
@@ -53,6 +55,8 @@ def check_compensated(attempt: Callable[..., Any]) -> Verdict:
                 ),
                 (mean + np.asarray(weights) @ moves, "Divide by the sum of the weights."),
                 (answer(weights) - mean, "The mean moves: add the drift to it."),
+                (answer([float(np.exp(-s / 2)) for s in (2.0, 8.0, 5.0)]), "Near is measured before the move."),
+                (2 * mean - answer(weights), "Moves are after minus before."),
                 (np.asarray(weights) @ after / sum(weights), "Average the moves, not the places."),
             ),
         ),
@@ -61,6 +65,15 @@ def check_compensated(attempt: Callable[..., Any]) -> Verdict:
             [400.0, 2.0],
             "a mean far from all images",
             (([np.nan, np.nan], "All weights are 0 there: subtract the smallest squared distance before exp."),),
+        ),
+        Case(
+            (mean, before, after, 2.0),
+            answer([float(np.exp(-s / 8)) for s in square]),
+            "three images, sigma 2",
+            (
+                (answer([float(np.exp(-s / 4)) for s in square]), "2 sigma^2: the width is squared."),
+                (answer(weights), "sigma is not used."),
+            ),
         ),
         Case((mean, before, before, 1.0), mean, "an encoder that did not move"),
     ]

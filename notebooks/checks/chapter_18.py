@@ -1,5 +1,6 @@
 """Exercises of notebook 18: two settings from one table of scores, the harmonic mean, and a weighted ridge."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,12 @@ def check_til_and_cil(attempt: Callable[..., Any]) -> Verdict:
             ),
         ),
         Case((_SCORES, np.array([2, 2, 1, 1]), _TASKS), (1.0, 1.0), "images that are right either way"),
-        Case((-_SCORES, _TRUTH, _TASKS), (0.0, 0.0), "negative scores", (((0.25, 0.0), "Leave out: -inf, not 0."),)),
+        Case(
+            (_SCORES - 20, _TRUTH, _TASKS),
+            (1.0, 0.0),
+            "negative scores",
+            (((0.0, 0.0), "Classes that do not compete get -inf, not 0."),),
+        ),
     ]
     return judge(attempt, cases, "The same scores, two questions.")
 
@@ -37,10 +43,16 @@ def check_harmonic(attempt: Callable[[float, float], Any]) -> Verdict:
             (0.8, 0.4),
             0.64 / 1.2,
             "0.8 and 0.4",
-            ((0.6, "That is the plain mean."), (0.32 / 1.2, "Twice the product."), (0.8 * 0.4, "Divide by the sum.")),
+            (
+                (0.6, "That is the plain mean."),
+                (0.32 / 1.2, "Twice the product."),
+                (0.8 * 0.4, "Divide by the sum."),
+                (math.sqrt(0.32), "That is the geometric mean."),
+                (0.4, "Near the smaller one, but not the same."),
+            ),
         ),
         Case((0.9, 0.0), 0.0, "one accuracy of 0"),
-        Case((0.0, 0.0), 0.0, "two zeros"),
+        Case((0.0, 0.0), 0.0, "two zeros", ((math.nan, "0 over 0: say 0 there."),)),
     ]
     return judge(attempt, cases, "It is near the smaller of the two: neglecting new classes does not pay.")
 
@@ -70,6 +82,17 @@ def check_weighted_ridge(attempt: Callable[..., Any]) -> Verdict:
                     np.linalg.solve(phi.T @ phi + gamma * np.eye(2), (phi * v[:, None]).T @ y),
                     "The weights belong to the Gram matrix as well.",
                 ),
+                (
+                    np.linalg.solve((phi * v[:, None]).T @ phi + gamma * np.eye(2), phi.T @ y),
+                    "The weights belong to the targets as well.",
+                ),
+                (
+                    np.linalg.solve(
+                        (phi * v[:, None]).T @ (phi * v[:, None]) + gamma * np.eye(2), (phi * v[:, None]).T @ y
+                    ),
+                    "V stands between the two factors once: weigh one of them.",
+                ),
+                (solved(v / v.sum(), gamma), "The weights as they are given: gamma is compared with them."),
             ),
         ),
         Case((phi, y, np.ones(4), gamma), solved(np.ones(4), gamma), "equal weights: the plain ridge"),
