@@ -15,8 +15,9 @@ from io import BytesIO
 
 from cillab.core.pixels import Preprocessing
 from cillab.streams.leaks import _THUMBNAIL, NEAR_BITS, perceptual_hashes
+from cillab.streams.opening import open_source
 from cillab.streams.pictures import EncodedSource, decode, to_canvas
-from cillab.streams.sources import Source, Split, open_source
+from cillab.streams.sources import Source, Split
 
 import numpy as np
 from PIL import Image, ImageEnhance

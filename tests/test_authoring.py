@@ -83,14 +83,60 @@ def test_what_is_written_is_formatted(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-m", "ruff", *words, str(folder)], check=True, capture_output=True)
 
 
+def on_the_page(words: str) -> str:
+    """The one block of docs/build_a_learner.md that holds `words`."""
+    page = (ROOT / "docs" / "build_a_learner.md").read_text()
+    (text,) = [block for block in re.findall(r"```(?:python|toml)\n(.*?)```", page, re.DOTALL) if words in block]
+    return text
+
+
+@pytest.mark.slow
+def test_whoever_follows_the_page_has_a_learner_that_passes_with_a_figure(tmp_path: Path) -> None:
+    folder = new_learner("white-mean", tmp_path / "white-mean")
+    learner, test, project = (folder / name for name in ("white_mean.py", "test_white_mean.py", "pyproject.toml"))
+    shared, record = on_the_page("    Classifier, HyperParams"), on_the_page("    ridge: PositiveFloat")
+    declared, shown = on_the_page('Internal("spectrum"').split("...\n", 1)
+    declared = declared[declared.index("internals=") :].rstrip().removesuffix(")")
+    made = "WhiteMeans(self.backbone.feature_dim, self.params.ridge, self.backbone.device)"
+    text = learner.read_text()
+    for old, instead in (
+        (r"from cillab.kit import[^#]*# fmt: skip\n", shared.replace("HyperParams", "HyperParams, Internal")),
+        (r'    power: .*\n    """.*"""\n', record),
+        (r"Prototypes\(self.*\)", made),
+        (r"    def shape\(.*\n.*\n.*\n\n", ""),
+        (r"self\.shape\(h\)", "h"),
+        (r"\n\)\n@final", f"\n    {declared},\n)\n@final"),
+        (r'@method\(\n    "white', f'{on_the_page("class WhiteMeans(")}\n\n@method(\n    "white'),
+    ):
+        text, changed = re.subn(old, lambda _, instead=instead: instead, text)
+        assert changed == 1, old
+    learner.write_text(f"{text}\n{shown}")
+    test.write_text(test.read_text().partition("def test_means_are")[0] + on_the_page("def test_logits_are"))
+    (folder / "white_mean_figures.py").write_text(on_the_page("def scatter("))
+    points = on_the_page('[project.entry-points."cillab.figures"]')
+    project.write_text(project.read_text().partition("[tool.setuptools]")[0] + points)
+
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*install, str(tmp_path / "site"), str(folder)], check=True, capture_output=True)
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path / "site")]), "HOME": str(tmp_path)}
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        env=path, capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert tested.returncode == 0 and "2 passed" in tested.stdout, tested.stdout
+    words = ("--learner", "white-mean", "--data", "shields", "--split", "all", "--train-per-class", "2", "--out", "run")
+    assert cillab(path, "run", *words, "--test-per-class", "1").returncode == 0
+    assert cillab(path, "report", "run", "--out", "report.html").returncode == 0
+    assert "The first direction holds" in (tmp_path / "report.html").read_text()
+
+
 def test_the_part_on_the_page_keeps_its_equation_when_it_is_saved_and_loaded() -> None:
     """`WhiteMeans` as docs/build_a_learner.md prints it: another part stands inside it."""
     import torch
 
     from cillab import kit
 
-    page = (ROOT / "docs" / "build_a_learner.md").read_text()
-    (text,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class WhiteMeans(" in block]
+    text = on_the_page("class WhiteMeans(")
     names = {**vars(kit)}
     exec(compile(text, "build_a_learner.md", "exec"), names)
     part, other = (names["WhiteMeans"](5, 0.1, torch.device("cpu")) for _ in range(2))

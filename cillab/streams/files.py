@@ -21,8 +21,8 @@ from cillab.streams.layout import (
     legible,
 )
 from cillab.streams.leaks import listing
-from cillab.streams.pictures import EncodedSource, Shelf
-from cillab.streams.sources import SPLITS, Divide, Options, Source, Split, by_seed
+from cillab.streams.pictures import EncodedSource
+from cillab.streams.sources import SPLITS, Divide, Options, Shelf, Source, Split, by_seed
 
 log = logging.getLogger(__name__)
 

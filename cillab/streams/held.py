@@ -8,7 +8,8 @@ from jaxtyping import Bool, Int64, UInt8
 from cillab.core.errors import InvalidRequestError
 from cillab.core.pixels import Preprocessing
 from cillab.core.registry import sources
-from cillab.streams.sources import Options, Size, Source, Split, hold_out, open_source
+from cillab.streams.opening import open_source
+from cillab.streams.sources import Options, Size, Source, Split, hold_out
 
 
 class HeldOut(Source):

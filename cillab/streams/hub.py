@@ -16,8 +16,7 @@ from cillab.core.errors import DataError, HubError, one_line
 from cillab.core.registry import sources
 from cillab.streams.columns import columns_of, must_have
 from cillab.streams.labels import Classes, classes_of
-from cillab.streams.pictures import Shelf
-from cillab.streams.sources import Options, Source, Split, by_seed
+from cillab.streams.sources import Options, Shelf, Source, Split, by_seed
 from cillab.streams.table import HELD_OUT, build, cell_bytes, held_out
 
 

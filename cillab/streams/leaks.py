@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8, UInt64
@@ -10,10 +9,7 @@ from scipy.fft import dctn
 
 from cillab.core.pixels import Preprocessing
 from cillab.streams.layout import brief
-
-if TYPE_CHECKING:
-    from cillab.streams.pictures import Shelf
-    from cillab.streams.sources import Source, Split
+from cillab.streams.sources import Shelf, Source, Split
 
 NEAR_BITS = 4
 """Perceptual hashes of 64 bits that differ in at most so many are of images that look the same.
@@ -32,7 +28,7 @@ _THUMBNAIL = Preprocessing(
 )  # the whole image, squeezed
 
 
-def copies(train: "Shelf", test: "Shelf") -> list[str]:
+def copies(train: Shelf, test: Shelf) -> list[str]:
     """Ids of the test images that are byte for byte a training image.
 
     Where a shelf knows the lengths of its images, only those of a length that both sides have are read.
@@ -52,7 +48,7 @@ def copies(train: "Shelf", test: "Shelf") -> list[str]:
     ]
 
 
-def near_duplicates(source: "Source") -> list[str]:
+def near_duplicates(source: Source) -> list[str]:
     """Ids of the test images whose perceptual hash is at most `NEAR_BITS` away from that of a training image.
 
     The hash is the sign of the 8 x 8 lowest frequencies of a 32 x 32 thumbnail against their median (Zauner 2010,
@@ -84,7 +80,7 @@ def perceptual_hashes(
     return hashes, grey.std(axis=(1, 2)) > _FLAT
 
 
-def _hashes(source: "Source", split: "Split") -> tuple[np.ndarray, np.ndarray]:
+def _hashes(source: Source, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of the images that have one, and their rows."""
     count, hashes, rows = len(source.labels(split)), list[np.ndarray](), list[np.ndarray]()
     for start in range(0, count, _CHUNK):

@@ -15,9 +15,9 @@ from cillab.streams.cifar import ARCHIVES, open_cifar
 from cillab.streams.files import FileShelf, read_folder
 from cillab.streams.frozen import RULE, fifth_by_name
 from cillab.streams.layout import brief, legible
-from cillab.streams.pictures import EncodedSource, Shelf
+from cillab.streams.pictures import EncodedSource
 from cillab.streams.readable import readable
-from cillab.streams.sources import SPLITS, Options, Source, Split
+from cillab.streams.sources import SPLITS, Options, Shelf, Source, Split
 from cillab.streams.table import read_tables
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 from cillab.core.errors import DataError, one_line
 from cillab.core.pixels import Preprocessing
 from cillab.streams.leaks import copies, said_of
-from cillab.streams.sources import SPLITS, Size, Source, Split
+from cillab.streams.sources import SPLITS, Shelf, Size, Source, Split
 
 log = logging.getLogger(__name__)
 
@@ -26,28 +25,6 @@ _SLENDER = 8  # of a picture longer than 8 x its width only the middle is resize
 _LISTED = 100  # broken images that one message names before it counts the rest
 _FRAMED = ("GIF", "WEBP", "TIFF", "PNG")  # not MPO: the second picture of a telephone's photo is a thumbnail
 _CHUNK = 256  # encoded images in memory at once while decoding
-
-
-class Shelf(ABC):
-    """One split of encoded images with their labels."""
-
-    labels: Int64[np.ndarray, " image"]
-
-    @abstractmethod
-    def read(self, row: int) -> bytes:
-        """The encoded bytes of an image. Called from one thread, most often with growing rows."""
-
-    @abstractmethod
-    def where(self, row: int) -> str:
-        """How to find the image outside this program: for error messages."""
-
-    @abstractmethod
-    def id(self, row: int) -> str:
-        """A name that is stable when the data set is moved."""
-
-    def lengths(self) -> Sequence[int] | None:
-        """Number of bytes of every image, where that is known without reading them."""
-        return None
 
 
 @final

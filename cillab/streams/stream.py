@@ -22,7 +22,8 @@ from cillab.protocol.specs import StreamSpec, order_text
 from cillab.protocol.splits import class_order, numbers_read_as_ids
 from cillab.streams.images import Block, ImageSet, ImageTask, Place
 from cillab.streams.leaks import near_duplicates as near_duplicates_in, said_of
-from cillab.streams.sources import SPLITS, Size, Source, Split, open_source
+from cillab.streams.opening import open_source
+from cillab.streams.sources import SPLITS, Size, Source, Split
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from cillab.core.errors import DataError, one_line, shown
 from cillab.core.registry import sources
 from cillab.streams.columns import Columns, columns_of, must_have
 from cillab.streams.labels import Classes, classes_of, is_hidden
-from cillab.streams.pictures import EncodedSource, Shelf
-from cillab.streams.sources import Divide, Options, Source, Split, by_seed
+from cillab.streams.pictures import EncodedSource
+from cillab.streams.sources import Divide, Options, Shelf, Source, Split, by_seed
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from cillab import cli
 from cillab.core.errors import DataError
 from cillab.streams import layout
 from cillab.streams.layout import legible
-from cillab.streams.sources import SPLITS, Source, open_source
+from cillab.streams.opening import open_source
+from cillab.streams.sources import SPLITS, Source
 from cillab.streams.stream import make_stream
 
 from .worlds import encoded, folder, picture

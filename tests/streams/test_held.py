@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cillab.core.errors import InvalidRequestError
-from cillab.streams.sources import open_source
+from cillab.streams.opening import open_source
 from cillab.streams.stream import make_stream
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cillab.core.errors import HubError
 from cillab.streams import hub
-from cillab.streams.sources import open_source
+from cillab.streams.opening import open_source
 
 
 def test_without_a_network_it_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

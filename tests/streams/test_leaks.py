@@ -14,8 +14,9 @@ from cillab.core.pixels import Preprocessing
 from cillab.protocol.row import Protocol
 from cillab.streams.arrays import ArraySource, Images
 from cillab.streams.leaks import _THUMBNAIL, NEAR_BITS, _hashes, near_duplicates, perceptual_hashes
+from cillab.streams.opening import open_source
 from cillab.streams.pictures import to_canvas
-from cillab.streams.sources import Source, open_source
+from cillab.streams.sources import Source
 from cillab.streams.stream import make_stream
 
 from .worlds import array_source, encoded, folder, picture, table

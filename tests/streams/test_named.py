@@ -24,8 +24,9 @@ from cillab.streams.checking import check_set
 from cillab.streams.cifar import ARCHIVES, Archive, open_cifar
 from cillab.streams.frozen import DIGEST, fifth_by_name, split_digest
 from cillab.streams.named import open_named
+from cillab.streams.opening import open_source
 from cillab.streams.readable import readable
-from cillab.streams.sources import SPLITS, Options, open_source
+from cillab.streams.sources import SPLITS, Options
 from cillab.streams.stream import make_stream
 
 from .worlds import encoded, picture, table

@@ -12,7 +12,8 @@ from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
 from cillab.protocol.named import named_set
 from cillab.streams.checking import check_set
-from cillab.streams.sources import Options, Source, open_source
+from cillab.streams.opening import open_source
+from cillab.streams.sources import Options, Source
 from cillab.streams.stream import Stream, make_stream
 
 pytestmark = pytest.mark.real_data

@@ -14,7 +14,8 @@ from PIL import Image
 from cillab.core.errors import DataError, HubError, InvalidRequestError, UnknownNameError
 from cillab.core.pixels import Preprocessing
 from cillab.streams.cifar import Archive, open_cifar
-from cillab.streams.sources import Options, hold_out, open_source
+from cillab.streams.opening import open_source
+from cillab.streams.sources import Options, hold_out
 from cillab.streams.stream import make_stream
 
 from .worlds import array_source, encoded, folder, picture, table

@@ -15,7 +15,8 @@ from pyarrow import parquet
 
 from cillab.core.errors import DataError, InvalidRequestError
 from cillab.lab.spec import RunSpec
-from cillab.streams.sources import Source, open_source
+from cillab.streams.opening import open_source
+from cillab.streams.sources import Source
 from cillab.streams.stream import make_stream, stream_of
 
 from .worlds import encoded, picture, table
