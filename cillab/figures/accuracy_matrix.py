@@ -14,33 +14,6 @@ _TEXT_UP_TO = 20  # tasks; more numbers than that cannot be read
 NOTES = ("Test images; the classifier chooses among all classes seen so far.",)
 
 
-def draw_accuracy_matrix(
-    matrix: Float64[np.ndarray, "task task"], tasks: int, at: int | None = None, theme: Theme = "light"
-) -> Picture:
-    """R[t, j]: rows = after task t, columns = on the test images of task j, among all classes seen by then.
-
-    `tasks` is the number of tasks of the stream, so that the axes are the same at every step; `at` frames a row.
-    """
-    done = len(matrix)
-    if not done:
-        return empty("accuracy_matrix", "No task has been tested yet.", theme)
-    z = np.full((tasks, tasks), np.nan, np.float32)
-    z[:done, :done] = matrix
-    labels = [str(t + 1) for t in range(tasks)]
-    figure, _ = grid(1, 1)
-    heat(figure, z, hover="after task %{y}, on task %{x}<br><b>%{z:.1%}</b>", ends=(0.0, 1.0), x=labels, y=labels,
-         xgap=1.5, ygap=1.5, colorbar={"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]})  # fmt: skip
-    if tasks <= _TEXT_UP_TO:
-        shown = [[f"{100 * value:.0f}" if np.isfinite(value) else "" for value in row] for row in z]
-        figure.update_traces(text=shown, texttemplate="%{text}", textfont={"size": 12})
-    style(figure, theme, name="accuracy_matrix", height=380)
-    figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
-    figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")
-    row = done - 1 if at is None else min(at, done - 1)
-    figure.add_shape(type="rect", **row_frame(row), line={"color": CURSOR[theme], "width": 2}, name="cursor")
-    return Picture(figure, accuracy_matrix_sentence(matrix, tasks, row), NOTES)
-
-
 def accuracy_matrix_sentence(matrix: Float64[np.ndarray, "task task"], tasks: int, row: int) -> str:
     """What is known after the task of one row."""
     first, now = float(matrix[0, 0]), float(matrix[row, 0])
@@ -61,6 +34,26 @@ def row_frame(row: int) -> dict[str, float]:
     quantities=("a_seen_task_mean", "learning_accuracy"),
 )
 def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """The accuracy matrix of a run, with the row of `step` framed (default: the last)."""
-    at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None
-    return draw_accuracy_matrix(run.accuracy_matrix(), len(run.info.tasks), at, theme)
+    """The accuracy matrix of a run, with the row of `step` framed (default: the last).
+
+    R[t, j]: rows = after task t, columns = on the test images of task j, among all classes seen by then.
+    """
+    matrix, tasks = run.accuracy_matrix(), len(run.info.tasks)
+    done = len(matrix)
+    if not done:
+        return empty("accuracy_matrix", "No task has been tested yet.", theme)
+    z = np.full((tasks, tasks), np.nan, np.float32)
+    z[:done, :done] = matrix
+    labels = [str(t + 1) for t in range(tasks)]
+    figure, _ = grid(1, 1)
+    heat(figure, z, hover="after task %{y}, on task %{x}<br><b>%{z:.1%}</b>", ends=(0.0, 1.0), x=labels, y=labels,
+         xgap=1.5, ygap=1.5, colorbar={"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]})  # fmt: skip
+    if tasks <= _TEXT_UP_TO:
+        shown = [[f"{100 * value:.0f}" if np.isfinite(value) else "" for value in row] for row in z]
+        figure.update_traces(text=shown, texttemplate="%{text}", textfont={"size": 12})
+    style(figure, theme, name="accuracy_matrix", height=380)
+    figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
+    figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")
+    row = done - 1 if step is None else min((parse_step(run.resolve(step)) or (0,))[0], done - 1)
+    figure.add_shape(type="rect", **row_frame(row), line={"color": CURSOR[theme], "width": 2}, name="cursor")
+    return Picture(figure, accuracy_matrix_sentence(matrix, tasks, row), NOTES)

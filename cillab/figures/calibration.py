@@ -1,42 +1,15 @@
 """Calibration on old and new classes: is the learner right as often as it says?"""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64
 
 from cillab.figures.palette import AGES, CURSOR, Theme, cursor, see_through
-from cillab.figures.panels import finished, grid, line, missing, reach, scalars, title
+from cillab.figures.panels import Series, finished, grid, line, missing, reach, scalars, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, percent, place, places, task_axis
 from cillab.runs import Run
 
 _SIDES = (("old", "old classes", *AGES["old"], "solid"), ("new", "new classes", *AGES["new"], "dash"))
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """Bins of confidence at one step, and the calibration error over the steps."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    bins: dict[str, Float64[np.ndarray, "3 bin"]]  # mean confidence, accuracy, images
-    errors: dict[str, Float64[np.ndarray, " step"]]
-
-
-def read_calibration(run: Run, step: str | int | None = None) -> Reliability:
-    """What the probe counted on the whole test set."""
-    chosen = run.resolve(step)
-    shot = run.snapshot(chosen)
-    found = {
-        side: np.asarray(shot[f"calibration/{side}"], np.float64)
-        for side, *_ in _SIDES
-        if f"calibration/{side}" in shot
-    }
-    errors = scalars(run, {side: f"calibration/{side}" for side, *_ in _SIDES})
-    return Reliability(run.steps, chosen, len(run.info.tasks), found, errors)
 
 
 @figure(
@@ -50,21 +23,27 @@ def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
 
     Left accuracy against confidence, area of a mark = images; right the error over the steps.
     """
-    data = read_calibration(run, step)
+    data = Series.of(run, step, scalars(run, {side: f"calibration/{side}" for side, *_ in _SIDES}))
+    shot = run.snapshot(data.step)
+    bins = {
+        side: np.asarray(shot[f"calibration/{side}"], np.float64)  # mean confidence, accuracy, images
+        for side, *_ in _SIDES
+        if f"calibration/{side}" in shot
+    }
     figure, cells = grid(2, 2)
     line(figure, np.arange(2), np.arange(2), "calibrated", see_through(CURSOR[theme], 0.5), width=1.3, dash="dot",
          mark="", legend=False, hovertemplate=None, hoverinfo="skip")  # fmt: skip
-    most = max((float(b[2].max()) for b in data.bins.values()), default=1.0)
+    most = max((float(b[2].max()) for b in bins.values()), default=1.0)
     for side, shown, colour, mark, dash in _SIDES:
-        if side in data.bins:
-            confidence, accuracy, count = data.bins[side][:, data.bins[side][2] > 0]
+        if side in bins:
+            confidence, accuracy, count = bins[side][:, bins[side][2] > 0]
             line(figure, confidence, accuracy, shown, colour[theme], width=1.2, customdata=count.astype(np.int32),
                  marker={"color": see_through(colour[theme], 0.75), "symbol": mark, "line": {"width": 0},
                          "size": (5 + 17 * np.sqrt(count / most)).astype(np.float32)},
                  where="says %{x:.0%}", form="right %{y:.1%}</b><br>%{customdata} images<b>")  # fmt: skip
-        line(figure, places(data.steps), data.errors[side], shown, colour[theme], cell=cells[1], dash=dash, mark=mark,
-             legend=side not in data.bins, form="ECE %{y:.1%}")  # fmt: skip
-    if not data.bins:
+        line(figure, places(data.steps), data.values[side], shown, colour[theme], cell=cells[1], dash=dash, mark=mark,
+             legend=side not in bins, form="ECE %{y:.1%}")  # fmt: skip
+    if not bins:
         missing(figure, cells[0])
     title(figure, cells[0], "reliability", "on the dots = calibrated", theme)
     title(figure, cells[1], "expected calibration error", "\N{RIGHTWARDS ARROW} 0", theme)
@@ -72,22 +51,22 @@ def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     figure.update_xaxes(title_text="confidence", range=[0, 1.03], tickformat=".0%", row=1, col=1)
     figure.update_yaxes(title_text="accuracy", range=[0, 1.05], tickformat=".0%", row=1, col=1)
     figure.update_xaxes(**task_axis(data.tasks), row=1, col=2)
-    figure.update_yaxes(range=reach(*data.errors.values(), low=0.0), tickformat=".0%", row=1, col=2)
+    figure.update_yaxes(range=reach(*data.values.values(), low=0.0), tickformat=".0%", row=1, col=2)
     cursor(figure, place(data.step), theme, rows=[(1, 2)])
     notes = (
         "Test images of all classes seen; confidence = largest softmax probability, 15 equal bins.",
         "Similarities (cosine, distance, ridge) are no log-probabilities: their error tells how they would do as such.",
     )
-    return Picture(figure, _sentence(data), notes)
+    return Picture(figure, _sentence(data, bins), notes)
 
 
-def _sentence(data: Reliability) -> str:
+def _sentence(data: Series, bins: dict[str, np.ndarray]) -> str:
     parts = []
     for side, shown, *_ in _SIDES:
-        if side in data.bins:
-            confidence, accuracy, count = data.bins[side]
+        if side in bins:
+            confidence, accuracy, count = bins[side]
             gap = float(np.nansum((confidence - accuracy) * count) / count.sum())
-            error = float(data.errors[side][data.steps.index(data.step)])
+            error = data.now(side)
             how = "over-confident" if gap > 0 else "under-confident"
             parts.append(f"{percent(error)} on {shown} ({how} by {percent(abs(gap))})")
     text = f"{after(data.step).capitalize()}, the expected calibration error is"

@@ -74,65 +74,59 @@ def read_strip(run: Run, step: str | int | None = None, point: int = 0, target: 
     )
 
 
-def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
-    """A picture per step: the image in grey, the map over it, the raw maximum and the prediction under it."""
+@figure(
+    title="Grad-CAM of one image over the steps",
+    page="grad_cam",
+    needs=("cam/predicted",),
+    lacks="This run was made without Grad-CAM maps.",
+    quantities=("noise_floor",),
+    per_image=True,
+)
+def cam_strip(
+    run: Run, step: str | int | None = None, *, point: int = 0, target: str = "predicted", theme: Theme = "light"
+) -> Picture:
+    """Grad-CAM of probe image `point` over the steps of a run, the one at `step` framed.
+
+    A picture per step: the image in grey, the map over it, the raw maximum and the prediction under it.
+    """
+    data = read_strip(run, step, point, target)
     columns = min(len(data.steps), 6)
     rows = -(-len(data.steps) // columns)
     tile, gap, text = 1.0, 0.08, 0.34
     figure = go.Figure()
     grey = data.image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     side = len(grey)
-    for index, step in enumerate(data.steps):
+    for index, one in enumerate(data.steps):
         left, top = (index % columns) * (tile + gap), -(index // columns) * (tile + gap + text)
         middles = (np.arange(side, dtype=np.float32) + 0.5) / side
         figure.add_heatmap(
-            z=grey[::-1].astype(np.float32),
-            x=left + middles,
-            y=top - tile + middles,
-            zmin=-60,
-            zmax=300,
-            colorscale="Greys_r",
-            showscale=False,
-            hoverinfo="skip",
-        )
+            z=grey[::-1].astype(np.float32), x=left + middles, y=top - tile + middles, zmin=-60, zmax=300,
+            colorscale="Greys_r", showscale=False, hoverinfo="skip",
+        )  # fmt: skip
         values = data.maps[index]
         high, wide = values.shape
         best = number(float(values.max())) if np.isfinite(values).any() else "no map"
         if data.weak[index]:
             best, values = f"{best}, below the noise floor", np.full_like(values, np.nan)
         figure.add_heatmap(
-            z=values[::-1],
-            x=left + (np.arange(wide, dtype=np.float32) + 0.5) / wide,
-            y=top - tile + (np.arange(high, dtype=np.float32) + 0.5) / high,
-            coloraxis="coloraxis",
-            opacity=0.62,
-            zsmooth="best" if min(high, wide) > 1 else False,
-            hoverongaps=False,
-            hovertemplate=f"{after(step)}<br>map <b>%{{z:.3g}}</b><extra></extra>",
-        )
-        now = step == data.step
+            z=values[::-1], x=left + (np.arange(wide, dtype=np.float32) + 0.5) / wide,
+            y=top - tile + (np.arange(high, dtype=np.float32) + 0.5) / high, coloraxis="coloraxis", opacity=0.62,
+            zsmooth="best" if min(high, wide) > 1 else False, hoverongaps=False,
+            hovertemplate=f"{after(one)}<br>map <b>%{{z:.3g}}</b><extra></extra>",
+        )  # fmt: skip
+        now = one == data.step
         figure.add_shape(
-            type="rect",
-            x0=left,
-            x1=left + tile,
-            y0=top - tile,
-            y1=top,
-            name="cursor" if now else "frame",
+            type="rect", x0=left, x1=left + tile, y0=top - tile, y1=top, name="cursor" if now else "frame",
             line={"color": TEXT[theme] if now else see_through(TEXT[theme], 0.18), "width": 2 if now else 1},
-        )
+        )  # fmt: skip
         sign = "\N{CHECK MARK}" if data.right[index] else "\N{MULTIPLICATION SIGN}"
         guess = data.predictions[index]
         guess = guess if len(guess) <= 24 else f"{guess[:23]}\N{HORIZONTAL ELLIPSIS}"
         figure.add_annotation(
-            x=left,
-            y=top - tile,
-            xanchor="left",
-            yanchor="top",
-            align="left",
+            x=left, y=top - tile, xanchor="left", yanchor="top", align="left", yshift=-3,
             font={"size": 10.5, "color": MUTED[theme]},
-            text=f"<b style='color:{TEXT[theme]}'>task {place(step):g}</b>  max {best}<br>{sign} {guess}",
-            yshift=-3,
-        )
+            text=f"<b style='color:{TEXT[theme]}'>task {place(one):g}</b>  max {best}<br>{sign} {guess}",
+        )  # fmt: skip
     width = columns * (tile + gap) - gap
     bar = {"title": {"text": "map"}, "thickness": 10, "outlinewidth": 0, "len": 0.8, "tickformat": ".2g"}
     style(
@@ -157,18 +151,3 @@ def draw_strip(data: Strip, theme: Theme = "light") -> Picture:
         " 95 % of the maps of a random head do, is not drawn.",
     )
     return Picture(figure, sentence, notes)
-
-
-@figure(
-    title="Grad-CAM of one image over the steps",
-    page="grad_cam",
-    needs=("cam/predicted",),
-    lacks="This run was made without Grad-CAM maps.",
-    quantities=("noise_floor",),
-    per_image=True,
-)
-def cam_strip(
-    run: Run, step: str | int | None = None, *, point: int = 0, target: str = "predicted", theme: Theme = "light"
-) -> Picture:
-    """Grad-CAM of probe image `point` over the steps of a run, the one at `step` framed."""
-    return draw_strip(read_strip(run, step, point, target), theme)

@@ -1,9 +1,6 @@
 """NC1, NC3 and NC4 of every class: which classes collapse, and which hold the average up."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from cillab.figures.palette import CURSOR, NAMED_UP_TO, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, line, log_reach, missing, notes_of, reach, share_reach, title
@@ -21,19 +18,6 @@ _PANELS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class ClassCollapse:
-    """One value per class and measure at one step; NaN where it cannot be measured."""
-
-    step: str
-    classes: int  # of the whole stream
-    labels: tuple[str, ...]
-    tasks: Int64[np.ndarray, " cls"]
-    values: dict[str, Float64[np.ndarray, " cls"]]
-    over_run: dict[str, Float64[np.ndarray, " value"]]  # all values of all steps: fixed axes
-    notes: tuple[str, ...]
-
-
 def _of(shot: Snapshot) -> dict[str, np.ndarray]:
     means = np.asarray(shot["means/now"], np.float64)
     none = np.full(len(means), np.nan)
@@ -42,18 +26,6 @@ def _of(shot: Snapshot) -> dict[str, np.ndarray]:
     agreement = np.asarray(shot.get("nc/nc4", none), np.float64)
     quotient = nc1_quotient(shot["nc/within"], np.ones(len(means), np.int64), centre(means)).per_class
     return {"quotient": quotient, "duality": duality, "agreement": agreement}
-
-
-def read_class_collapse(run: Run, step: str | int | None = None) -> ClassCollapse:
-    """From the class means, the within-class variances and the head of a step."""
-    chosen = run.resolve(step)
-    every = {s: _of(run.snapshot(s)) for s in run.steps}
-    shot = run.snapshot(chosen)
-    pooled = {name: np.concatenate([values[name] for values in every.values()]) for name, *_ in _PANELS}
-    labels = tuple(class_labels(run, shot["seen"].tolist()))
-    notes = notes_of(run, chosen, ORACLE, images_note(run), "The dotted line is the mean over classes.")
-    tasks = np.asarray(shot["task_of_class"], np.int64)
-    return ClassCollapse(chosen, len(run.order), labels, tasks, every[chosen], pooled, notes)
 
 
 @figure(
@@ -68,25 +40,28 @@ def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "l
 
     Three strips over the classes in the order of the stream, coloured and marked by task.
     """
-    data = read_class_collapse(run, step)
+    shot = run.snapshot(run.resolve(step))
+    every = {s: _of(run.snapshot(s)) for s in run.steps}
+    measured, tasks = every[shot.id], np.asarray(shot["task_of_class"], np.int64)
+    labels = class_labels(run, shot["seen"].tolist())
     figure, cells = grid(len(_PANELS), 1, vertical_spacing=0.13)
-    place = np.arange(1, len(data.labels) + 1, dtype=np.float32)
+    place = np.arange(1, len(labels) + 1, dtype=np.float32)
     for index, (cell, (name, shown, hint, form)) in enumerate(zip(cells, _PANELS, strict=True)):
-        values = data.values[name]
+        values = measured[name]
         title(figure, cell, shown, hint, theme)
         if not np.isfinite(values).any():
             missing(figure, cell, "no head in the space of the features" if name == "duality" else "not measured")
-        for task in np.unique(data.tasks).tolist():
-            mine = data.tasks == task
+        for task in np.unique(tasks).tolist():
+            mine = tasks == task
             line(figure, place[mine], values[mine], f"task {task + 1}", task_colour(task, theme), cell=cell, size=7,
-                 mark=task_mark(task), mode="markers", text=[data.labels[i] for i in np.flatnonzero(mine)],
-                 legend=index == 0 and len(np.unique(data.tasks)) <= NAMED_UP_TO,
+                 mark=task_mark(task), mode="markers", text=[labels[i] for i in np.flatnonzero(mine)],
+                 legend=index == 0 and len(np.unique(tasks)) <= NAMED_UP_TO,
                  where=f"<b>%{{text}}</b>, task {task + 1}<br>{hint}", form=form)  # fmt: skip
         if np.isfinite(values).any():
             mean = float(np.nanmean(values))
             edge = {"color": see_through(CURSOR[theme], 0.5), "width": 1.2, "dash": "dot"}
             figure.add_hline(y=mean, line=edge, name="mean", row=cell[0], col=cell[1])  # pyright: ignore
-        pooled = data.over_run[name]
+        pooled = np.concatenate([values[name] for values in every.values()])  # fixed axes
         axis = {
             "quotient": log_reach,
             "duality": lambda pooled: {"range": reach(pooled, high=1.0)},
@@ -94,21 +69,22 @@ def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "l
         }[name]
         figure.update_yaxes(**axis(pooled), row=cell[0], col=cell[1])
     finished(figure, theme, "class_collapse", 3, height=620)
-    figure.update_xaxes(range=[0, data.classes + 1], showgrid=False)
+    figure.update_xaxes(range=[0, len(run.order) + 1], showgrid=False)
     figure.update_xaxes(title_text="classes, in the order of the stream", row=3, col=1)
-    return Picture(figure, _sentence(data), data.notes)
+    notes = notes_of(run, shot.id, ORACLE, images_note(run), "The dotted line is the mean over classes.")
+    return Picture(figure, _sentence(shot.id, labels, measured), notes)
 
 
-def _sentence(data: ClassCollapse) -> str:
-    values = data.values["quotient"]
+def _sentence(step: str, labels: list[str], measured: dict[str, np.ndarray]) -> str:
+    values = measured["quotient"]
     if len(values) < 2 or not np.isfinite(values).any():
-        return f"{after(data.step).capitalize()} there is one class: nothing is between classes yet."
+        return f"{after(step).capitalize()} there is one class: nothing is between classes yet."
     worst, best = int(np.nanargmax(values)), int(np.nanargmin(values))
-    text = f"{after(data.step).capitalize()}, NC1 runs from {number(float(values[best]))} ({data.labels[best]}) to"
-    text += f" {number(float(values[worst]))} ({data.labels[worst]})"
-    duality = data.values["duality"]
+    text = f"{after(step).capitalize()}, NC1 runs from {number(float(values[best]))} ({labels[best]}) to"
+    text += f" {number(float(values[worst]))} ({labels[worst]})"
+    duality = measured["duality"]
     if np.isfinite(duality).any():
         worst = int(np.nanargmin(duality))
-        text += f"; the head row furthest from its class mean is that of {data.labels[worst]}, with a cosine of"
+        text += f"; the head row furthest from its class mean is that of {labels[worst]}, with a cosine of"
         text += f" {number(float(duality[worst]))}"
     return text + "."

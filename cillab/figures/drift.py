@@ -13,6 +13,7 @@ from cillab.figures.panels import with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import empty, number, place, places, task_axis
+from cillab.geometry.rows import centre, cosine
 from cillab.runs import Run
 
 MANY_TASKS = (
@@ -32,22 +33,14 @@ class Drift:
     centred: bool
 
 
-def row_cosines(a: np.ndarray, b: np.ndarray, centred: bool) -> Float64[np.ndarray, " row"]:
-    """cos(a_c, b_c) per row, each side centred on its own average if asked; NaN for a row of zeros."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if centred:
-        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-
-
 def read_drift(run: Run, *, centred: bool = True) -> Drift:
     """Cosines at every step there is."""
     steps, tasks = run.steps, len(run.info.tasks)
     mean, low, high = (np.full((len(steps), tasks), np.nan) for _ in range(3))
     for row, step in enumerate(steps):
         shot = run.snapshot(step)
-        values = row_cosines(shot["means/stored"], shot["means/now"], centred)
+        sides = shot["means/stored"], shot["means/now"]
+        values = cosine(*(map(centre, sides) if centred else sides))
         for task in np.unique(shot["task_of_class"]):
             own = values[shot["task_of_class"] == task]
             own = own[np.isfinite(own)]

@@ -21,11 +21,17 @@ def forgetting_per_task(matrix: Float64[np.ndarray, "task task"], at: int) -> Fl
     return np.array([np.nanmax(matrix[j:at, j]) - matrix[at, j] for j in range(at)], np.float64)
 
 
-def draw_forgetting(
-    matrix: Float64[np.ndarray, "task task"], tasks: int, at: int | None = None, theme: Theme = "light"
-) -> Picture:
-    """A bar per old task; the axis is fixed by the largest value over all rows."""
-    row = len(matrix) - 1 if at is None else min(at, len(matrix) - 1)
+@figure(
+    title="Forgotten, by task",
+    page="drift",
+    needs=("accuracy/row",),
+    quantities=("forgetting_chaudhry",),
+)
+def forgetting(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Forgetting per task of a run at `step` (default: the last): a bar per old task, one axis for all steps."""
+    matrix, tasks = run.accuracy_matrix(), len(run.info.tasks)
+    at = len(matrix) - 1 if step is None else (parse_step(run.resolve(step)) or (0,))[0]
+    row = min(at, len(matrix) - 1)
     if row < 1:
         return empty("forgetting", "Nothing can be forgotten before the second task.", theme)
     values = forgetting_per_task(matrix, row)
@@ -58,15 +64,3 @@ def draw_forgetting(
         f" {row} old task{'s' * (row > 1)}, and {percent(float(values[worst]))} for task {worst + 1}."
     ).replace("-", MINUS)
     return Picture(figure, sentence, ("Best accuracy before this step minus accuracy now (Chaudhry et al., 2018).",))
-
-
-@figure(
-    title="Forgotten, by task",
-    page="drift",
-    needs=("accuracy/row",),
-    quantities=("forgetting_chaudhry",),
-)
-def forgetting(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Forgetting per task of a run at `step` (default: the last)."""
-    at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None
-    return draw_forgetting(run.accuracy_matrix(), len(run.info.tasks), at, theme)

@@ -1,9 +1,7 @@
 """The Gram matrix of the class means beside that of a simplex ETF: lengths on the diagonal, angles off it."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 
 from cillab.figures.coarse import around, pairs, reach_of, shown
 from cillab.figures.palette import Theme, diverging
@@ -11,33 +9,12 @@ from cillab.figures.panels import finished, grid, notes_of, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number
+from cillab.geometry.etf import ideal_cosine
+from cillab.geometry.nc2 import gram_distance
 from cillab.geometry.rows import centre
 from cillab.runs import Run, Snapshot
 
 _SMALLEST_RANGE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class Gram:
-    """Centred means times themselves, scaled to a mean diagonal of 1; rows in the order of the stream."""
-
-    step: str
-    gram: Float64[np.ndarray, "cls cls"]
-    task_of_class: Int64[np.ndarray, " cls"]
-    labels: tuple[str, ...]
-    reach: float  # largest distance from the target off the diagonal, over all steps: one colour scale
-    notes: tuple[str, ...]
-
-    @property
-    def target(self) -> float:
-        """-1/(K-1), the value of every pair in a simplex."""
-        return -1 / (len(self.gram) - 1) if len(self.gram) > 1 else 0.0
-
-    @property
-    def distance(self) -> float:
-        """|| G / ||G||_F - ideal / ||ideal||_F ||_F, as `geometry.nc2.simplex_gram_distance`."""
-        ideal = simplex_gram(len(self.gram))
-        return float(np.linalg.norm(self.gram / np.linalg.norm(self.gram) - ideal / np.linalg.norm(ideal)))
 
 
 def scaled_gram(means: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, "cls cls"]:
@@ -51,24 +28,6 @@ def scaled_gram(means: Float[np.ndarray, "cls feature"]) -> Float64[np.ndarray, 
 def simplex_gram(classes: int) -> Float64[np.ndarray, "cls cls"]:
     """K/(K-1) (I - 11^T/K): 1 on the diagonal, -1/(K-1) off it."""
     return (np.eye(classes) - 1 / classes) * classes / max(classes - 1, 1)
-
-
-def read_gram(run: Run, step: str | int | None = None) -> Gram:
-    """The matrix of one step, and the reach over all steps there are."""
-    chosen = run.resolve(step)
-    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in run.steps))
-    shot = run.snapshot(chosen)
-    labels = tuple(class_labels(run, shot["seen"].tolist()))
-    notes = notes_of(
-        run,
-        chosen,
-        ORACLE,
-        "Centred class means times themselves, scaled to a mean squared length of 1. The diagonal holds squared lengths"
-        " (the ideal is 1) and is darkest by design; both matrices share one scale, the same at every step.",
-        MOVING_TARGET,
-    )
-    tasks = np.asarray(shot["task_of_class"], np.int64)
-    return Gram(chosen, scaled_gram(shot["means/now"]), tasks, labels, reach, notes)
 
 
 def _reach(shot: Snapshot) -> float:
@@ -88,27 +47,41 @@ def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> 
 
     Left what was measured, right the simplex of as many classes, on one scale centred at -1/(K-1).
     """
-    data = read_gram(run, step)
-    count, target = len(data.gram), data.target
+    shot = run.snapshot(run.resolve(step))
+    measured = scaled_gram(shot["means/now"])
+    count = len(measured)
     if count < 2:
         return empty("gram", "A Gram matrix needs at least two classes.", theme)
-    if not np.isfinite(data.gram).all():
+    if not np.isfinite(measured).all():
         return empty("gram", "All class means are equal: there is no arrangement to show.", theme)
     figure, cells = grid(2, 2, horizontal_spacing=0.09)
-    parts = [shown(matrix, data.task_of_class, data.labels) for matrix in (data.gram, simplex_gram(count))]
-    ends = target - data.reach, target + data.reach
-    for cell, part, what in zip(cells, parts, (f"measured {after(data.step)}", "a simplex"), strict=True):
+    tasks, labels = np.asarray(shot["task_of_class"], np.int64), class_labels(run, shot["seen"].tolist())
+    parts = [shown(matrix, tasks, labels) for matrix in (measured, simplex_gram(count))]
+    target = ideal_cosine(count)
+    # One colour scale for all steps: the largest distance from the target off the diagonal.
+    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in run.steps))
+    ends = target - reach, target + reach
+    for cell, part, what in zip(cells, parts, (f"measured {after(shot.id)}", "a simplex"), strict=True):
         pairs(figure, part, hover=f"<b>%{{z:.3f}}</b><extra>{what}</extra>", ends=ends, theme=theme, cell=cell,
-              diagonal=True, colours=diverging(theme), colorbar=around(target, data.reach))  # fmt: skip
+              diagonal=True, colours=diverging(theme), colorbar=around(target, reach))  # fmt: skip
         title(figure, cell, what, f"K = {count}" if cell[1] == 1 else f"{SIMPLEX} = {number(target)}", theme)
     figure.data[0].showscale = False
     finished(figure, theme, "gram", 1, top=40, height=430)
     figure.update_yaxes(title_text="", row=1, col=2)
-    lengths = np.sqrt(np.diag(data.gram))
+    lengths = np.sqrt(np.diag(measured))
     long, short = int(lengths.argmax()), int(lengths.argmin())
+    far = number(gram_distance(measured))
     sentence = (
-        f"{after(data.step).capitalize()}, the Gram matrix of {count} class means is {number(data.distance)} from"
-        f" that of a simplex (0 is equal, \N{SQUARE ROOT}2 the most); the longest mean is that of {data.labels[long]},"
-        f" {number(float(lengths[long] / lengths[short]))} times the shortest, {data.labels[short]}."
+        f"{after(shot.id).capitalize()}, the Gram matrix of {count} class means is {far} from that of a simplex (0 is"
+        f" equal, \N{SQUARE ROOT}2 the most); the longest mean is that of {labels[long]},"
+        f" {number(float(lengths[long] / lengths[short]))} times the shortest, {labels[short]}."
     )
-    return Picture(figure, sentence + parts[0].sentence, data.notes)
+    notes = notes_of(
+        run,
+        shot.id,
+        ORACLE,
+        "Centred class means times themselves, scaled to a mean squared length of 1. The diagonal holds squared lengths"
+        " (the ideal is 1) and is darkest by design; both matrices share one scale, the same at every step.",
+        MOVING_TARGET,
+    )
+    return Picture(figure, sentence + parts[0].sentence, notes)

@@ -1,40 +1,15 @@
 """Which side of old and new the scores favour: the largest logit among each, for features of each."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64
 
 from cillab.figures.palette import AGES, Theme, cursor
-from cillab.figures.panels import finished, grid, line, reach, title
+from cillab.figures.panels import Series, finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, number, place, places, task_axis
 from cillab.runs import Run
 
 _NAME = "internals/text/logit_bias"
-
-
-@dataclass(frozen=True, eq=False)
-class LogitBias:
-    """Mean largest logit by step, kind of features (row: old, new) and group of classes (column: old, new)."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    logits: Float64[np.ndarray, "step 2 2"]  # NaN in the first task: there is no old class
-
-
-def read_logit_bias(run: Run, step: str | int | None = None) -> LogitBias:
-    """What each step recorded."""
-    found = np.full((len(run.steps), 2, 2), np.nan)
-    for row, one in enumerate(run.steps):
-        shot = run.snapshot(one)
-        if _NAME in shot:
-            found[row] = np.asarray(shot[_NAME], np.float64)
-    if not np.isfinite(found).any():
-        raise Nothing
-    return LogitBias(run.steps, run.resolve(step), len(run.info.tasks), found)
 
 
 @figure(
@@ -49,19 +24,25 @@ def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light
 
     A panel per kind of features, a line per group of classes: the right group should be on top in both.
     """
-    data = read_logit_bias(run, step)
+    logits = np.full((len(run.steps), 2, 2), np.nan)  # by kind of features, then of classes: old, new
+    for row, one in enumerate(run.steps):
+        if _NAME in run.snapshot(one):
+            logits[row] = np.asarray(run.snapshot(one)[_NAME], np.float64)
+    if not np.isfinite(logits).any():
+        raise Nothing
+    data = Series.of(run, step, {_NAME: logits})
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     (old, circle), (new, square) = AGES.values()
     looks = (("earlier classes", old, "solid", circle), ("newest classes", new, "dash", square))
     for row, cell in enumerate(cells):
         for column, (shown, colour, dash, mark) in enumerate(looks):
-            line(figure, x, data.logits[:, row, column], f"best logit among {shown}", colour[theme], cell=cell,
+            line(figure, x, logits[:, row, column], f"best logit among {shown}", colour[theme], cell=cell,
                  dash=dash, mark=mark, legend=row == 0, width=2.2 if row == column else 1.6)  # fmt: skip
         title(figure, cell, f"features of {looks[row][0]}", f"{looks[row][0]} should be above", theme)
     finished(figure, theme, "logit_bias", 1, height=340)
     figure.update_xaxes(**task_axis(data.tasks))
-    figure.update_yaxes(range=reach(data.logits))
+    figure.update_yaxes(range=reach(logits))
     figure.update_yaxes(title_text="mean largest logit", row=1, col=1)
     cursor(figure, place(data.step), theme, rows=cells)
     return Picture(figure, _sentence(data), (
@@ -73,8 +54,8 @@ def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light
     ))  # fmt: skip
 
 
-def _sentence(data: LogitBias) -> str:
-    of_old, of_new = data.logits[data.steps.index(data.step)]
+def _sentence(data: Series) -> str:
+    of_old, of_new = data.values[_NAME][data.at]
     if not np.isfinite(of_old).all():
         return f"{after(data.step).capitalize()} there are no earlier classes yet that logits could favour or neglect."
     margins = float(of_old[0] - of_old[1]), float(of_new[1] - of_new[0])

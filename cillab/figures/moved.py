@@ -1,19 +1,15 @@
 """How far features moved: stored against re-measured means, and six measures of drift on the probe, task by task."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64
 
 from cillab.figures.palette import Theme, cursor
-from cillab.figures.panels import finished, grid, notes_of, reach, task_lines, title
+from cillab.figures.panels import Series, finished, grid, notes_of, reach, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, number, place, task_axis
 from cillab.geometry import drift
+from cillab.geometry.incremental import prototype_gap
 from cillab.geometry.moments import Moments
-from cillab.geometry.rows import centre, cosine as row_cosine
 from cillab.geometry.transport import w2_of_images
 from cillab.runs import Run, Snapshot, parse_step
 
@@ -29,18 +25,7 @@ _MEASURES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """One value per step and task, by measure; NaN before a task is learnt."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    values: Mapping[str, Float64[np.ndarray, "step task"]]
-    notes: tuple[str, ...]
-
-
-def read_similarity(run: Run, step: str | int | None = None) -> Moved:
+def read_similarity(run: Run, step: str | int | None = None) -> Series:
     """The probe images of each task now, against the same images at the end of their task."""
     steps, tasks = run.steps, len(run.info.tasks)
     values = {name: np.full((len(steps), tasks), np.nan) for name, *_ in _MEASURES}
@@ -59,7 +44,7 @@ def read_similarity(run: Run, step: str | int | None = None) -> Moved:
         "With fewer images than dimensions CKA is near 1 and Procrustes near 0 for unrelated features as well: read the"
         " debiased CKA.",
     )
-    return Moved(steps, run.resolve(step), tasks, values, notes)
+    return Series.of(run, step, values, *notes)
 
 
 def _since(shot: Snapshot, run: Run, end: str, task: int) -> dict[str, float]:
@@ -107,16 +92,15 @@ def similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light
     return Picture(figure, _moved_sentence(data), data.notes)
 
 
-def _moved_sentence(data: Moved) -> str:
-    at = data.steps.index(data.step)
-    row = data.values["sample"][at]
+def _moved_sentence(data: Series) -> str:
+    row = data.values["sample"][data.at]
     known = np.flatnonzero(np.isfinite(row))
     if not len(known):
         return "No probe image has been seen twice yet."
     worst = int(known[np.argmax(row[known])])
     if row[worst] < 1e-4:
         return f"{after(data.step).capitalize()} the probe images are where they were at the end of their task."
-    rest, cka = float(data.values["procrustes"][at][worst]), float(data.values["debiased"][at][worst])
+    rest, cka = (float(data.values[name][data.at, worst]) for name in ("procrustes", "debiased"))
     return (
         f"{after(data.step).capitalize()}, images of task {worst + 1} moved most since it was learnt: they turned by"
         f" {number(float(row[worst]))} (1 \N{MINUS SIGN} cosine), of which no rotation undoes {number(rest)}"
@@ -125,20 +109,18 @@ def _moved_sentence(data: Moved) -> str:
     )
 
 
-def read_prototypes(run: Run, step: str | int | None = None) -> Moved:
+def read_prototypes(run: Run, step: str | int | None = None) -> Series:
     """Gap of stored and re-measured class means in units of the spread inside the class, and the cosine of the two."""
     steps, tasks = run.steps, len(run.info.tasks)
-    values = {name: np.full((len(steps), tasks), np.nan) for name in ("gap", "cosine", "worst")}
+    values = {name: np.full((len(steps), tasks), np.nan) for name in ("gap", "cosine")}
     for row, one in enumerate(steps):
         shot = run.snapshot(one)
-        stored, now = np.asarray(shot["means/stored"], np.float64), np.asarray(shot["means/now"], np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            gap = np.linalg.norm(stored - now, axis=1) / np.sqrt(shot["nc/within"])
-        cosine = row_cosine(centre(stored), centre(now))
+        found = prototype_gap(shot["means/stored"], shot["means/now"], shot["nc/within"])
+        gap, cosine = found.relative, found.cosines
         for task in np.unique(shot["task_of_class"]).tolist():
             mine = shot["task_of_class"] == task
             if np.isfinite(gap[mine]).any():
-                values["gap"][row, task], values["worst"][row, task] = np.nanmean(gap[mine]), np.nanmax(gap[mine])
+                values["gap"][row, task] = np.nanmean(gap[mine])
                 values["cosine"][row, task] = np.nanmean(cosine[mine]) if np.isfinite(cosine[mine]).any() else np.nan
     notes = notes_of(
         run,
@@ -146,7 +128,7 @@ def read_prototypes(run: Run, step: str | int | None = None) -> Moved:
         "Means of training images stored when a class was learnt, against the same"
         " images now: 1 = as far off as a typical image of the class.",
     )
-    return Moved(steps, run.resolve(step), tasks, values, notes)
+    return Series.of(run, step, values, *notes)
 
 
 @figure(
@@ -172,7 +154,7 @@ def prototypes(run: Run, step: str | int | None = None, *, theme: Theme = "light
     figure.update_yaxes(range=reach(data.values["gap"], low=0.0, high=0.05), row=1, col=1)
     figure.update_yaxes(range=reach(data.values["cosine"], high=1.0, low=0.95), row=1, col=2)
     cursor(figure, place(data.step), theme, rows=cells)
-    row = data.values["gap"][data.steps.index(data.step)]
+    row = data.values["gap"][data.at]
     known = np.flatnonzero(np.isfinite(row))
     if not len(known):
         return Picture(figure, "No class has a spread to measure a gap by.", data.notes)

@@ -1,16 +1,13 @@
 """Shape of the class means over steps: angle blocks by age, generalised NC2, and how many directions are in use."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float64
 
 from cillab.figures.angles import PAIRS, split_pairs
 from cillab.figures.palette import ACCENT, CURSOR, ROLES, SECOND, SIDES, Theme, cursor, see_through
-from cillab.figures.panels import finished, grid, line, log_reach, notes_of, reach, title
+from cillab.figures.panels import Series, finished, grid, line, log_reach, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, number, place, places, task_axis
@@ -21,24 +18,8 @@ from cillab.runs import Run, Snapshot
 _AGES = tuple(PAIRS)
 
 
-@dataclass(frozen=True, eq=False)
-class OverSteps:
-    """Named series over the steps of a run; NaN where not defined."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    series: Mapping[str, Float64[np.ndarray, " step"]]
-    notes: tuple[str, ...]
-    spectra: Mapping[str, Float64[np.ndarray, " direction"]] = field(default_factory=dict)  # at `step`, shares
-
-
-def _line(figure: go.Figure, data: OverSteps, name: str, shown: str, colour: str, **look: Any) -> None:
-    line(figure, places(data.steps), data.series[name], shown, colour, **look)
-
-
-def _empty_start(run: Run, step: str | int | None) -> tuple[tuple[str, ...], str]:
-    return run.steps, run.resolve(step)
+def _line(figure: go.Figure, data: Series, name: str, shown: str, colour: str, **look: Any) -> None:
+    line(figure, places(data.steps), data.values[name], shown, colour, **look)
 
 
 def _blocks(shot: Snapshot, target: float) -> list[tuple[float, float]]:
@@ -55,17 +36,16 @@ def _energy(shot: Snapshot, array: str) -> tuple[float, float]:
     return found.mean, found.variance
 
 
-def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
+def read_angle_blocks(run: Run, step: str | int | None = None) -> Series:
     """Mean cosine of each block of pairs, its distance from the target, and the target."""
-    steps, chosen = _empty_start(run, step)
-    series = {name: np.full(len(steps), np.nan) for name in (*_AGES, *(f"off {age}" for age in _AGES), "target")}
-    for row, one in enumerate(steps):
+    series = {name: np.full(len(run.steps), np.nan) for name in (*_AGES, *(f"off {age}" for age in _AGES), "target")}
+    for row, one in enumerate(run.steps):
         shot = run.snapshot(one)
         if len(shot["cosine"]) > 1:
             series["target"][row] = target = -1 / (len(shot["cosine"]) - 1)
             for age, (mean, off) in zip(_AGES, shot.once(_blocks, target), strict=True):
                 series[age][row], series[f"off {age}"][row] = mean, off
-    return OverSteps(steps, chosen, len(run.info.tasks), series, notes_of(run, chosen, ORACLE, MOVING_TARGET))
+    return Series.of(run, step, series, *notes_of(run, run.resolve(step), ORACLE, MOVING_TARGET))
 
 
 @figure(
@@ -91,22 +71,20 @@ def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "lig
     title(figure, cells[1], "mean |cosine \N{MINUS SIGN} target|", "\N{RIGHTWARDS ARROW} 0", theme)
     finished(figure, theme, "angle_blocks", 1, height=340)
     figure.update_xaxes(**task_axis(data.tasks))
-    figure.update_yaxes(range=reach(*(data.series[n] for n in (*_AGES, "target"))), row=1, col=1)
-    figure.update_yaxes(range=reach(*(data.series[f"off {n}"] for n in _AGES), low=0.0), row=1, col=2)
+    figure.update_yaxes(range=reach(*(data.values[n] for n in (*_AGES, "target"))), row=1, col=1)
+    figure.update_yaxes(range=reach(*(data.values[f"off {n}"] for n in _AGES), low=0.0), row=1, col=2)
     cursor(figure, place(data.step), theme, rows=cells)
-    at = data.steps.index(data.step)
-    parts = [f"{age} {number(float(data.series[age][at]))}" for age in _AGES if np.isfinite(data.series[age][at])]
-    target = number(float(data.series["target"][at]))
-    text = f"{after(data.step).capitalize()}, the mean cosine is {', '.join(parts)}; the target is {target}."
+    parts = [f"{age} {number(data.now(age))}" for age in _AGES if np.isfinite(data.now(age))]
+    text = f"{after(data.step).capitalize()}, the mean cosine is {', '.join(parts)}; the target is"
+    text += f" {number(data.now('target'))}."
     return Picture(figure, text if parts else "Angles need at least two classes.", data.notes)
 
 
-def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
+def read_generalised(run: Run, step: str | int | None = None) -> Series:
     """Log energy of the class directions: mean, variance over pairs, and the value of a simplex where there is one."""
-    steps, chosen = _empty_start(run, step)
     names = ("train", "test", "train variance", "test variance", "simplex")
-    series = {name: np.full(len(steps), np.nan) for name in names}
-    for row, one in enumerate(steps):
+    series = {name: np.full(len(run.steps), np.nan) for name in names}
+    for row, one in enumerate(run.steps):
         shot = run.snapshot(one)
         for side, array in (("train", "means/now"), ("test", "means/test")):
             if array in shot and len(shot[array]) > 1:
@@ -116,12 +94,12 @@ def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
             series["simplex"][row] = -0.5 * np.log(2 * k / (k - 1))
     notes = notes_of(
         run,
-        chosen,
+        run.resolve(step),
         ORACLE,
         "Energy log(1 / ||u_a - u_b||) of unit centred means; it keeps its meaning"
         " when K > D + 1, where no simplex exists and the variance cannot reach 0.",
     )
-    return OverSteps(steps, chosen, len(run.info.tasks), series, notes)
+    return Series.of(run, step, series, *notes)
 
 
 @figure(
@@ -148,21 +126,20 @@ def generalised(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     title(figure, cells[1], "variance over pairs", "\N{RIGHTWARDS ARROW} 0", theme)
     finished(figure, theme, "generalised", 1, height=340)
     figure.update_xaxes(**task_axis(data.tasks))
-    figure.update_yaxes(range=reach(*(data.series[n] for n in ("train", "test", "simplex"))), row=1, col=1)
-    pair = (data.series["train variance"], data.series["test variance"])
+    figure.update_yaxes(range=reach(*(data.values[n] for n in ("train", "test", "simplex"))), row=1, col=1)
+    pair = (data.values["train variance"], data.values["test variance"])
     figure.update_yaxes(range=reach(*pair, low=0.0), row=1, col=2)
     cursor(figure, place(data.step), theme, rows=cells)
-    at = data.steps.index(data.step)
-    value, least = (float(data.series[name][at]) for name in ("train", "simplex"))
+    value, least = data.now("train"), data.now("simplex")
     text = f"{after(data.step).capitalize()}, the mean log energy of the class directions is {number(value)}"
     if np.isfinite(least):
         text += f", {number(value - least)} above that of a simplex"
-    return Picture(figure, f"{text}; its variance over pairs is {number(float(pair[0][at]))}.", data.notes)
+    return Picture(figure, f"{text}; its variance over pairs is {number(data.now('train variance'))}.", data.notes)
 
 
-def read_spectrum(run: Run, step: str | int | None = None) -> OverSteps:
-    """Eigenvalues between and within classes, and effective rank and participation ratio over the steps."""
-    steps, chosen = _empty_start(run, step)
+def read_spectrum(run: Run, step: str | int | None = None) -> tuple[Series, dict[str, np.ndarray]]:
+    """Effective rank and participation ratio over the steps; eigenvalues of the step, between and within classes."""
+    steps, chosen = run.steps, run.resolve(step)
     names = ("rank between", "participation between", "rank within", "participation within", "most")
     series = {name: np.full(len(steps), np.nan) for name in names}
     spectra: dict[str, np.ndarray] = {}
@@ -186,7 +163,7 @@ def read_spectrum(run: Run, step: str | int | None = None) -> OverSteps:
         "Between: of the class means; within: of images around them. Effective"
         " rank, exp of the entropy of the eigenvalues; participation ratio; K - 1, the most between classes.",
     )
-    return OverSteps(steps, chosen, len(run.info.tasks), series, notes, spectra)
+    return Series.of(run, step, series, *notes), spectra
 
 
 @figure(
@@ -201,11 +178,11 @@ def spectrum(run: Run, step: str | int | None = None, *, theme: Theme = "light")
 
     Left the eigenvalues at a step as shares, right how many directions they amount to over the steps.
     """
-    data = read_spectrum(run, step)
+    data, spectra = read_spectrum(run, step)
     figure, cells = grid(2, 2)
     looks = {"between": (ACCENT[theme], "circle"), "within": (SECOND[theme], "square")}
     shown = {"between": "between classes", "within": "within classes"}
-    for where, values in data.spectra.items():
+    for where, values in spectra.items():
         kept = values[values > 1e-7 * values[0]][:400]
         line(figure, np.arange(1, len(kept) + 1), kept, shown[where], looks[where][0], mark="", legend=False,
              where="direction %{x}", form="%{y:.2%} of the variance")  # fmt: skip
@@ -220,15 +197,14 @@ def spectrum(run: Run, step: str | int | None = None, *, theme: Theme = "light")
     finished(figure, theme, "spectrum", 1, height=350)
     figure.update_xaxes(title_text="direction", row=1, col=1)
     figure.update_yaxes(
-        **log_reach(np.concatenate([*data.spectra.values()] or [np.ones(1)]).clip(1e-6)),
+        **log_reach(np.concatenate([*spectra.values()] or [np.ones(1)]).clip(1e-6)),
         row=1,
         col=1,
     )
     figure.update_xaxes(**task_axis(data.tasks), row=1, col=2)
-    figure.update_yaxes(range=reach(*data.series.values(), low=0.0), row=1, col=2)
+    figure.update_yaxes(range=reach(*data.values.values(), low=0.0), row=1, col=2)
     cursor(figure, place(data.step), theme, rows=[(1, 2)])
-    at = data.steps.index(data.step)
-    most, between, within = (float(data.series[n][at]) for n in ("most", "rank between", "rank within"))
+    most, between, within = (data.now(name) for name in ("most", "rank between", "rank within"))
     text = (
         f"{after(data.step).capitalize()}, the class means use {number(between)} of at most {number(most)} directions"
     )

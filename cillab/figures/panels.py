@@ -1,7 +1,7 @@
 """Small multiples: the pieces that figures with several panels share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,31 @@ from cillab.runs import Run
 
 Cell = tuple[int, int]
 _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of less than a decade may have ticks
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Values over the steps of a run by name, NaN where they are not defined, and the step that is looked at."""
+
+    steps: tuple[str, ...]
+    step: str
+    tasks: int  # of the whole stream
+    values: Mapping[str, Float64[np.ndarray, "step ..."]]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run, step: str | int | None, values: Mapping[str, np.ndarray], *notes: str) -> "Series":
+        """The values of a run at all of its steps."""
+        return cls(run.steps, run.resolve(step), len(run.info.tasks), values, notes)
+
+    @property
+    def at(self) -> int:
+        """The row of the step."""
+        return self.steps.index(self.step)
+
+    def now(self, name: str) -> float:
+        """A value at the step."""
+        return float(self.values[name][self.at])
 
 
 def grid(panels: int, columns: int, **options: Any) -> tuple[go.Figure, list[Cell]]:

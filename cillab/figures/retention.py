@@ -52,10 +52,21 @@ def read_retention(run: Run) -> Retention:
     return Retention(len(run.info.tasks), tuple(matrices[:-1]), matrices[-1], run.info.sizes[: len(steps)])
 
 
-def draw_retention(data: Retention, at: int | None = None, theme: Theme = "light") -> Picture:
-    """Left what each old task lost, in three parts; right the accuracy of three heads on the same features."""
+@figure(
+    title="Three kinds of forgetting",
+    page="drift",
+    needs=("accuracy/fresh_then",),
+    lacks="This run holds no fresh heads.",
+    quantities=("probe_retention", "split_forgetting"),
+)
+def retention(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Deep and shallow forgetting of a run at `step` (default: the last).
+
+    Left what each old task lost, in three parts; right the accuracy of three heads on the same features.
+    """
+    data = read_retention(run)
     done = len(data.matrices[0])
-    row = done - 1 if at is None else min(at, done - 1)
+    row = done - 1 if step is None else min((parse_step(run.resolve(step)) or (0,))[0], done - 1)
     figure, cells = grid(2, 2)
     parts = [data.split(t) for t in range(1, done)]
     if row:
@@ -114,16 +125,3 @@ def _sentence(data: Retention, row: int) -> str:
         f" from the features (deep), {percent(crowding)} is the price of more classes, {percent(shallow)} is lost by"
     )
     return f"{text} the head only (shallow).".replace("-", MINUS)
-
-
-@figure(
-    title="Three kinds of forgetting",
-    page="drift",
-    needs=("accuracy/fresh_then",),
-    lacks="This run holds no fresh heads.",
-    quantities=("probe_retention", "split_forgetting"),
-)
-def retention(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Deep and shallow forgetting of a run at `step` (default: the last)."""
-    at = (parse_step(run.resolve(step)) or (0,))[0] if step is not None else None
-    return draw_retention(read_retention(run), at, theme)

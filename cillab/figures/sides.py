@@ -1,13 +1,21 @@
 """Collapse on training images against collapse on test images: is what was fitted what is asked?"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64
 
 from cillab.figures.palette import ROLES, Theme, cursor, see_through
-from cillab.figures.panels import finished, grid, line, log_reach, missing, notes_of, reach, scalars, share_reach, title
+from cillab.figures.panels import (
+    Series,
+    finished,
+    grid,
+    line,
+    log_reach,
+    missing,
+    notes_of,
+    reach,
+    scalars,
+    share_reach,
+    title,
+)
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, images_note, number, percent, place, places, task_axis
@@ -28,30 +36,6 @@ _SIDES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Sides:
-    """Series by `train/nc3` and so on; NaN where not measured."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    series: Mapping[str, Float64[np.ndarray, " step"]]
-    notes: tuple[str, ...]
-
-
-def read_sides(run: Run, step: str | int | None = None) -> Sides:
-    """The scalars of both sides."""
-    names = {f"{side}/{name}": f"nc/{side}/{name}" for side, *_ in _SIDES for name, *_ in _PANELS}
-    chosen = run.resolve(step)
-    notes = (
-        ORACLE,
-        images_note(run),
-        "Test side: test images of the same classes, around their own means. The shaded gap is what training images"
-        " alone would hide.",
-    )
-    return Sides(run.steps, chosen, len(run.info.tasks), scalars(run, names), notes_of(run, chosen, *notes))
-
-
 @figure(
     title="Training side and test side",
     page="collapse",
@@ -63,11 +47,17 @@ def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") ->
 
     Six panels, two lines each, with the gap between them shaded.
     """
-    data = read_sides(run, step)
+    names = {f"{side}/{name}": f"nc/{side}/{name}" for side, *_ in _SIDES for name, *_ in _PANELS}
+    notes = notes_of(
+        run, run.resolve(step), ORACLE, images_note(run),
+        "Test side: test images of the same classes, around their own means. The shaded gap is what training images"
+        " alone would hide.",
+    )  # fmt: skip
+    data = Series.of(run, step, scalars(run, names), *notes)
     figure, cells = grid(len(_PANELS), 3, horizontal_spacing=0.07, vertical_spacing=0.18)
     x = places(data.steps).astype(np.float32)
     for index, (cell, (name, shown, goal, kind)) in enumerate(zip(cells, _PANELS, strict=True)):
-        both = [data.series[f"{side}/{name}"] for side, *_ in _SIDES]
+        both = [data.values[f"{side}/{name}"] for side, *_ in _SIDES]
         both = [np.where(y > 0, y, np.nan) for y in both] if kind == "log" else both  # zero has no place on a log axis
         known = np.isfinite(both[0]) & np.isfinite(both[1])
         if known.sum() > 1:
@@ -96,11 +86,8 @@ def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") ->
     return Picture(figure, _sentence(data), data.notes)
 
 
-def _sentence(data: Sides) -> str:
-    at = data.steps.index(data.step)
-    train, test, agree, asked = (
-        float(data.series[name][at]) for name in ("train/nc1_quotient", "test/nc1_quotient", "train/nc4", "test/nc4")
-    )
+def _sentence(data: Series) -> str:
+    train, test, agree, asked = (data.now(f"{side}/{name}") for name in ("nc1_quotient", "nc4") for side, *_ in _SIDES)
     if not (np.isfinite(train) and np.isfinite(test)):
         return f"{after(data.step).capitalize()}, the two sides were not both measured."
     text = f"{after(data.step).capitalize()}, NC1 (trace quotient) is {number(train)} on training images and"

@@ -12,6 +12,7 @@ from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number
 from cillab.geometry.rows import cosine_matrix
+from cillab.geometry.spectrum import effective_rank
 from cillab.runs import Run
 
 _PANELS = ("frozen", "prototypes")
@@ -27,16 +28,6 @@ class TextSimilarity:
     clusters: Int64[np.ndarray, " cls"] | None
     labels: tuple[str, ...]
     tasks: Int64[np.ndarray, " cls"] | None = None  # of each row, where the rows are in the order of the stream
-
-
-def effective_rank(cosines: Float64[np.ndarray, "cls cls"]) -> float:
-    """exp(entropy of the eigenvalues, made to add up to 1): in how many directions the names differ, from 1 to K.
-
-    Source: Roy & Vetterli, EUSIPCO 2007.
-    """
-    values = np.linalg.eigvalsh(cosines).clip(min=0)
-    share = values[values > 1e-12 * values.max()] / values.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def within(cosines: Float64[np.ndarray, "cls cls"], clusters: Int64[np.ndarray, " cls"]) -> tuple[float, float]:

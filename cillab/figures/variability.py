@@ -1,9 +1,6 @@
 """CDNV of every pair of classes: which two clouds are close for their size."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from cillab.figures.coarse import pairs, shown
 from cillab.figures.palette import Theme, style
@@ -13,37 +10,6 @@ from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
 from cillab.geometry.nc1 import cdnv
 from cillab.runs import Run, Snapshot
-
-
-@dataclass(frozen=True, eq=False)
-class Variability:
-    """CDNV of all pairs at one step, and its extremes over the run."""
-
-    step: str
-    pairs: Float64[np.ndarray, "cls cls"]
-    tasks: Int64[np.ndarray, " cls"]
-    labels: tuple[str, ...]
-    ends: tuple[float, float]  # between which nearly all pairs of all steps lie: one colour scale
-    notes: tuple[str, ...]
-
-
-def read_variability(run: Run, step: str | int | None = None) -> Variability:
-    """From the class means and within-class variances of a step."""
-    chosen = run.resolve(step)
-    found = np.array([run.snapshot(s).once(_ends) for s in run.steps])
-    found = found[np.isfinite(found).all(axis=1)]
-    ends = (float(found[:, 0].min()), float(found[:, 1].max())) if len(found) else (1e-3, 1.0)
-    shot = run.snapshot(chosen)
-    notes = notes_of(run, chosen, ORACLE, images_note(run), "Colour is logarithmic and the same at every step.")
-    labels = tuple(class_labels(run, shot["seen"].tolist()))
-    return Variability(
-        chosen,
-        cdnv(shot["nc/within"], shot["means/now"]).pairs,
-        np.asarray(shot["task_of_class"], np.int64),
-        labels,
-        ends,
-        notes,
-    )
 
 
 def _ends(shot: Snapshot) -> tuple[float, float]:
@@ -66,12 +32,17 @@ def variability(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
 
     A heat map, bright where two classes are easily confused by the nearest mean.
     """
-    data = read_variability(run, step)
-    if len(data.pairs) < 2:
+    shot = run.snapshot(run.resolve(step))
+    values = cdnv(shot["nc/within"], shot["means/now"]).pairs
+    if len(values) < 2:
         return empty("variability", "CDNV needs at least two classes.", theme)
-    low, high = np.log10(data.ends[0]), np.log10(max(data.ends[1], 1.01 * data.ends[0]))
+    found = np.array([run.snapshot(s).once(_ends) for s in run.steps])
+    found = found[np.isfinite(found).all(axis=1)]
+    least, most = (float(found[:, 0].min()), float(found[:, 1].max())) if len(found) else (1e-3, 1.0)
+    low, high = np.log10(least), np.log10(max(most, 1.01 * least))
     ticks = np.linspace(low, high, 4)
-    part = shown(data.pairs, data.tasks, data.labels)
+    labels = class_labels(run, shot["seen"].tolist())
+    part = shown(values, np.asarray(shot["task_of_class"], np.int64), labels)
     with np.errstate(divide="ignore"):
         z = np.log10(part.cells)
     figure, _ = grid(1, 1)
@@ -80,10 +51,11 @@ def variability(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
           customdata=part.cells.astype(np.float32),
           colorbar={"tickvals": ticks, "ticktext": [number(10**t) for t in ticks]})  # fmt: skip
     style(figure, theme, name="variability", height=440, margin={"t": 16})
-    upper = np.where(np.triu(np.ones_like(data.pairs), 1) > 0, data.pairs, np.nan)
+    upper = np.where(np.triu(np.ones_like(values), 1) > 0, values, np.nan)
     a, b = np.unravel_index(int(np.nanargmax(upper)), upper.shape)
     sentence = (
-        f"{after(data.step).capitalize()}, CDNV is {number(float(np.nanmean(upper)))} on average over pairs; the"
-        f" hardest pair is {data.labels[a]} and {data.labels[b]} with {number(float(upper[a, b]))}."
+        f"{after(shot.id).capitalize()}, CDNV is {number(float(np.nanmean(upper)))} on average over pairs; the"
+        f" hardest pair is {labels[a]} and {labels[b]} with {number(float(upper[a, b]))}."
     )
-    return Picture(figure, sentence + part.sentence, data.notes)
+    notes = notes_of(run, shot.id, ORACLE, images_note(run), "Colour is logarithmic and the same at every step.")
+    return Picture(figure, sentence + part.sentence, notes)

@@ -1,10 +1,6 @@
 """One matrix, many summaries: every named accuracy of a run beside each other, and right task times right class."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, MUTED, SECOND, TEXT, THIRD, Theme, cursor
 from cillab.figures.panels import finished, grid, line, scalars, title
@@ -28,21 +24,9 @@ _NAMES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Variants:
-    """Summaries of the matrix up to a task, and factors of the accuracy over the steps."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    values: Mapping[str, float]
-    series: Mapping[str, Float64[np.ndarray, " step"]]
-
-
-def read_variants(run: Run, step: str | int | None = None) -> Variants:
-    """Summaries as if the run had ended at `step`; sizes are those of the test sets."""
-    chosen = run.resolve(step)
-    done = (parse_step(chosen) or (0, None))[0] + 1
+def summaries(run: Run, step: str) -> dict[str, float]:
+    """Of the accuracy matrix, as if the run had ended at `step`; sizes are those of the test sets."""
+    done = (parse_step(step) or (0, None))[0] + 1
     matrix = run.accuracy_matrix()[:done, :done]
     last = run.snapshot(run.task_steps[len(matrix) - 1])
     images = np.asarray(last["confusion"]).sum(axis=1)
@@ -50,8 +34,7 @@ def read_variants(run: Run, step: str | int | None = None) -> Variants:
     found = accuracy.summary(matrix, sizes if all(sizes) else run.info.sizes[: len(matrix)])
     values = {name: getattr(found, name) for name, *_ in _NAMES if name != "task_mean"}
     values["task_mean"] = found.a_seen_task_mean[-1]
-    names = {"seen": "accuracy/seen", "task_id": "accuracy/task_id", "within_task": "accuracy/within_task"}
-    return Variants(run.steps, chosen, len(run.info.tasks), values, scalars(run, names))
+    return values
 
 
 @figure(
@@ -77,9 +60,11 @@ def variants(run: Run, step: str | int | None = None, *, theme: Theme = "light")
 
     Left a dot per summary, right the two factors of accuracy and their product.
     """
-    data = read_variants(run, step)
+    series = scalars(run, {name: f"accuracy/{name}" for name in ("seen", "task_id", "within_task")})
+    chosen = run.resolve(step)
+    v = summaries(run, chosen)
     figure, cells = grid(2, 2, column_widths=[0.52, 0.48], horizontal_spacing=0.1)
-    shown = [(label, data.values[name], more) for name, label, more in _NAMES][::-1]
+    shown = [(label, v[name], more) for name, label, more in _NAMES][::-1]
     for more, colour, mark, legend in (
         (True, ACCENT, "circle", "higher is better"),
         (False, SECOND, "diamond", "lower is better"),
@@ -92,13 +77,13 @@ def variants(run: Run, step: str | int | None = None, *, theme: Theme = "light")
             textfont={"size": 11.5, "color": TEXT[theme]}, cliponaxis=False,
             hovertemplate="%{y}<br><b>%{x:.2%}</b><extra></extra>",
         )  # fmt: skip
-    x = places(data.steps).astype(np.float32)
-    product = data.series["task_id"] * data.series["within_task"]
+    x = places(run.steps).astype(np.float32)
+    product = series["task_id"] * series["within_task"]
     lines = (
-        (data.series["within_task"], "right class, task given", THIRD[theme], "dash", "square"),
-        (data.series["task_id"], "right task", SECOND[theme], "dot", "diamond"),
+        (series["within_task"], "right class, task given", THIRD[theme], "dash", "square"),
+        (series["task_id"], "right task", SECOND[theme], "dot", "diamond"),
         (product, "their product", MUTED[theme], "dash", "circle-open"),
-        (data.series["seen"], "accuracy", ACCENT[theme], "solid", "circle"),
+        (series["seen"], "accuracy", ACCENT[theme], "solid", "circle"),
     )
     for y, name, colour, dash, mark in lines:
         line(figure, x, y, name, colour, cell=cells[1], dash=dash, mark=mark, form="%{y:.1%}")
@@ -106,17 +91,16 @@ def variants(run: Run, step: str | int | None = None, *, theme: Theme = "light")
     title(figure, cells[1], "right task \N{MULTIPLICATION SIGN} right class", theme=theme)
     finished(figure, theme, "variants", 1, height=420, legend={"y": 1.15})
     figure.update_layout(margin={"t": 92})
-    low = min(0.0, *(v for v in data.values.values() if np.isfinite(v)))
+    low = min(0.0, *(v for v in v.values() if np.isfinite(v)))
     figure.update_xaxes(
         range=[low - 0.04, 1.16], tickformat=".0%", tickvals=[-1, -0.5, 0, 0.25, 0.5, 0.75, 1], row=1, col=1
     )
     order = [label for label, *_ in shown]
     figure.update_yaxes(categoryorder="array", categoryarray=order, range=[-0.6, len(order) - 0.4], row=1, col=1)
-    figure.update_xaxes(**task_axis(data.tasks), row=1, col=2)
+    figure.update_xaxes(**task_axis(len(run.info.tasks)), row=1, col=2)
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", row=1, col=2)
-    cursor(figure, place(data.step), theme, rows=[(1, 2)])
-    v = data.values
-    text = f"After task {int(place(data.step))}, A_last is {percent(v['a_last'])} and A_avg {percent(v['a_avg'])}"
+    cursor(figure, place(chosen), theme, rows=[(1, 2)])
+    text = f"After task {int(place(chosen))}, A_last is {percent(v['a_last'])} and A_avg {percent(v['a_avg'])}"
     if np.isfinite(v["forgetting_chaudhry"]):
         text += f"; forgetting is {percent(v['forgetting_chaudhry'])} by Chaudhry's definition and"
         text += f" {percent(v['forgetting_pilot'])} by PILOT's, backward transfer {percent(v['bwt_gem'])}"

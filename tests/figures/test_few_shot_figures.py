@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cillab import figures
-from cillab.figures.text_similarity import effective_rank, within
+from cillab.figures.text_similarity import within
+from cillab.geometry.spectrum import effective_rank
 from cillab.runs import Run, RunInfo, RunWriter
 
 SEEN = np.array([3, 0, 5, 1, 4, 2], np.int32)

@@ -7,7 +7,6 @@ import pytest
 from cillab import figures
 from cillab.core.errors import InvalidRequestError, UnknownNameError
 from cillab.figures.angles import split_pairs
-from cillab.figures.drift import row_cosines
 from cillab.figures.forgetting import forgetting_per_task
 from cillab.figures.palette import check_theme, diverging, task_colour, task_mark
 from cillab.figures.words import moved, number, percent, place, plural
@@ -129,15 +128,6 @@ def test_angles_add_up_and_show_the_target(run):
     figure = figures.angles(run).figure
     assert [float(trace.y.sum()) for trace in figure.data] == pytest.approx([1, 1, 1])
     assert figure.layout.shapes[0].x0 == pytest.approx(-1 / 11)
-
-
-def test_drift_is_one_at_learning_and_blind_to_scale_only():
-    rng = np.random.default_rng(0)
-    means = rng.normal(size=(5, 4))
-    np.testing.assert_allclose(row_cosines(means, 3 * means, centred=False), 1)
-    np.testing.assert_allclose(row_cosines(means, 3 * means + 7, centred=True), 1)
-    assert row_cosines(means, means + 7, centred=False).max() < 0.999
-    np.testing.assert_allclose(row_cosines(means, -means, centred=True), -1)
 
 
 def test_drift_lines_start_at_one(run):
