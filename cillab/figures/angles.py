@@ -101,10 +101,20 @@ def angles_notes(data: Angles, step: str) -> tuple[str, ...]:
     return ORACLE, MOVING_TARGET, f"Pairs of classes: {', '.join(counts)}."
 
 
-def draw_angles(data: Angles, step: str, theme: Theme = "light") -> Picture:
-    """Three outlines over one axis of cosines and a line at -1/(K-1)."""
+@figure(
+    title="Angles between class means",
+    page="collapse",
+    needs=("cosine",),
+    quantities=("equiangularity", "maximal_angle", "ideal_cosine"),
+)
+def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
+    """Spread of the angles between class means of a run at `step` (default: the last).
+
+    Three outlines over one axis of cosines and a line at -1/(K-1).
+    """
+    data, step = read_angles(run), run.resolve(step)
     if not any(sum(one.pairs) for one in data.steps.values()):
-        return empty("angles", _TOO_FEW, theme)
+        return with_notes(empty("angles", _TOO_FEW, theme), run, step)
     (figure, _), target = grid(1, 1), data.steps[step].target
     middles = (data.edges[:-1] + data.edges[1:]) / 2
     degrees = np.degrees(np.arccos(np.clip(middles, -1, 1))).astype(np.float32)
@@ -120,15 +130,4 @@ def draw_angles(data: Angles, step: str, theme: Theme = "light") -> Picture:
     figure.add_annotation(
         x=target, y=1, yref="paper", yanchor="top", xanchor="left", xshift=6, text=SIMPLEX, name="cursor"
     )
-    return Picture(figure, angles_sentence(data, step), angles_notes(data, step))
-
-
-@figure(
-    title="Angles between class means",
-    page="collapse",
-    needs=("cosine",),
-    quantities=("equiangularity", "maximal_angle", "ideal_cosine"),
-)
-def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> Picture:
-    """Spread of the angles between class means of a run at `step` (default: the last)."""
-    return with_notes(draw_angles(read_angles(run), run.resolve(step), theme), run, step)
+    return with_notes(Picture(figure, angles_sentence(data, step), angles_notes(data, step)), run, step)

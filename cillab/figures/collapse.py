@@ -56,20 +56,6 @@ def read_collapse(run: Run) -> Collapse:
     return Collapse(steps, len(run.info.tasks), series, (ORACLE, images_note(run), MOVING_TARGET, NC1_GROWS))
 
 
-def draw_collapse(data: Collapse, step: str | None = None, theme: Theme = "light", columns: int = 2) -> Picture:
-    """Four small plots on one task axis: training images solid, test images dotted, a cursor at `step`."""
-    rows = -(-len(PANELS) // columns)
-    figure, cells = grid(len(PANELS), columns)
-    for index, cell in enumerate(cells):
-        _panel(figure, index, cell, data, theme)
-    style(figure, theme, name="collapse", height=60 + 220 * rows, margin={"t": 72}, legend={"y": 1.1})
-    figure.update_xaxes(**task_axis(data.tasks))
-    for row, column in cells[:-columns]:
-        figure.update_xaxes(title_text="", row=row, col=column)
-    cursor(figure, place(step or data.steps[-1]), theme, rows=cells)
-    return Picture(figure, collapse_sentence(data, step or data.steps[-1]), data.notes)
-
-
 def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse, theme: Theme) -> None:
     title, goal, scalars = PANELS[index]
     colours = dict(zip(scalars, (ACCENT[theme], SECOND[theme]), strict=False))
@@ -133,5 +119,18 @@ def collapse_sentence(data: Collapse, step: str) -> str:
     quantities=("nc1_pinv", "equinorm", "equiangularity", "nc3", "nc4"),
 )
 def collapse(run: Run, step: str | int | None = None, *, theme: Theme = "light", columns: int = 2) -> Picture:
-    """NC1 to NC4 of a run over its steps, with a cursor at `step` (default: the last)."""
-    return with_notes(draw_collapse(read_collapse(run), run.resolve(step), theme, columns), run, step)
+    """NC1 to NC4 of a run over its steps, with a cursor at `step` (default: the last).
+
+    Four small plots on one task axis: training images solid, test images dotted.
+    """
+    data, step = read_collapse(run), run.resolve(step)
+    rows = -(-len(PANELS) // columns)
+    figure, cells = grid(len(PANELS), columns)
+    for index, cell in enumerate(cells):
+        _panel(figure, index, cell, data, theme)
+    style(figure, theme, name="collapse", height=60 + 220 * rows, margin={"t": 72}, legend={"y": 1.1})
+    figure.update_xaxes(**task_axis(data.tasks))
+    for row, column in cells[:-columns]:
+        figure.update_xaxes(title_text="", row=row, col=column)
+    cursor(figure, place(step), theme, rows=cells)
+    return with_notes(Picture(figure, collapse_sentence(data, step), data.notes), run, step)

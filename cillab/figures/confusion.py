@@ -50,30 +50,6 @@ def _root_scale() -> list[tuple[float, str]]:
     return [((index / (len(colours) - 1)) ** 2, colour) for index, colour in enumerate(colours)]
 
 
-def draw_confusion(data: Confusion, by: By = "auto", theme: Theme = "light") -> Picture:
-    """Shares of the images of the true class; every row adds up to 100 %."""
-    shown = data.by_task() if by == "task" or (by == "auto" and len(data.counts) > CLASSES_UP_TO) else data
-    total = shown.counts.sum(axis=1, keepdims=True)
-    if not total.sum():
-        return empty("confusion", "No test image has been classified yet.", theme)
-    share = np.where(total > 0, shown.counts / np.maximum(total, 1), np.nan)
-    figure, _ = grid(1, 1)
-    pairs(figure, Shown(share, shown.task_of_class, list(shown.labels), "" if shown is data else "tasks"),
-          of="%{y}<br>taken for %{x}", hover="<b>%{z:.1%}</b>, %{customdata} images", ends=(0.0, 1.0), theme=theme,
-          diagonal=True, colours=_root_scale(), customdata=shown.counts.astype(np.int32), rows="true class, by task",
-          lines=see_through("#FFFFFF", 0.35),
-          colorbar={"tickformat": ".0%", "tickvals": [0, 0.04, 0.25, 1]})  # fmt: skip
-    many = shown is not data and by == "auto"
-    said = f" {len(data.counts):,} classes are too many to draw: they are added up by task." if many else ""
-    style(figure, theme, name="confusion", height=440, margin={"t": 16})
-    figure.update_xaxes(title_text="predicted class, by task")
-    return Picture(
-        figure,
-        _sentence(data) + said,
-        ("Test images of all classes seen; each row adds up to 100 %. Colour follows the square root of the share.",),
-    )
-
-
 def _sentence(data: Confusion) -> str:
     wrong = data.counts - np.diag(np.diag(data.counts))
     total, errors = int(data.counts.sum()), int(wrong.sum())
@@ -99,5 +75,28 @@ def _sentence(data: Confusion) -> str:
     width=640,
 )
 def confusion(run: Run, step: str | int | None = None, *, by: By = "auto", theme: Theme = "light") -> Picture:
-    """Confusion matrix of a run at `step` (default: the last), by class or added up by task."""
-    return draw_confusion(read_confusion(run, step), by, theme)
+    """Confusion matrix of a run at `step` (default: the last), by class or added up by task.
+
+    Shares of the images of the true class; every row adds up to 100 %.
+    """
+    data = read_confusion(run, step)
+    shown = data.by_task() if by == "task" or (by == "auto" and len(data.counts) > CLASSES_UP_TO) else data
+    total = shown.counts.sum(axis=1, keepdims=True)
+    if not total.sum():
+        return empty("confusion", "No test image has been classified yet.", theme)
+    share = np.where(total > 0, shown.counts / np.maximum(total, 1), np.nan)
+    figure, _ = grid(1, 1)
+    pairs(figure, Shown(share, shown.task_of_class, list(shown.labels), "" if shown is data else "tasks"),
+          of="%{y}<br>taken for %{x}", hover="<b>%{z:.1%}</b>, %{customdata} images", ends=(0.0, 1.0), theme=theme,
+          diagonal=True, colours=_root_scale(), customdata=shown.counts.astype(np.int32), rows="true class, by task",
+          lines=see_through("#FFFFFF", 0.35),
+          colorbar={"tickformat": ".0%", "tickvals": [0, 0.04, 0.25, 1]})  # fmt: skip
+    many = shown is not data and by == "auto"
+    said = f" {len(data.counts):,} classes are too many to draw: they are added up by task." if many else ""
+    style(figure, theme, name="confusion", height=440, margin={"t": 16})
+    figure.update_xaxes(title_text="predicted class, by task")
+    return Picture(
+        figure,
+        _sentence(data) + said,
+        ("Test images of all classes seen; each row adds up to 100 %. Colour follows the square root of the share.",),
+    )

@@ -49,23 +49,6 @@ def read_drift(run: Run, *, centred: bool = True) -> Drift:
     return Drift(steps, tasks, mean, low, high, centred)
 
 
-def draw_drift(data: Drift, step: str | None = None, theme: Theme = "light") -> Picture:
-    """One line per task with a band from its lowest to its highest class; 1 = where it was when learnt."""
-    if not len(data.steps) or not np.isfinite(data.mean).any():
-        return empty("drift", "No class mean has been measured twice yet.", theme)
-    figure = go.Figure()
-    for tasks in _sets(data.tasks):
-        _add(figure, data, tasks, theme)
-    style(figure, theme, name="drift", height=360, legend={"font": {"size": 11}})
-    figure.update_xaxes(**task_axis(data.tasks))
-    lowest = min(float(np.nanmin(data.low)), 0.95)
-    figure.update_yaxes(
-        title_text="cosine to the stored mean", range=[lowest - 0.06 * (1 - lowest), 1 + 0.06 * (1 - lowest)]
-    )
-    cursor(figure, place(step or data.steps[-1]), theme)
-    return Picture(figure, drift_sentence(data, step or data.steps[-1]), drift_notes(data))
-
-
 def _sets(tasks: int) -> list[list[int]]:
     """Which tasks share a pair of traces: none, or, where they are many, those of one hue. 200 traces draw slowly."""
     return [[t] for t in range(tasks)] if tasks <= NAMED_UP_TO else [list(range(h, tasks, HUES)) for h in range(HUES)]
@@ -152,5 +135,21 @@ def drift_sentence(data: Drift, step: str) -> str:
     quantities=("cosine_drift",),
 )
 def drift(run: Run, step: str | int | None = None, *, theme: Theme = "light", centred: bool = True) -> Picture:
-    """Drift of the class means of a run, with a cursor at `step` (default: the last)."""
-    return with_notes(draw_drift(read_drift(run, centred=centred), run.resolve(step), theme), run, step)
+    """Drift of the class means of a run, with a cursor at `step` (default: the last).
+
+    A line per task with a band from its lowest to its highest class; 1 = where it was when learnt.
+    """
+    data, step = read_drift(run, centred=centred), run.resolve(step)
+    if not len(data.steps) or not np.isfinite(data.mean).any():
+        return with_notes(empty("drift", "No class mean has been measured twice yet.", theme), run, step)
+    figure = go.Figure()
+    for tasks in _sets(data.tasks):
+        _add(figure, data, tasks, theme)
+    style(figure, theme, name="drift", height=360, legend={"font": {"size": 11}})
+    figure.update_xaxes(**task_axis(data.tasks))
+    lowest = min(float(np.nanmin(data.low)), 0.95)
+    figure.update_yaxes(
+        title_text="cosine to the stored mean", range=[lowest - 0.06 * (1 - lowest), 1 + 0.06 * (1 - lowest)]
+    )
+    cursor(figure, place(step), theme)
+    return with_notes(Picture(figure, drift_sentence(data, step), drift_notes(data)), run, step)

@@ -76,48 +76,6 @@ def read_plane(run: Run, step: str | int | None = None, plane: Plane | None = No
     )
 
 
-def draw_projection(
-    data: Scene, *, focus: Sequence[int] = (), show_head: bool = False, theme: Theme = "light"
-) -> Picture:
-    """Points by task, or with `focus` by class (at most 8 class ids) and the rest grey; large diamonds: class means.
-
-    Raises:
-        InvalidRequestError: more classes in focus than hues that can be told apart.
-    """
-    if len(focus) > _FOCUS_UP_TO:
-        raise InvalidRequestError(f"focus holds {len(focus)} classes. Valid: at most {_FOCUS_UP_TO}.")
-    figure = go.Figure()
-    rest = ~np.isin(data.labels, focus) if focus else ~data.seen
-    grey = _Look("other classes" if focus else "not yet learnt", UNSEEN[theme], "circle", 4.5, 0.8)
-    _points(figure, data, rest, grey)
-    for index, group in enumerate(focus or sorted(set(data.class_tasks.tolist()))):
-        chosen = data.labels == group if focus else (data.tasks == group) & data.seen
-        hue = index if focus else int(group)
-        name = data.names.get(group, f"class {group}") if focus else f"task {hue + 1}"
-        _points(figure, data, chosen, _Look(name, task_colour(hue, theme), task_mark(hue), 6.5, 0.8))
-    kept = np.flatnonzero(np.isin(data.class_ids, focus)) if focus else np.arange(len(data.class_ids))
-    hues = [list(focus).index(data.class_ids[i]) if focus else int(data.class_tasks[i]) for i in kept]
-    colours = [task_colour(hue, theme) for hue in hues]
-    names = [data.names.get(int(data.class_ids[i]), f"class {data.class_ids[i]}") for i in kept]
-    size = 10 if len(kept) <= 40 else 7.5
-    if show_head and data.head is not None:
-        look = {"symbol": "x-thin", "size": size - 1, "line": {"width": 2, "color": colours}}
-        marks(figure, data.head[kept], "head rows", look, text=names, hover="<b>%{text}</b><br>head rows")
-    look = {"symbol": "diamond", "size": size, "color": colours, "line": {"width": 1.4, "color": TEXT[theme]}}
-    marks(figure, data.means[kept], "class means", look, text=names, hover="<b>%{text}</b><br>class means")
-    legend = {"font": {"size": 11}, "itemwidth": 30}
-    style(figure, theme, name="projection", height=480, legend=legend, margin={"l": 36, "b": 40})
-    for axis, update in enumerate((figure.update_xaxes, figure.update_yaxes)):
-        update(range=data.ranges[axis].tolist(), title_text=f"principal axis {axis + 1}", showgrid=False, nticks=3)
-        update(showticklabels=False, showline=True, mirror=True, linecolor=GRID[theme], linewidth=1)
-    figure.update_yaxes(scaleanchor="x", scaleratio=1)
-    notes = ("Principal axes fitted once on the probe features of all steps: what moves here moved in feature space.",)
-    notes += ("Open marks: images of classes seen that are taken for another class.",)
-    if show_head and data.head is not None:
-        notes += ("Head rows show directions, as long as a class mean is on average.",)
-    return Picture(figure, _sentence(data), notes)
-
-
 def _sentence(data: Scene) -> str:
     known = int(data.seen.sum())
     right = int((data.predictions == data.labels)[data.seen].sum())
@@ -163,5 +121,43 @@ def projection(
     theme: Theme = "light",
     plane: Plane | None = None,
 ) -> Picture:
-    """The probe of a run at `step` (default: the last) in a plane that is the same at every step."""
-    return draw_projection(read_plane(run, step, plane), focus=focus, show_head=show_head, theme=theme)
+    """The probe of a run at `step` (default: the last) in a plane that is the same at every step.
+
+    Points by task, or with `focus` by class (at most 8 class ids) and the rest grey; large diamonds: class means.
+
+    Raises:
+        InvalidRequestError: more classes in focus than hues that can be told apart.
+    """
+    if len(focus) > _FOCUS_UP_TO:
+        raise InvalidRequestError(f"focus holds {len(focus)} classes. Valid: at most {_FOCUS_UP_TO}.")
+    data = read_plane(run, step, plane)
+    figure = go.Figure()
+    rest = ~np.isin(data.labels, focus) if focus else ~data.seen
+    grey = _Look("other classes" if focus else "not yet learnt", UNSEEN[theme], "circle", 4.5, 0.8)
+    _points(figure, data, rest, grey)
+    for index, group in enumerate(focus or sorted(set(data.class_tasks.tolist()))):
+        chosen = data.labels == group if focus else (data.tasks == group) & data.seen
+        hue = index if focus else int(group)
+        name = data.names.get(group, f"class {group}") if focus else f"task {hue + 1}"
+        _points(figure, data, chosen, _Look(name, task_colour(hue, theme), task_mark(hue), 6.5, 0.8))
+    kept = np.flatnonzero(np.isin(data.class_ids, focus)) if focus else np.arange(len(data.class_ids))
+    hues = [list(focus).index(data.class_ids[i]) if focus else int(data.class_tasks[i]) for i in kept]
+    colours = [task_colour(hue, theme) for hue in hues]
+    names = [data.names.get(int(data.class_ids[i]), f"class {data.class_ids[i]}") for i in kept]
+    size = 10 if len(kept) <= 40 else 7.5
+    if show_head and data.head is not None:
+        look = {"symbol": "x-thin", "size": size - 1, "line": {"width": 2, "color": colours}}
+        marks(figure, data.head[kept], "head rows", look, text=names, hover="<b>%{text}</b><br>head rows")
+    look = {"symbol": "diamond", "size": size, "color": colours, "line": {"width": 1.4, "color": TEXT[theme]}}
+    marks(figure, data.means[kept], "class means", look, text=names, hover="<b>%{text}</b><br>class means")
+    legend = {"font": {"size": 11}, "itemwidth": 30}
+    style(figure, theme, name="projection", height=480, legend=legend, margin={"l": 36, "b": 40})
+    for axis, update in enumerate((figure.update_xaxes, figure.update_yaxes)):
+        update(range=data.ranges[axis].tolist(), title_text=f"principal axis {axis + 1}", showgrid=False, nticks=3)
+        update(showticklabels=False, showline=True, mirror=True, linecolor=GRID[theme], linewidth=1)
+    figure.update_yaxes(scaleanchor="x", scaleratio=1)
+    notes = ("Principal axes fitted once on the probe features of all steps: what moves here moved in feature space.",)
+    notes += ("Open marks: images of classes seen that are taken for another class.",)
+    if show_head and data.head is not None:
+        notes += ("Head rows show directions, as long as a class mean is on average.",)
+    return Picture(figure, _sentence(data), notes)
