@@ -9,11 +9,7 @@ import pytest
 from cillab.learners import learners
 
 HOME = Path(__file__).parents[1]
-SHARED = (
-    "app", "cillab/cli.py", "cillab/cockpit", "cillab/core", "cillab/explain", "cillab/figures", "cillab/geometry",
-    "cillab/lab", "cillab/parts", "cillab/plane", "cillab/player", "cillab/protocol", "cillab/report.py", "cillab/runs",
-    "cillab/screen.py", "cillab/study.py",
-)  # fmt: skip
+OWN = ("learners", "teaching", "demo")  # rooms that may speak of methods by name
 
 # What is left, and why. A line that is no longer needed fails too, so that the list can only shrink.
 ALLOWED = {
@@ -23,12 +19,13 @@ ALLOWED = {
     ("app/views/head_lab/heads.py", "lda"): "a kind of head, not the learner",
     ("cillab/geometry/heads.py", "lda"): "a kind of head, not the learner",
     ("cillab/plane/__init__.py", "lda"): "a plane, not the learner",
+    ("cillab/streams/lists.py", "coop"): "the division of data sets that its authors publish",
 }
 
 
 def _files() -> list[Path]:
-    paths = [HOME / name for name in SHARED if (HOME / name).exists()]
-    return [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    files = [file for room in ("cillab", "app") for file in sorted((HOME / room).rglob("*.py"))]
+    return [file for file in files if file.relative_to(HOME).parts[1] not in OWN]
 
 
 def _named(source: str) -> set[str]:

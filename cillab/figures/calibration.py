@@ -3,7 +3,7 @@
 import numpy as np
 
 from cillab.figures.palette import AGES, CURSOR, Theme, cursor, see_through
-from cillab.figures.panels import Series, finished, grid, line, missing, reach, scalars, title
+from cillab.figures.panels import OverSteps, finished, grid, line, missing, reach, scalars, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, percent, place, places, task_axis
@@ -23,7 +23,7 @@ def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
 
     Left accuracy against confidence, area of a mark = images; right the error over the steps.
     """
-    data = Series.of(run, step, scalars(run, {side: f"calibration/{side}" for side, *_ in _SIDES}))
+    data = OverSteps.of(run, step, scalars(run, {side: f"calibration/{side}" for side, *_ in _SIDES}))
     shot = run.snapshot(data.step)
     bins = {
         side: np.asarray(shot[f"calibration/{side}"], np.float64)  # mean confidence, accuracy, images
@@ -60,7 +60,7 @@ def calibration(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     return Picture(figure, _sentence(data, bins), notes)
 
 
-def _sentence(data: Series, bins: dict[str, np.ndarray]) -> str:
+def _sentence(data: OverSteps, bins: dict[str, np.ndarray]) -> str:
     parts = []
     for side, shown, *_ in _SIDES:
         if side in bins:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cillab.figures.palette import AGES, Theme, cursor
-from cillab.figures.panels import Series, finished, grid, line, reach, title
+from cillab.figures.panels import OverSteps, finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, number, place, places, task_axis
@@ -30,7 +30,7 @@ def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light
             logits[row] = np.asarray(run.snapshot(one)[_NAME], np.float64)
     if not np.isfinite(logits).any():
         raise Nothing
-    data = Series.of(run, step, {_NAME: logits})
+    data = OverSteps.of(run, step, {_NAME: logits})
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     (old, circle), (new, square) = AGES.values()
@@ -54,7 +54,7 @@ def logit_bias(run: Run, step: str | int | None = None, *, theme: Theme = "light
     ))  # fmt: skip
 
 
-def _sentence(data: Series) -> str:
+def _sentence(data: OverSteps) -> str:
     of_old, of_new = data.values[_NAME][data.at]
     if not np.isfinite(of_old).all():
         return f"{after(data.step).capitalize()} there are no earlier classes yet that logits could favour or neglect."

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cillab.figures.palette import Theme, cursor
-from cillab.figures.panels import Series, finished, grid, notes_of, reach, task_lines, title
+from cillab.figures.panels import OverSteps, finished, grid, notes_of, reach, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, number, place, task_axis
@@ -25,7 +25,7 @@ _MEASURES = (
 )
 
 
-def read_similarity(run: Run, step: str | int | None = None) -> Series:
+def read_similarity(run: Run, step: str | int | None = None) -> OverSteps:
     """The probe images of each task now, against the same images at the end of their task."""
     steps, tasks = run.steps, len(run.info.tasks)
     values = {name: np.full((len(steps), tasks), np.nan) for name, *_ in _MEASURES}
@@ -44,7 +44,7 @@ def read_similarity(run: Run, step: str | int | None = None) -> Series:
         "With fewer images than dimensions CKA is near 1 and Procrustes near 0 for unrelated features as well: read the"
         " debiased CKA.",
     )
-    return Series.of(run, step, values, *notes)
+    return OverSteps.of(run, step, values, *notes)
 
 
 def _since(shot: Snapshot, run: Run, end: str, task: int) -> dict[str, float]:
@@ -92,7 +92,7 @@ def similarity(run: Run, step: str | int | None = None, *, theme: Theme = "light
     return Picture(figure, _moved_sentence(data), data.notes)
 
 
-def _moved_sentence(data: Series) -> str:
+def _moved_sentence(data: OverSteps) -> str:
     row = data.values["sample"][data.at]
     known = np.flatnonzero(np.isfinite(row))
     if not len(known):
@@ -109,7 +109,7 @@ def _moved_sentence(data: Series) -> str:
     )
 
 
-def read_prototypes(run: Run, step: str | int | None = None) -> Series:
+def read_prototypes(run: Run, step: str | int | None = None) -> OverSteps:
     """Gap of stored and re-measured class means in units of the spread inside the class, and the cosine of the two."""
     steps, tasks = run.steps, len(run.info.tasks)
     values = {name: np.full((len(steps), tasks), np.nan) for name in ("gap", "cosine")}
@@ -128,7 +128,7 @@ def read_prototypes(run: Run, step: str | int | None = None) -> Series:
         "Means of training images stored when a class was learnt, against the same"
         " images now: 1 = as far off as a typical image of the class.",
     )
-    return Series.of(run, step, values, *notes)
+    return OverSteps.of(run, step, values, *notes)
 
 
 @figure(

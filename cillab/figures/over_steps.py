@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from cillab.figures.angles import PAIRS, split_pairs
 from cillab.figures.palette import ACCENT, CURSOR, ROLES, SECOND, SIDES, Theme, cursor, see_through
-from cillab.figures.panels import Series, finished, grid, line, log_reach, notes_of, reach, title
+from cillab.figures.panels import OverSteps, finished, grid, line, log_reach, notes_of, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, number, place, places, task_axis
@@ -18,7 +18,7 @@ from cillab.runs import Run, Snapshot
 _AGES = tuple(PAIRS)
 
 
-def _line(figure: go.Figure, data: Series, name: str, shown: str, colour: str, **look: Any) -> None:
+def _line(figure: go.Figure, data: OverSteps, name: str, shown: str, colour: str, **look: Any) -> None:
     line(figure, places(data.steps), data.values[name], shown, colour, **look)
 
 
@@ -36,7 +36,7 @@ def _energy(shot: Snapshot, array: str) -> tuple[float, float]:
     return found.mean, found.variance
 
 
-def read_angle_blocks(run: Run, step: str | int | None = None) -> Series:
+def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
     """Mean cosine of each block of pairs, its distance from the target, and the target."""
     series = {name: np.full(len(run.steps), np.nan) for name in (*_AGES, *(f"off {age}" for age in _AGES), "target")}
     for row, one in enumerate(run.steps):
@@ -45,7 +45,7 @@ def read_angle_blocks(run: Run, step: str | int | None = None) -> Series:
             series["target"][row] = target = -1 / (len(shot["cosine"]) - 1)
             for age, (mean, off) in zip(_AGES, shot.once(_blocks, target), strict=True):
                 series[age][row], series[f"off {age}"][row] = mean, off
-    return Series.of(run, step, series, *notes_of(run, run.resolve(step), ORACLE, MOVING_TARGET))
+    return OverSteps.of(run, step, series, *notes_of(run, run.resolve(step), ORACLE, MOVING_TARGET))
 
 
 @figure(
@@ -80,7 +80,7 @@ def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "lig
     return Picture(figure, text if parts else "Angles need at least two classes.", data.notes)
 
 
-def read_generalised(run: Run, step: str | int | None = None) -> Series:
+def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
     """Log energy of the class directions: mean, variance over pairs, and the value of a simplex where there is one."""
     names = ("train", "test", "train variance", "test variance", "simplex")
     series = {name: np.full(len(run.steps), np.nan) for name in names}
@@ -99,7 +99,7 @@ def read_generalised(run: Run, step: str | int | None = None) -> Series:
         "Energy log(1 / ||u_a - u_b||) of unit centred means; it keeps its meaning"
         " when K > D + 1, where no simplex exists and the variance cannot reach 0.",
     )
-    return Series.of(run, step, series, *notes)
+    return OverSteps.of(run, step, series, *notes)
 
 
 @figure(
@@ -137,7 +137,7 @@ def generalised(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     return Picture(figure, f"{text}; its variance over pairs is {number(data.now('train variance'))}.", data.notes)
 
 
-def read_spectrum(run: Run, step: str | int | None = None) -> tuple[Series, dict[str, np.ndarray]]:
+def read_spectrum(run: Run, step: str | int | None = None) -> tuple[OverSteps, dict[str, np.ndarray]]:
     """Effective rank and participation ratio over the steps; eigenvalues of the step, between and within classes."""
     steps, chosen = run.steps, run.resolve(step)
     names = ("rank between", "participation between", "rank within", "participation within", "most")
@@ -163,7 +163,7 @@ def read_spectrum(run: Run, step: str | int | None = None) -> tuple[Series, dict
         "Between: of the class means; within: of images around them. Effective"
         " rank, exp of the entropy of the eigenvalues; participation ratio; K - 1, the most between classes.",
     )
-    return Series.of(run, step, series, *notes), spectra
+    return OverSteps.of(run, step, series, *notes), spectra
 
 
 @figure(

@@ -19,7 +19,7 @@ _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of less than a dec
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class OverSteps:
     """Values over the steps of a run by name, NaN where they are not defined, and the step that is looked at."""
 
     steps: tuple[str, ...]
@@ -29,7 +29,7 @@ class Series:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, run: Run, step: str | int | None, values: Mapping[str, np.ndarray], *notes: str) -> "Series":
+    def of(cls, run: Run, step: str | int | None, values: Mapping[str, np.ndarray], *notes: str) -> "OverSteps":
         """The values of a run at all of its steps."""
         return cls(run.steps, run.resolve(step), len(run.info.tasks), values, notes)
 
@@ -229,6 +229,6 @@ def with_notes(picture: Picture, run: Run, step: str | int | None) -> Picture:
 
 
 def scalars(run: Run, names: Mapping[str, str]) -> dict[str, Float64[np.ndarray, " step"]]:
-    """Series of scalars over the steps there are, by a name of one's own."""
+    """OverSteps of scalars over the steps there are, by a name of one's own."""
     metrics, steps = run.metrics(), run.steps
     return {ours: metrics.over(theirs, steps) for ours, theirs in names.items()}

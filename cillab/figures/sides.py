@@ -4,7 +4,7 @@ import numpy as np
 
 from cillab.figures.palette import ROLES, Theme, cursor, see_through
 from cillab.figures.panels import (
-    Series,
+    OverSteps,
     finished,
     grid,
     line,
@@ -53,7 +53,7 @@ def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") ->
         "Test side: test images of the same classes, around their own means. The shaded gap is what training images"
         " alone would hide.",
     )  # fmt: skip
-    data = Series.of(run, step, scalars(run, names), *notes)
+    data = OverSteps.of(run, step, scalars(run, names), *notes)
     figure, cells = grid(len(_PANELS), 3, horizontal_spacing=0.07, vertical_spacing=0.18)
     x = places(data.steps).astype(np.float32)
     for index, (cell, (name, shown, goal, kind)) in enumerate(zip(cells, _PANELS, strict=True)):
@@ -86,7 +86,7 @@ def sides(run: Run, step: str | int | None = None, *, theme: Theme = "light") ->
     return Picture(figure, _sentence(data), data.notes)
 
 
-def _sentence(data: Series) -> str:
+def _sentence(data: OverSteps) -> str:
     train, test, agree, asked = (data.now(f"{side}/{name}") for name in ("nc1_quotient", "nc4") for side, *_ in _SIDES)
     if not (np.isfinite(train) and np.isfinite(test)):
         return f"{after(data.step).capitalize()}, the two sides were not both measured."
