@@ -229,6 +229,6 @@ def with_notes(picture: Picture, run: Run, step: str | int | None) -> Picture:
 
 
 def scalars(run: Run, names: Mapping[str, str]) -> dict[str, Float64[np.ndarray, " step"]]:
-    """OverSteps of scalars over the steps there are, by a name of one's own."""
+    """Series of scalars over the steps there are, by a name of one's own."""
     metrics, steps = run.metrics(), run.steps
     return {ours: metrics.over(theirs, steps) for ours, theirs in names.items()}
