@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cillab import cli, screen
 
@@ -123,6 +124,31 @@ def test_a_small_run_and_its_report(tmp_path) -> None:
     assert page.returncode == 0, page.stderr
     assert "<script src" not in (tmp_path / "r.html").read_text()  # nothing to fetch
     assert cillab("table", ".").returncode == 0
+
+
+def test_a_scenario_and_its_parameters_are_the_same_record_in_shell_yaml_run_and_row(
+    monkeypatch, capsys, tmp_path
+) -> None:
+    scenario = (
+        "--scenario",
+        "few-shot",
+        "--set-scenario",
+        "base=6",
+        "--set-scenario",
+        "way=2",
+        "--set-scenario",
+        "shots=3",
+    )
+    few = ("--train-per-class", "8", "--test-per-class", "2", "--probe-points", "10", "--precision", "fp32")
+    words = ("run", "--data", "digits", "--learner", "simplecil", *scenario, *few, "--out", str(tmp_path / "r"))
+    code, _, err = call(monkeypatch, capsys, *words)
+    assert code == 0, err
+    info = json.loads((tmp_path / "r" / "run.json").read_text())
+    record = {"name": "few-shot", "base": 6, "way": 2, "shots": 3, "draw": 0}
+    assert [len(task) for task in info["tasks"]] == [6, 2, 2]
+    assert info["spec"]["scenario"] == info["protocol"]["scenario"] == record
+    assert yaml.safe_load((tmp_path / "r" / "spec.yaml").read_text())["scenario"] == record
+    assert sorted(info["train_images"].values()) == [3] * 4 + [8] * 6
 
 
 def test_ctrl_c_anywhere_in_a_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
