@@ -105,7 +105,8 @@ def open_at(entry: DataSet, place: Place, options: Options) -> Source:
     if len(source.class_names) not in (entry.classes, *entry.other_classes):
         raise DataError(
             f"{entry.name} has {entry.classes} classes, {folder} holds {len(source.class_names)} "
-            f"({', '.join(map(brief, source.class_names[:3]))}, ...). Read parts of it by folder:DIR."
+            f"({', '.join(map(brief, source.class_names[:3]))}, ...). Read parts of it by "
+            f"{source.name if ':' in source.name else 'folder:DIR'}."
         )
     source.name, source.class_names = entry.name, readable(entry, source.class_names)
     if not entry.may_train:

@@ -407,6 +407,14 @@ def test_parts_and_damaged_lists_are_refused(data: Path) -> None:
         open_named(of_two("food101"), Options())
 
 
+@pytest.mark.parametrize("make", [cub_of_pilot, cub_of_the_hub])
+def test_a_part_of_a_set_is_read_as_its_refusal_says(make: Callable[[Path], Expected], data: Path) -> None:
+    make(data / "cub200")
+    with pytest.raises(DataError, match=r"Read parts of it by (folder|parquet):/\S+\.$") as caught:
+        open_source("cub200")
+    assert len(open_source(str(caught.value).split()[-1].rstrip(".")).class_names) == 2
+
+
 @pytest.mark.parametrize("line", ["../../secret/1", "pho/../../../../secret/1"])
 def test_a_list_cannot_show_another_file_of_this_machine(line: str, data: Path) -> None:
     food101(data / "food101")
