@@ -49,63 +49,6 @@ def read_published(name: str | Path) -> Curve:
     return Curve(f"published: {label}", classes, seen, np.full_like(seen, np.nan), np.full_like(seen, np.nan))
 
 
-def draw_accuracy(
-    curves: Sequence[Curve],
-    classes: int,
-    at: float | None = None,
-    theme: Theme = "light",
-    published: Sequence[Curve] = (),
-) -> Picture:
-    """One curve: seen, old and new classes. Several: seen classes only, one line per run.
-
-    `classes` is the number of classes of the stream; `at` = number of classes seen at the cursor. Curves that were
-    `published` lie behind, grey and dashed.
-    """
-    curves = [curve for curve in curves if len(curve.seen)]
-    if not curves:
-        return empty("accuracy", "No task has been tested yet.", theme)
-    figure, _ = grid(1, 1)
-    for index, other in enumerate(published):
-        dash, mark = ("dash", "dot", "dashdot")[index % 3], ("diamond-open", "circle-open", "square-open")[index % 3]
-        _line(figure, other.classes, other.seen, other.name, MUTED[theme], dash=dash, mark=mark, width=2.0)
-    if len(curves) == 1:
-        for values, name, role, dash, mark, width in (
-            (curves[0].new, "new classes", "new", "dash", "triangle-up", 1.6),
-            (curves[0].old, "old classes", "old", "dot", "square", 1.6),
-            (curves[0].seen, "all classes seen", "all", "solid", "circle", 2.8),
-        ):
-            _line(figure, curves[0].classes, values, name, ROLES[role][theme], dash=dash, mark=mark, width=width)
-    else:
-        for index, curve in enumerate(curves):
-            _line(
-                figure,
-                curve.classes,
-                curve.seen,
-                curve.name,
-                task_colour(index, theme),
-                mark=task_mark(index),
-                width=2.4,
-            )
-    style(
-        figure, theme, name="accuracy", height=340, legend={"traceorder": "reversed" if len(curves) == 1 else "normal"}
-    )
-    classes = max(classes, *(int(c.classes[-1]) for c in published), 0)  # a published curve may be longer than the run
-    pad = 0.03 * classes
-    ticks = curves[0].classes if len(curves[0].classes) <= 12 else None
-    figure.update_xaxes(
-        title_text="classes seen", range=[-pad + min(c.classes[0] for c in (*curves, *published)), classes + pad]
-    )
-    if ticks is not None and len(curves) == 1:
-        figure.update_xaxes(tickvals=ticks.astype(np.float32))
-    figure.update_yaxes(title_text="accuracy", range=[0, 1.02], tickformat=".0%", dtick=0.2)
-    if at is not None:
-        cursor(figure, at, theme)
-    notes = ["Test images, weighted by image; A_avg is the mean over tasks and includes the first."]
-    if published:
-        notes.append("Published curves have other weights, transforms and orders unless the runs say the same.")
-    return Picture(figure, " ".join([_sentence(curves), *map(_against, published)]), tuple(notes))
-
-
 def _against(other: Curve) -> str:
     end, mean = percent(float(other.seen[-1])), percent(float(other.seen.mean()))
     return f"{other.name[:1].upper()}{other.name[1:]} ends at {end} (A_avg {mean})."
@@ -145,16 +88,47 @@ def accuracy(
 ) -> Picture:
     """The accuracy curve of one run, or of several by name; the cursor stands at `step` of the first.
 
-    `published` lays curves of the ledger (`cillab reproduce` lists them) or of CSV files under it.
+    One curve: seen, old and new classes. Several: seen classes only, one line per run. `published` lays curves of the
+    ledger (`cillab reproduce` lists them) or of CSV files behind them, grey and dashed.
     """
     names = [published] if isinstance(published, str | Path) else published
     others = [read_published(name) for name in names]
     named = run if isinstance(run, Mapping) else {r.name: r for r in ([run] if isinstance(run, Run) else run)}
-    curves = [read_curve(one, name) for name, one in named.items()]
-    first = next(iter(named.values()))
-    at = None
+    curves = [curve for name, one in named.items() if len((curve := read_curve(one, name)).seen)]
+    if not curves:
+        return empty("accuracy", "No task has been tested yet.", theme)
+    figure, _ = grid(1, 1)
+    for index, other in enumerate(others):
+        dash, mark = ("dash", "dot", "dashdot")[index % 3], ("diamond-open", "circle-open", "square-open")[index % 3]
+        _line(figure, other.classes, other.seen, other.name, MUTED[theme], dash=dash, mark=mark, width=2.0)
+    if len(curves) == 1:
+        for values, name, role, dash, mark, width in (
+            (curves[0].new, "new classes", "new", "dash", "triangle-up", 1.6),
+            (curves[0].old, "old classes", "old", "dot", "square", 1.6),
+            (curves[0].seen, "all classes seen", "all", "solid", "circle", 2.8),
+        ):
+            _line(figure, curves[0].classes, values, name, ROLES[role][theme], dash=dash, mark=mark, width=width)
+    else:
+        for index, curve in enumerate(curves):
+            look = {"mark": task_mark(index), "width": 2.4}
+            _line(figure, curve.classes, curve.seen, curve.name, task_colour(index, theme), **look)
+    style(
+        figure, theme, name="accuracy", height=340, legend={"traceorder": "reversed" if len(curves) == 1 else "normal"}
+    )
+    classes = max(*(len(one.order) for one in named.values()), *(int(c.classes[-1]) for c in others), 0)
+    pad = 0.03 * classes
+    ticks = curves[0].classes if len(curves[0].classes) <= 12 else None
+    figure.update_xaxes(
+        title_text="classes seen", range=[-pad + min(c.classes[0] for c in (*curves, *others)), classes + pad]
+    )
+    if ticks is not None and len(curves) == 1:
+        figure.update_xaxes(tickvals=ticks.astype(np.float32))
+    figure.update_yaxes(title_text="accuracy", range=[0, 1.02], tickformat=".0%", dtick=0.2)
     if step is not None:
+        first = next(iter(named.values()))
         task = (parse_step(first.resolve(step)) or (0,))[0]
-        at = float(np.cumsum(first.info.sizes)[task])
-    most = max([len(one.order) for one in named.values()] + [int(other.classes[-1]) for other in others])
-    return draw_accuracy(curves, most, at, theme, others)
+        cursor(figure, float(np.cumsum(first.info.sizes)[task]), theme)
+    notes = ["Test images, weighted by image; A_avg is the mean over tasks and includes the first."]
+    if others:
+        notes.append("Published curves have other weights, transforms and orders unless the runs say the same.")
+    return Picture(figure, " ".join([_sentence(curves), *map(_against, others)]), tuple(notes))

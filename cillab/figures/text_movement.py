@@ -1,13 +1,10 @@
 """How far prompts carried the class names from where frozen text has them, and what a new task did to old names."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from cillab.figures.palette import CURSOR, ROLES, Theme, cursor, see_through, task_colour, task_mark
-from cillab.figures.panels import finished, grid, line, reach, title
+from cillab.figures.panels import OverSteps, finished, grid, line, reach, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, class_labels, number, place, places, task_axis
@@ -23,21 +20,8 @@ _LINES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class TextMovement:
-    """Means over classes by step (NaN where there is no such class), and the classes of one step."""
-
-    steps: tuple[str, ...]
-    step: str
-    tasks: int
-    series: Mapping[str, Float64[np.ndarray, " step"]]  # old, new: cosine to frozen; kept: to the step before
-    classes: Float64[np.ndarray, " cls"]  # cosine to frozen at `step`
-    task_of_class: Int64[np.ndarray, " cls"]
-    labels: tuple[str, ...]
-
-
-def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement:
-    """Cosines of learnt to frozen prototypes."""
+def read_text_movement(run: Run, step: str | int | None = None) -> tuple[OverSteps, Float64[np.ndarray, " cls"]]:
+    """Cosines of learnt to frozen prototypes: means by step (`kept`: to the step before), and by class at `step`."""
     chosen = run.resolve(step)
     if not all(name in run.snapshot(chosen) for name in _TEXT):
         raise Nothing
@@ -57,11 +41,8 @@ def read_text_movement(run: Run, step: str | int | None = None) -> TextMovement:
         if again:
             series["kept"][row] = cosine(learnt[again], np.stack([before[seen[at]] for at in again])).mean()
         before = dict(zip(seen, learnt, strict=True))
-    shot = run.snapshot(chosen)
-    learnt, frozen = (np.asarray(shot[name], np.float64) for name in _TEXT)
-    labels = tuple(class_labels(run, np.asarray(shot["seen"]).tolist()))
-    tasks = np.asarray(shot["task_of_class"], np.int64)
-    return TextMovement(run.steps, chosen, len(run.info.tasks), series, cosine(learnt, frozen), tasks, labels)
+    learnt, frozen = (np.asarray(run.snapshot(chosen)[name], np.float64) for name in _TEXT)
+    return OverSteps.of(run, step, series), cosine(learnt, frozen)
 
 
 @figure(
@@ -76,57 +57,59 @@ def text_movement(run: Run, step: str | int | None = None, *, theme: Theme = "li
 
     Left the cosines over the steps, right those of every class at one step, in the order of the stream.
     """
-    data = read_text_movement(run, step)
+    data, classes = read_text_movement(run, step)
+    shot = run.snapshot(data.step)
+    task_of_class, labels = np.asarray(shot["task_of_class"]), class_labels(run, np.asarray(shot["seen"]).tolist())
     figure, cells = grid(2, 2)
     x = places(data.steps).astype(np.float32)
     for name, shown, colour, dash, mark in _LINES:
-        there = np.isfinite(data.series[name])
+        there = np.isfinite(data.values[name])
         line(
             figure,
             x[there],
-            data.series[name][there],
+            data.values[name][there],
             shown,
             colour[theme],
             dash=dash,
             mark=mark,
             form="cosine %{y:.4f}",
         )
-    for task in np.unique(data.task_of_class).tolist():
-        mine = np.flatnonzero(data.task_of_class == task)
-        line(figure, mine + 1, data.classes[mine], f"task {task + 1}", task_colour(task, theme), cell=cells[1], size=7,
-             mark=task_mark(task), mode="markers", legend=False, customdata=[data.labels[at] for at in mine],
+    for task in np.unique(task_of_class).tolist():
+        mine = np.flatnonzero(task_of_class == task)
+        line(figure, mine + 1, classes[mine], f"task {task + 1}", task_colour(task, theme), cell=cells[1], size=7,
+             mark=task_mark(task), mode="markers", legend=False, customdata=[labels[at] for at in mine],
              where=f"%{{customdata}}, task {task + 1}", form="cosine %{y:.4f}")  # fmt: skip
     title(figure, cells[0], "learnt name against frozen name", "1 = has not moved", theme)
     title(figure, cells[1], "class by class", f"{after(data.step)}, colours by task", theme)
     finished(figure, theme, "text_movement", 1, height=350)
-    y = reach(*data.series.values(), data.classes, high=1.0, low=0.98)
+    y = reach(*data.values.values(), classes, high=1.0, low=0.98)
     figure.update_yaxes(range=y, title_text="cosine", row=1, col=1)
     figure.update_yaxes(range=y, row=1, col=2)
     figure.update_xaxes(**task_axis(data.tasks), row=1, col=1)
-    count = len(data.labels)
+    count = len(labels)
     figure.update_xaxes(title_text="class, in the order of the stream", range=[0, count + 1], row=1, col=2)
-    first_new = int((data.task_of_class < data.task_of_class.max()).sum())
+    first_new = int((task_of_class < task_of_class.max()).sum())
     if first_new:
         edge = {"color": see_through(CURSOR[theme], 0.4), "width": 1, "dash": "dash"}
         figure.add_vline(x=first_new + 0.5, line=edge, name="newest task", row=1, col=2)  # pyright: ignore
     cursor(figure, place(data.step), theme, rows=cells[:1])
-    return Picture(figure, _sentence(data), (
+    return Picture(figure, _sentence(data, classes, labels), (
         "Cosine of the vector of a class name with the learnt prompt and in the frozen hand template.",
         "The dotted line compares with the step before instead: a prompt that is shared by all classes carries old"
         " names along while it learns new ones.",
     ))  # fmt: skip
 
 
-def _sentence(data: TextMovement) -> str:
-    if np.allclose(data.classes, 1, atol=1e-5):
+def _sentence(data: OverSteps, classes: Float64[np.ndarray, " cls"], labels: list[str]) -> str:
+    if np.allclose(classes, 1, atol=1e-5):
         return (
             f"{after(data.step).capitalize()}, every class name is where frozen text has it: nothing moves names here."
         )
-    at, least = data.steps.index(data.step), int(data.classes.argmin())
-    old, new, kept = (float(data.series[name][at]) for name in ("old", "new", "kept"))
+    least = int(classes.argmin())
+    old, new, kept = (data.now(name) for name in ("old", "new", "kept"))
     text = f"{after(data.step).capitalize()}, the cosine of learnt to frozen names is {number(new)} for the newest task"
     text += f" and {number(old)} for earlier ones" if np.isfinite(old) else ""
-    text += f"; “{data.labels[least]}” moved most, to {number(float(data.classes[least]))}."
+    text += f"; “{labels[least]}” moved most, to {number(float(classes[least]))}."
     if np.isfinite(kept):
         text += f" This task turned earlier names to a cosine of {number(kept)} with themselves."
     return text
