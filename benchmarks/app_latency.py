@@ -1,6 +1,6 @@
 """Latency of the app against its budgets: p50 and p95 of every action, on the demo run and on a large synthetic one.
 
-    python benchmarks/app_latency.py [--repeats 30] [--large 100x10x2000] [--only step,choose] [--no-cancel]
+    python benchmarks/app_latency.py [--repeats 30] [--large 100x10x2000] [--only step,choose]
 
 One JSON line per action and run; `within` says whether p95 is inside the budget. Needs Chromium and playwright. For the
 player it is the work in one frame; for what goes through the server, the time from the event to the last change on
@@ -15,7 +15,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.charts.curves import Tail  # noqa: E402
+from app.images.saliency import collect  # noqa: E402
 from app.shell.store import Entry, Opened  # noqa: E402
+from cillab.cockpit import TARGETS  # noqa: E402
 from cillab.core.errors import CillabError  # noqa: E402
 from cillab.lab.jobs import start  # noqa: E402
 from cillab.lab.spec import RunSpec  # noqa: E402
@@ -45,12 +48,14 @@ BUDGETS_MS = {
     "toy slider": 150,
     "another step": 500,
     "another part": 500,
+    "Grad-CAM of one image": 100,
+    "Grad-CAM, recorded": 30,
     "first paint": 2500,
     "open a run": 1000,
     "live poll, server": 20,
     "cancel": 2000,
 }
-GROUPS = ("step", "choose", "touch", "slide", "turn", "paint", "read", "cancel")
+GROUPS = ("step", "choose", "touch", "slide", "turn", "explain", "paint", "read", "cancel")
 STEPPED = ("collapse", "drift", "method", "text_transport", "noise_mixing", "grad_cam", "head_lab")  # pages with a step
 PATIENCE_MS = 120_000
 GAMMA = "Ridge penalty gamma, power of ten"
@@ -184,39 +189,33 @@ def turning(page: Page, url: str, run: str, steps: int, repeats: int) -> None:
             report("another part", run, times, page=name)
 
 
-def painting(browser: Any, url: str, run: str, stored_maps: bool, repeats: int) -> None:
+def painting(browser: Any, url: str, run: str, path: Path, repeats: int) -> None:
     """A fresh browser session on a warm server, from the request to the last thing the page is about."""
+    opened_run = Run(path)
+    stored_maps = "cam/true" in opened_run.snapshot(opened_run.steps[-1])
     maps = ".ci-strip" if stored_maps else ".gallery button"  # a run without maps has none to wait for
-    for path, ready in (("", "h1"), (f"step_through?run={run}", "[data-step]"), (f"grad_cam?run={run}", maps)):
+    for place, ready in (("", "h1"), (f"step_through?run={run}", "[data-step]"), (f"grad_cam?run={run}", maps)):
         times = []
         for index in range(max(3, repeats // 6) + 1):
             context = browser.new_context(viewport={"width": 1280, "height": 900})
             page = context.new_page()
             began = time.perf_counter()
-            page.goto(f"{url}/{path}", timeout=PATIENCE_MS, wait_until="commit")
+            page.goto(f"{url}/{place}", timeout=PATIENCE_MS, wait_until="commit")
             page.locator(ready).first.wait_for(timeout=PATIENCE_MS)
             if index:  # the first visit warms the server up
                 times.append(1000 * (time.perf_counter() - began))
             context.close()
-        report("first paint", run, times, page=path.partition("?")[0] or "start")
+        report("first paint", run, times, page=place.partition("?")[0] or "start")
 
 
 def reading(path: Path, run: str, repeats: int, folder: Path) -> None:
     """What the server does: opening a run with all its steps, and one look at a run that is being written."""
 
-    def timed(work: Callable[[], Any]) -> list[float]:
-        times = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            work()
-            times.append(1000 * (time.perf_counter() - began))
-        return times
-
     def open_it() -> None:
         view = Opened(Entry("x", path, "run"), Run(path))
         _ = view.metrics, len(view.run.probe), view.liveness
 
-    report("open a run", run, timed(open_it), steps=len(Run(path).steps))
+    report("open a run", run, timed([open_it] * repeats), steps=len(Run(path).steps))
     live = write_synthetic_run(folder / f"live-{run}", tasks=4, finished=False)
     writer, tail, reader = RunWriter.resume(live), Tail(live / "metrics.jsonl"), Run(live)
     for _ in range(5000):
@@ -227,7 +226,39 @@ def reading(path: Path, run: str, repeats: int, folder: Path) -> None:
         writer.log("t03", {"train/loss": 1.0}, task=3)
         _ = reader.status, reader.liveness(), reader.task_steps, tail.read()
 
-    report("live poll, server", run, timed(look))
+    report("live poll, server", run, timed([look] * repeats))
+
+
+def explaining(path: Path, run: str, repeats: int) -> None:
+    """Grad-CAM of one image for its three targets by the newest learner kept, and the maps of one image as recorded."""
+    view = Opened(Entry("x", path, "run"), Run(path))
+    rng = np.random.default_rng(0)
+    places = rng.integers(len(view.run.probe), size=repeats).tolist()
+    if "cam/true" in view.snapshots[-1]:
+        report("Grad-CAM, recorded", run, timed([lambda at=at: collect(view, at) for at in places]))
+    if not view.run.checkpoints:
+        return
+    from cillab.explain.gradcam import gradcam  # noqa: PLC0415 (torch, only where a learner is asked)
+    from cillab.lab.reopen import reopen  # noqa: PLC0415
+
+    found = reopen(path, max(view.run.checkpoints))
+    images, labels = found.probe_images.images, found.probe_images.labels
+
+    def one(at: int) -> Any:
+        return gradcam(found.learner, images[at : at + 1], TARGETS, labels=labels[at : at + 1])
+
+    one(0)  # the first pass warms up
+    report("Grad-CAM of one image", run, timed([lambda at=at: one(at) for at in places]))
+
+
+def timed(works: Iterable[Callable[[], Any]]) -> list[float]:
+    """Milliseconds of each."""
+    times = []
+    for work in works:
+        began = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - began))
+    return times
 
 
 def cancelling(folder: Path) -> None:
@@ -297,36 +328,37 @@ def measurements(
     folder: Path, store: Path, runs: dict[str, Path], repeats: int, wanted: set[str]
 ) -> Iterator[tuple[str, Callable]]:
     """Each with its name; the server and the browser live as long as they are needed."""
-    if "read" in wanted:
-        for run, path in runs.items():
-            yield "read", lambda path=path, run=run: reading(path, run, repeats, folder)
+    here = {
+        "read": lambda run, path: reading(path, run, repeats, folder),
+        "explain": lambda run, path: explaining(path, run, repeats),
+    }
+    for name, work in here.items():
+        for run, path in runs.items() if name in wanted else ():
+            yield name, partial(work, run, path)
     if "cancel" in wanted:
         yield "cancel", lambda: cancelling(folder)
-    if not wanted & {"step", "choose", "touch", "slide", "turn", "paint"}:
+    if wanted <= {*here, "cancel"}:
         return
     with serve({"CILLAB_RUNS": str(store)}) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.add_init_script(FRAMES)
+
+        def slide(run: str, path: Path) -> None:
+            sliding(page, url, f"head_lab?run={run}&head=Ridge", GAMMA, "head-lab slider", run, repeats)
+
+        on_screen = {
+            "step": lambda run, path: stepping(page, url, run, len(Run(path).steps), repeats),
+            "choose": lambda run, path: choosing(page, url, run, repeats),
+            "touch": lambda run, path: touching(page, url, run, repeats),
+            "slide": slide,
+            "turn": lambda run, path: turning(page, url, run, len(Run(path).steps), repeats),
+            "paint": lambda run, path: painting(browser, url, run, path, repeats),
+        }
         for run, path in runs.items():
-            if "step" in wanted:
-                yield "step", lambda run=run, path=path: stepping(page, url, run, len(Run(path).steps), repeats)
-            if "choose" in wanted:
-                yield "choose", lambda run=run: choosing(page, url, run, repeats)
-            if "touch" in wanted:
-                yield "touch", lambda run=run: touching(page, url, run, repeats)
-            if "slide" in wanted:
-                head = f"head_lab?run={run}&head=Ridge"
-                yield (
-                    "slide",
-                    lambda run=run, head=head: sliding(page, url, head, GAMMA, "head-lab slider", run, repeats),
-                )
-            if "turn" in wanted:
-                yield "turn", lambda run=run, path=path: turning(page, url, run, len(Run(path).steps), repeats)
-            if "paint" in wanted:
-                opened_run = Run(path)
-                stored = "cam/true" in opened_run.snapshot(opened_run.steps[-1])
-                yield "paint", lambda run=run, stored=stored: painting(browser, url, run, stored, repeats)
+            for name, work in on_screen.items():
+                if name in wanted:
+                    yield name, partial(work, run, path)
         if "slide" in wanted:
             yield "slide", lambda: sliding(page, url, "toy_collapse", "^Classes", "toy slider", "toy", repeats)
         browser.close()

@@ -9,16 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cillab import glossary
 from cillab.core.internals import SHARED
-from cillab.figures.angles import read_angles
-from cillab.figures.collapse import PANELS, read_collapse
+from cillab.figures.angles import PAIRS, read_angles
+from cillab.figures.collapse import PANELS, line_hue, read_collapse
 from cillab.figures.drift import read_drift
+from cillab.figures.palette import ROLES
 from cillab.figures.registry import figures_of
 from cillab.plane import ABSENT
 from cillab.player import HEADS, NONE, Blob, frame, head_answers, positions
 from cillab.runs import Run, Snapshot
 
 CAM_BYTES = 4_000_000  # of maps, all images and steps together; above, the panel leads to the page that has them
+_QUANTITIES = {  # of the glossary, by panel
+    "angles": ("ideal_cosine", "equiangularity"),
+    "drift": ("cosine_drift",),
+    "matrix": ("a_seen",),
+    "cams": ("noise_floor",),
+}
 TARGETS = ("true", "predicted", "difference")
 _ACCURACIES = ("old", "new")  # that of all classes seen comes with the points
 _PREFIX = "internals/"
@@ -44,7 +52,21 @@ def panels(run: Run, blob: Blob) -> dict[str, Any]:
         "cams": _cams(run, shots, blob),
         "heads": _heads(run, shots, blob),
         "frame": _frame(run, shots, blob),
+        "tips": _tips(),
     }
+
+
+def _tips() -> dict[str, str]:
+    """What the glossary says of a panel's quantities, by the panel's name: what it is, its formula, its better way."""
+    entries = {series: one.key for one in glossary.entries() for series in one.series}
+    collapse = {title.lower(): [entries[name] for name in scalars if name in entries] for title, _, scalars in PANELS}
+    return {panel: "\n\n".join(map(_tip, keys)) for panel, keys in {**collapse, **_QUANTITIES}.items()}
+
+
+def _tip(key: str) -> str:
+    one = glossary.entry(key)
+    better = {"neither": "Neither way is better."}.get(one.better, f"{one.better.capitalize()} is better.")
+    return "\n".join(filter(None, (f"{one.name}: {one.summary}", one.formula, better))).replace("`", "")
 
 
 def _frame(run: Run, shots: Sequence[Snapshot], blob: Blob) -> dict[str, Any] | None:
@@ -84,7 +106,12 @@ def _collapse(run: Run, blob: Blob) -> list[dict[str, Any]]:
             "log": title == "NC1",
             "percent": title == "NC4",
             "lines": [
-                {"label": words, "side": side, "values": blob.put(data.series[f"{side}/{name}"], np.float32)}
+                {
+                    "label": words,
+                    "side": side,
+                    "hue": line_hue(title, name, side),
+                    "values": blob.put(data.series[f"{side}/{name}"], np.float32),
+                }
                 for name, words in scalars.items()
                 for side in ("train", "test")
                 if np.isfinite(data.series[f"{side}/{name}"]).any()
@@ -105,6 +132,7 @@ def _angles(run: Run, blob: Blob) -> dict[str, Any] | None:
         "high": float(data.edges[-1]),
         "bins": len(data.edges) - 1,
         "highest": data.highest,
+        "hues": [ROLES[role] for role, _, _ in PAIRS.values()],
         "shares": blob.put(np.stack([one.shares for one in found]), np.float32),
         "pairs": blob.put(np.array([one.pairs for one in found]), np.float32),
         "means": blob.put(np.array([one.means for one in found]), np.float32),

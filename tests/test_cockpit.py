@@ -1,9 +1,11 @@
 """The panels beside the player: the numbers of the figures, and a method's own quantity found without its name."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from cillab import cockpit
+from cillab import cockpit, figures
 from cillab.demo import demo_runs
 from cillab.figures.angles import read_angles
 from cillab.figures.collapse import read_collapse
@@ -91,3 +93,12 @@ def test_shapes_are_read_as_declared_and_else_from_what_grows(runs) -> None:
     run.capabilities.internals["noise/weights"] = "f32 [L, t]: mixing weights"
     assert cockpit._axes(run, shots, "noise/weights") == "L,t"
     assert cockpit._names(run, shots)[0] == "noise/weights"
+
+
+def test_a_line_has_the_hue_that_it_has_in_the_figure(runs) -> None:
+    for theme in ("light", "dark"):
+        found = cockpit.panels(runs["noise"], Blob())
+        drawn: list[Any] = [draw(runs["noise"], theme=theme).figure.data for draw in (figures.collapse, figures.angles)]
+        lines = [line["hue"][theme] for one in found["collapse"] for line in one["lines"]]
+        assert lines == [trace.line.color for trace in drawn[0]]
+        assert {hue[theme] for hue in found["angles"]["hues"]} <= {trace.line.color for trace in drawn[1]}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from app.shell import export, html, state
@@ -179,6 +180,7 @@ def badge(run: Opened) -> None:
         ("seed", p.seed),
         ("backbone", p.backbone),
         ("transform", p.transform),
+        ("shown", _probe(run)),
         ("data digest", (p.data_digest or "")[:8]),
         ("commit", _short(info.versions.get("commit", ""))),
         ("device", info.device),
@@ -189,6 +191,14 @@ def badge(run: Opened) -> None:
         export.command(run)
     if run.liveness != "finished":
         tell(run)
+
+
+def _probe(run: Opened) -> str:
+    """How many images every page shows, and of how many: that is known once all classes have been tested."""
+    count, last = len(run.run.probe), run.snapshots[-1] if run.snapshots else None
+    if last is None or "confusion" not in last or len(last["seen"]) < len(run.run.order):
+        return f"{count} probe images"
+    return f"{count} of {int(np.asarray(last['confusion']).sum())} test images"
 
 
 def _short(commit: str) -> str:

@@ -56,21 +56,27 @@ def read_collapse(run: Run) -> Collapse:
     return Collapse(steps, len(run.info.tasks), series, (ORACLE, images_note(run), MOVING_TARGET, NC1_GROWS))
 
 
+def line_hue(title: str, name: str, side: str) -> Mapping[Any, str]:
+    """Hue of a line by theme: that of its side, or in a panel of two scalars that of the scalar."""
+    scalars = next(scalars for one, _, scalars in PANELS if one == title)
+    return ROLES[side] if len(scalars) == 1 else (ACCENT, SECOND)[list(scalars).index(name)]
+
+
 def _panel(figure: go.Figure, index: int, cell: tuple[int, int], data: Collapse, theme: Theme) -> None:
     title, goal, scalars = PANELS[index]
-    colours = dict(zip(scalars, (ACCENT[theme], SECOND[theme]), strict=False))
     found = []
     for name, shown in scalars.items():
         for side, dash, mark in _SIDES:
             y = data.series[f"{side}/{name}"]
             y = np.where(y > 0, y, np.nan) if name == "nc1" else y  # zero has no place on a log axis
             found.append(y[np.isfinite(y)])
-            colour = colours[name] if len(scalars) > 1 else ROLES[side][theme]
+            colour = line_hue(title, name, side)[theme]
             whose = "test images" if side == "test" else "training images"
             line(figure, places(data.steps), y, whose, colour, cell=cell, dash=dash, mark=mark,
                  width=2.2 if side == "train" else 1.5, legend=index == 0, where=f"{title} {shown}<br>at task %{{x}}",
                  form="%{y:.1%}" if name == "nc4" else "%{y:.3g}")  # fmt: skip
-    names = ", ".join(f"<span style='color:{colours[name]}'>{shown}</span>" for name, shown in scalars.items())
+    hues = {name: line_hue(title, name, "train")[theme] for name in scalars}
+    names = ", ".join(f"<span style='color:{hues[name]}'>{shown}</span>" for name, shown in scalars.items())
     said = f"{title}</b>  {names}<b>" if len(scalars) > 1 else title
     write(figure, cell, said, f"\N{RIGHTWARDS ARROW} {goal}", theme)
     values = np.concatenate(found)

@@ -211,6 +211,13 @@ def test_a_link_that_makes_no_sense_shows_the_default(query, folders, only_these
         assert "be read" not in words(test)
 
 
+def test_a_page_says_how_many_images_it_shows_and_of_how_many(folders, only_these_runs) -> None:
+    only_these_runs(folders["noise"])
+    run = Run(folders["noise"] / "first")
+    tested = int(run.snapshot(run.steps[-1])["confusion"].sum())
+    assert f"{len(run.probe)} of {tested} test images" in words(opened("collapse", run="first"))
+
+
 def test_two_runs_stand_side_by_side(tmp_path, only_these_runs) -> None:
     write_synthetic_run(tmp_path / "a", noise=True)
     write_synthetic_run(

@@ -3,6 +3,7 @@
 import { element, icon, sixDigits } from "./dom.js";
 
 const SPEEDS = [0.5, 1, 2, 4];
+const WIDE = 1600; // pixels: words in drawings are larger on a screen that is seen from further away
 
 export class View {
   // `this.step` of `this.count` is shown; a view says how with `go`, `play` and `draw`, and its hues with `hues`.
@@ -74,7 +75,7 @@ export class View {
   // Sizes are read here and nowhere else: asking the browser in every frame makes it lay out the whole page each time,
   // charts and all, which takes longer than everything that is drawn.
   measure(canvases) {
-    if (this.theme) this.theme.scale = "lecture" in document.documentElement.dataset ? 1.35 : 1;
+    if (this.theme) this.theme.scale = "lecture" in document.documentElement.dataset ? 1.35 : this.root.clientWidth > WIDE ? 1.15 : 1;
     const ratio = window.devicePixelRatio || 1;
     this.sizes = new Map();
     for (const canvas of canvases) {

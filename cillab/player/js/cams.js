@@ -4,7 +4,7 @@
 import { clamp, number } from "./dom.js";
 import { touchedMaps } from "./mixer.js";
 
-const TARGETS = ["true", "predicted", "difference"];
+export const TARGETS = ["true", "predicted", "difference"];
 const WORDS = { true: "its class", predicted: "the answer", difference: "difference" };
 
 // The image that is looked at: the one under the pointer, else the chosen one, else one whose maps say something.
@@ -67,13 +67,15 @@ function silence(pen, theme, x, y, side, large) {
 export function cams(scene) {
   const { pen, theme, step, width, height, large, player } = scene, found = looked(scene);
   const say = (text) => {
-    pen.font = `12px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.62; pen.textAlign = "center"; pen.textBaseline = "middle";
+    pen.font = `${12 * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.62; pen.textAlign = "center"; pen.textBaseline = "middle";
     pen.fillText(text, width / 2, height / 2); pen.globalAlpha = 1;
     return { value: "", hint: "" };
   };
   if (!found && !player.runs[0].panels.cams && player.data.asks) return say("no maps were recorded: wake the learner, and they are computed for the image at the pointer");
   if (!found) return say("more maps than a page can hold: press twice for the page that has them");
-  const { run, index } = found, data = run.panels.cams?.maps ? run.panels.cams : null, images = run.cls.length, now = Math.min(step, run.steps.length - 1);
+  const { run, index } = found;
+  if (player.panels) player.panels.looked = found;
+  const data = run.panels.cams?.maps ? run.panels.cams : null, images = run.cls.length, now = Math.min(step, run.steps.length - 1);
   const steps = now > 0 && data ? [now - 1, now] : [now], tiles = 2 * TARGETS.length + 1;
   const side = large ? Math.min((width - 40) / 3, (height - 90) / 3) : Math.min((width - 8 * tiles - 12) / tiles, height - 32), gap = large ? 12 : 6;
   const place = (row, column) => (large ? [8 + column * (side + gap), 22 + row * (side + gap + 18)]
@@ -97,12 +99,12 @@ export function cams(scene) {
     else if (target == null || !data) { /* the image alone */ } else if (weak(data, images, at, target, index)) silence(pen, theme, x, y, side, large);
     else pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
     pen.restore();
-    pen.font = `${large ? 12 : 9}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
+    pen.font = `${Math.min((large ? 12 : 9) * (theme.scale ?? 1), large ? 16 : side / 5)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
     pen.fillText(label, x, y + side + (large ? 10 : 8)); pen.globalAlpha = 1;
   };
   const head = (row, text) => {
     const [x, y] = place(row, 0);
-    pen.font = `600 ${large ? 13 : 10}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "left"; pen.textBaseline = "middle"; pen.fillText(text, x, y - 8);
+    pen.font = `600 ${(large ? 13 : 10) * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "left"; pen.textBaseline = "middle"; pen.fillText(text, x, y - 8);
   };
   tile(0, 0, null, now, run.names[run.cls[index]].slice(0, large ? 40 : 14));
   steps.forEach((at, order) => {

@@ -5,9 +5,9 @@ import { clamp, number, percent } from "./dom.js";
 
 const MIN = 1e-6; // a logarithm needs a floor; NC1 below this looks the same
 
-// The frame of a plot: pixels of a step, of a value between `low` and `high`.
-function frame({ width, height, large, player }, low, high) {
-  const left = large ? 52 : 34, right = 10, top = 8, bottom = large ? 34 : 8;
+// The frame of a plot: pixels of a step, of a value between `low` and `high`. Margins hold words, and grow with them.
+function frame({ width, height, large, player, theme }, low, high) {
+  const scale = theme.scale ?? 1, left = (large ? 52 : 34) * scale, right = 10, top = 8, bottom = large ? 34 * scale : 8;
   const span = high - low || 1, steps = Math.max(player.count - 1, 1);
   return { left, right: width - right, top, bottom: height - bottom,
     x: (s) => left + ((width - left - right) * s) / steps,
@@ -36,8 +36,8 @@ function axes(pen, scene, f, low, high, write) {
   }
   if (!large) return;
   const every = Math.ceil(player.count / 10), { steps } = player.longest();
-  for (let s = 0; s < player.count; s += every) words(pen, theme, String(steps[s].task + 1), f.x(s), f.bottom + 12, { align: "center", size });
-  words(pen, theme, "after task", f.right, f.bottom + 27, { align: "right", size: 11 });
+  for (let s = 0; s < player.count; s += every) words(pen, theme, String(steps[s].task + 1), f.x(s), f.bottom + 12 * (theme.scale ?? 1), { align: "center", size });
+  words(pen, theme, "after task", f.right, f.bottom + 27 * (theme.scale ?? 1), { align: "right", size: 11 });
 }
 
 function path(pen, f, values, colour, { alpha = 1, width = 1.8, dash = [], place = (v) => v } = {}) {
@@ -71,6 +71,9 @@ function range(values, low, high) {
   return [low, high];
 }
 
+// What a line is about has one hue in the whole app; the package sends it for both themes.
+const hue = (theme, one) => one[theme.dark ? "dark" : "light"];
+
 const joined = (scene, each) => scene.runs.map(each).join("  |  ");
 
 // ---- NC1 to NC4 over the steps: training images solid, test images dotted, the target of full collapse dashed ----------
@@ -84,22 +87,22 @@ export const lines = (index) => (scene) => {
   if (!log) [low, high] = [Math.min(low, target), Math.max(high, target)];
   if (low === high) high = low + (log ? 1 : 1e-3);
   const f = frame(scene, low, high);
-  const colour = (run, at) => (runs.length > 1 ? theme.runs[run] : at ? theme.runs[1] : theme.runs[0]);
+  const colour = (run, line) => (runs.length > 1 ? theme.runs[run] : hue(theme, line.hue));
+  if (!of.some((one) => one.lines.length)) { words(pen, theme, "not measured in this run", width / 2, height / 2, { align: "center", size: large ? 13 : 10 }); return { value: "–", hint: "" }; }
   unfold(scene, f, scene.keep("still", step.count, (to) => {
     axes(to, scene, f, low, high, (v) => (of[0].percent ? `${Math.round(100 * v)} %` : number(log ? 10 ** v : v)));
     if (!log) rule(to, theme, f.left, f.y(target), f.right, f.y(target), 0.7, [4, 3]);
     of.forEach((one, run) => {
       const names = [...new Set(one.lines.map((line) => line.label))];
       for (const line of one.lines) {
-        path(to, f, line.values, colour(run, names.indexOf(line.label)), { place, dash: line.side === "test" ? [2, 3] : [], width: line.side === "test" ? 1.3 : 2 });
+        path(to, f, line.values, colour(run, line), { place, dash: line.side === "test" ? [2, 3] : [], width: line.side === "test" ? 1.3 : 2 });
       }
       if (large) names.forEach((name, at) => words(to, theme, `${name}: training images solid, test images dotted`, f.left + 6, f.top + 8 + 16 * at, { size: 12 }));
     });
   }));
   of.forEach((one, run) => one.lines.forEach((line) => {
     const v = line.values[Math.min(step, line.values.length - 1)];
-    const at = [...new Set(one.lines.map((other) => other.label))].indexOf(line.label);
-    if (Number.isFinite(v) && step < line.values.length && (line.side === "train" || large)) dot(pen, theme, f.x(step), f.y(place(v)), colour(run, at));
+    if (Number.isFinite(v) && step < line.values.length && (line.side === "train" || large)) dot(pen, theme, f.x(step), f.y(place(v)), colour(run, line));
   }));
   if (log) words(pen, theme, "target 0 ↓", width - 12, height - (large ? 46 : 14), { align: "right", size: large ? 12 : 9 });
   const now = (one) => one.lines.find((line) => line.side === "train") ?? one.lines[0];
@@ -113,10 +116,10 @@ export function angles(scene) {
   const there = of.filter(Boolean), low = Math.min(...there.map((one) => one.low)), high = Math.max(...there.map((one) => one.high));
   const both = runs.length > 1, density = (one) => one.bins / (one.high - one.low);
   const top = Math.max(...there.map((one) => one.highest * density(one))) || 1;
-  const left = 8, right = width - 8, base = height - (large ? 34 : 16);
+  const scale = theme.scale ?? 1, left = 8, right = width - 8, base = height - (large ? 34 : 16) * scale;
   const x = (v) => left + ((right - left) * (v - low)) / (high - low || 1), y = (v) => base - ((base - 8) * v) / top;
   rule(pen, theme, left, base, right, base, 0.3);
-  const hues = both ? theme.runs : [theme.dark ? "#a5adba" : "#6b7480", theme.runs[1], theme.runs[0]];
+  const hues = both ? theme.runs : there[0].hues.map((one) => hue(theme, one));
   of.forEach((one, run) => {
     if (!one || step >= runs[run].steps.length) return;
     const pairs = one.pairs.subarray(3 * step, 3 * step + 3), sum = pairs[0] + pairs[1] + pairs[2];
@@ -125,25 +128,27 @@ export function angles(scene) {
       : [0, 1, 2].map(heights);
     curves.forEach((curve, age) => {
       if (!both && !pairs[age]) return;
-      const hue = hues[both ? run : age], wide = (one.high - one.low) / one.bins;
+      const mine = hues[both ? run : age], wide = (one.high - one.low) / one.bins;
       pen.beginPath(); pen.moveTo(x(one.low), base);
       curve.forEach((share, b) => { pen.lineTo(x(one.low + b * wide), y(share * density(one))); pen.lineTo(x(one.low + (b + 1) * wide), y(share * density(one))); });
       pen.lineTo(x(one.high), base);
-      pen.globalAlpha = 0.16; pen.fillStyle = hue; pen.fill();
-      pen.globalAlpha = 1; pen.lineWidth = 1.5; pen.strokeStyle = hue; pen.stroke();
+      pen.globalAlpha = 0.16; pen.fillStyle = mine; pen.fill();
+      pen.globalAlpha = 1; pen.lineWidth = 1.5; pen.strokeStyle = mine; pen.stroke();
     });
   });
   const target = there[0].target[Math.min(step, there[0].target.length - 1)];
   if (target > low && target < high) {
     rule(pen, theme, x(target), 4, x(target), base, 0.9, [4, 3]);
-    words(pen, theme, `−1/(K−1) = ${number(target)}`, clamp(x(target) + 5, left, right - 90), 10, { size: large ? 12 : 9 });
+    const room = x(target) + (large ? 130 : 96) * scale < right; // to the right of its line, else to the left
+    words(pen, theme, `−1/(K−1) = ${number(target)}`, x(target) + (room ? 5 : -5), 10, { size: large ? 12 : 9, align: room ? "left" : "right" });
   }
-  words(pen, theme, number(low), left, base + 9, { size: large ? 12 : 9 });
-  words(pen, theme, "cosine", (left + right) / 2, base + 9, { align: "center", size: large ? 12 : 9 });
-  words(pen, theme, number(high), right, base + 9, { align: "right", size: large ? 12 : 9 });
+  words(pen, theme, number(low), left, base + 9 * scale, { size: large ? 12 : 9 });
+  words(pen, theme, "cosine", (left + right) / 2, base + 9 * scale, { align: "center", size: large ? 12 : 9 });
+  words(pen, theme, number(high), right, base + 9 * scale, { align: "right", size: large ? 12 : 9 });
   if (!both) ["old / old", "old / new", "new / new"].forEach((name, age) => {
-    pen.fillStyle = hues[age]; pen.fillRect(right - (large ? 92 : 62), (large ? 26 : 20) + 12 * age * (large ? 1.4 : 1), 7, 7);
-    words(pen, theme, name, right - (large ? 80 : 51), (large ? 30 : 24) + 12 * age * (large ? 1.4 : 1), { size: large ? 12 : 9 });
+    const at = scale * ((large ? 30 : 26) + 12 * age * (large ? 1.4 : 1));
+    pen.fillStyle = hues[age]; pen.fillRect(right - (large ? 92 : 62) * scale, at - 4, 7, 7);
+    words(pen, theme, name, right - (large ? 80 : 51) * scale, at, { size: large ? 12 : 9 });
   });
   const mean = (one) => {
     const pairs = one ? one.pairs.subarray(3 * step, 3 * step + 3) : [0, 0, 0], sum = pairs[0] + pairs[1] + pairs[2];
@@ -194,15 +199,16 @@ export function matrix(scene) {
   const { runs, pen, theme, step, large, width, height } = scene, each = width / runs.length;
   const write = (run) => (run.accuracy?.[step] ?? NaN) /* the number on the map */;
   runs.forEach((run, index) => {
-    const { tasks, values } = run.panels.matrix, rows = run.steps.length, pad = large ? 30 : 14;
-    const x0 = index * each + pad, y0 = 4, w = (each - pad - 4) / tasks, h = (height - y0 - (large ? 30 : 14)) / rows, gap = w > 6 && h > 6 ? 1 : 0;
+    const { tasks, values } = run.panels.matrix, rows = run.steps.length, scale = theme.scale ?? 1, pad = (large ? 30 : 14) * scale;
+    const x0 = index * each + pad, y0 = 4, w = (each - pad - 4) / tasks, h = (height - y0 - (large ? 30 : 14) * scale) / rows, gap = w > 6 && h > 6 ? 1 : 0;
     const still = scene.keep(`still-${index}`, rows, (to) => {
       for (let r = 0; r < rows; r++) for (let c = 0; c < tasks; c++) {
         const v = values[r * tasks + c];
         if (!Number.isFinite(v)) continue;
         to.fillStyle = ramp(theme, v); to.fillRect(x0 + c * w, y0 + r * h, w - gap, h - gap);
-        if (w > 19 && h > 9) {
-          to.fillStyle = onRamp(theme, v); to.font = `${large ? 12 : 8}px ${theme.font}`; to.textAlign = "center"; to.textBaseline = "middle";
+        const type = Math.min((large ? 12 : 8) * scale, h - 1);
+        if (w > 19 && type >= 8) {
+          to.fillStyle = onRamp(theme, v); to.font = `${type}px ${theme.font}`; to.textAlign = "center"; to.textBaseline = "middle";
           to.fillText(String(Math.round(100 * v)), x0 + (c + 0.5) * w, y0 + (r + 0.5) * h);
         }
       }
@@ -216,8 +222,8 @@ export function matrix(scene) {
       pen.strokeStyle = runs.length > 1 ? theme.runs[index] : theme.ink; pen.lineWidth = 1.6;
       pen.strokeRect(x0 - 1, y0 + step * h - 1, w * Math.min(tasks, run.steps[step].task + 1) + 1, h + 1);
     }
-    words(pen, theme, "on task →", x0, height - (large ? 12 : 6), { size: large ? 12 : 9 });
-    pen.save(); pen.translate(index * each + 6, height / 2); pen.rotate(-Math.PI / 2);
+    words(pen, theme, "on task →", x0, height - (large ? 12 : 6) * scale, { size: large ? 12 : 9 });
+    pen.save(); pen.translate(index * each + 6 * scale, height / 2); pen.rotate(-Math.PI / 2);
     words(pen, theme, "after task ↓", 0, 0, { align: "center", size: large ? 12 : 9 }); pen.restore();
   });
   return { value: joined(scene, (run) => percent(write(run))), hint: "all seen" };

@@ -53,6 +53,7 @@ function measures(panels, decode) {
   const floats = (place) => decode(place, Float32Array);
   const all = (record, names) => record && { ...record, ...Object.fromEntries(names.map((name) => [name, floats(record[name])])) };
   return {
+    tips: panels.tips,
     accuracy: all(panels.accuracy, Object.keys(panels.accuracy)),
     collapse: panels.collapse.map((one) => ({ ...one, lines: one.lines.map((line) => all(line, ["values"])) })),
     angles: all(panels.angles, ["shares", "pairs", "means", "target"]),

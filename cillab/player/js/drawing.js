@@ -209,8 +209,9 @@ export const drawing = {
     });
     const steps = this.longest().steps, radius = this.count > 40 ? 2 : 4;
     steps.forEach((step, s) => {
-      c.globalAlpha = s <= this.t + 0.01 ? 1 : 0.35; c.fillStyle = this.colour(step.task);
-      c.beginPath(); c.arc(x(s), height - 8.5, radius, 0, 6.2832); c.fill();
+      const ahead = s > this.t + 0.01; // hollow, as in the legend
+      c.globalAlpha = 1; c.lineWidth = 1.6; c.strokeStyle = this.colour(step.task); c.fillStyle = ahead ? this.theme.page : this.colour(step.task);
+      c.beginPath(); c.arc(x(s), height - 8.5, ahead ? radius - 0.8 : radius, 0, 6.2832); c.fill(); if (ahead) c.stroke();
     });
     c.globalAlpha = 1; c.strokeStyle = this.theme.ink; c.lineWidth = 1.6;
     c.beginPath(); c.moveTo(x(this.t), 2); c.lineTo(x(this.t), height - 1); c.stroke();

@@ -6,6 +6,7 @@
 import { angles, drift, lines, matrix, own } from "./charts.js";
 import { cams } from "./cams.js";
 import { element, number, percent } from "./dom.js";
+import { takers } from "./taking.js";
 import { byTask } from "./touch.js";
 
 export class Panels {
@@ -16,25 +17,25 @@ export class Panels {
     const { runs } = player, some = (name) => runs.some((run) => run.panels[name] && run.panels[name].length !== 0);
     const kinds = [
       ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), figure: "collapse" })),
-      ...(some("angles") ? [{ name: "angles", title: "Angles of class means", paint: angles, figure: "angles" }] : []),
-      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", paint: drift, figure: "drift" }] : []),
-      { name: "matrix", title: "Accuracy by task", paint: (scene) => (scene.player.touch?.active ? byTask : matrix)(scene), figure: "accuracy_matrix" },
+      ...(some("angles") ? [{ name: "angles", title: "Angles of class means", short: "Angles", paint: angles, figure: "angles" }] : []),
+      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", short: "Drift", paint: drift, figure: "drift" }] : []),
+      { name: "matrix", title: "Accuracy by task", short: "Accuracy", paint: (scene) => (scene.player.touch?.active ? byTask : matrix)(scene), figure: "accuracy_matrix" },
       ...(some("own") ? [{ name: "own", title: "", paint: own }] : []),
       ...(some("cams") || player.data.asks ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
     ];
     this.panels = kinds.map((kind) => this.panel(kind));
     this.canvases = this.panels.map((panel) => panel.canvas);
-    this.node = element("section", { class: "panels", "aria-label": "Measures at this step" }, ...this.panels.map((panel) => panel.node));
+    this.node = element("section", { class: "panels", "data-runs": runs.length, "aria-label": "Measures at this step" }, ...this.panels.map((panel) => panel.node));
     this.show();
   }
 
   panel(kind) {
     const title = kind.title ?? this.player.runs[0].panels.collapse[Number(kind.name[2]) - 1].title;
-    const panel = { ...kind, title, canvas: element("canvas", { "aria-hidden": "true" }), value: element("output"), heading: element("b", {}, title),
+    const panel = { ...kind, title, canvas: element("canvas", { "aria-hidden": "true" }), value: element("output"), heading: element("b", { "data-short": kind.short }, title),
       hint: element("span"), kept: new Map() };
     panel.face = element("button", { type: "button", class: "face", onclick: () => this.press(panel) },
       element("span", { class: "caption" }, panel.heading, panel.hint, panel.value), panel.canvas);
-    panel.node = element("div", { class: `panel panel-${kind.name}`, "data-panel": kind.name }, panel.face);
+    panel.node = element("div", { class: `panel panel-${kind.name}`, "data-panel": kind.name }, panel.face, takers(this.player, panel));
     if (kind.name === "own" && this.quantities().length > 1) {
       panel.node.append(element("button", { type: "button", class: "more", title: "Another quantity of this method", "aria-label":
         "Another quantity of this method", onclick: () => this.other(panel) }, "⇄"));
@@ -77,7 +78,8 @@ export class Panels {
     for (const { name, node, face, title } of this.panels) {
       const large = name === this.grown;
       node.hidden = Boolean(this.grown) && !large;
-      face.title = large ? "Press again for the page that explains it, Esc for all panels" : `${title}: press to enlarge`;
+      const tip = this.player.runs[0].panels.tips[name];
+      face.title = `${tip ? `${tip}\n\n` : title ? `${title}: ` : ""}${large ? "Press again for the page that explains it, Esc for all panels" : "Press to enlarge"}`;
     }
   }
 

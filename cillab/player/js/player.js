@@ -20,6 +20,7 @@ import { FrameView } from "./frame.js";
 import { Panels } from "./panels.js";
 import { selecting } from "./selecting.js";
 import { staging } from "./stage.js";
+import { mapTakers } from "./taking.js";
 import { Touch } from "./touch.js";
 
 const PERIOD_MS = 1500; // one step at speed 1: rest on the snapshot, then glide to the next
@@ -117,6 +118,7 @@ class Player extends View {
     const panes = element("div", { class: `panes panes-${this.runs.length}` }, ...this.stages.map((stage) => stage.pane));
     this.card = element("div", { class: "card", hidden: true });
     this.help = element("div", { class: "help", hidden: true, role: "note" });
+    this.menu = element("div", { class: "menu", hidden: true, role: "group", "aria-label": "Take the map along" }, ...mapTakers(this));
     for (const [keys, text] of [["space", "play or pause"], ["← →", "one step"], ["[ ]", "previous, next task"],
       ["Home End", "first, last"], ["1 … 9", "that task"], ["L", "loop"], ["M H T I", "means, head, trails, images"], ...(this.runs.every((run) => run.panels) ? [["G", "the frame in space"]] : []),
       ["+ − 0", "zoom, whole view"], ["shift ← → ↑ ↓", "move the cross"], ["enter", "choose the image at the cross"],
@@ -133,7 +135,7 @@ class Player extends View {
     this.space = this.panels ? new FrameView(this, this.data.frame) : null;
     this.facts = element("div", { class: "facts" });
     const main = this.panels ? [element("div", { class: "beside" }, element("div", { class: "map" }, panes, this.facts, this.touch.node, foot), this.panels.node)] : [panes, foot];
-    this.shell = element("div", { class: this.panels ? "player cockpit" : "player" }, bar, ...main, this.card, this.help);
+    this.shell = element("div", { class: this.panels ? "player cockpit" : "player" }, bar, ...main, this.card, this.help, this.menu);
     this.shell.addEventListener("keydown", (event) => this.key(event));
     this.root.replaceChildren(this.shell);
     this.buildOptions();
@@ -288,7 +290,7 @@ class Player extends View {
   }
 
   escape() {
-    this.help.hidden = true;
+    this.help.hidden = this.menu.hidden = true;
     if (this.panels?.grown) return this.panels.grow(null);
     const busy = this.gesture || this.cross || this.focusTask != null;
     this.gesture = this.cross = this.focusTask = null;

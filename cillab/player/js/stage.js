@@ -107,6 +107,8 @@ export const staging = {
     if (this.space?.possible) toggles.push(element("button", { type: "button", class: "toggle", "aria-pressed": String(this.space.on), "data-space": true,
       title: "Three or four classes in space (G)", onclick: () => this.flipSpace() }, "Frame"));
     this.options.replaceChildren(...toggles,
+      element("button", { type: "button", class: "toggle round", title: "Take the map along", "aria-label": "Take the map along", "data-menu": true,
+        onclick: () => { this.menu.hidden = !this.menu.hidden; } }, "⤓"),
       element("button", { type: "button", class: "toggle round", title: "Keys (?)", "aria-label": "Keys",
         onclick: () => { this.help.hidden = !this.help.hidden; } }, "?"));
   },
