@@ -17,7 +17,7 @@ from tests.runs.synthetic import write_synthetic_run
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, Run]:
     home = tmp_path_factory.mktemp("runs")
-    kinds = {
+    kinds: dict[str, Any] = {
         "noise": {"noise": True, "cams": True},
         "text": {"text": True},
         "etf": {"etf": True},

@@ -12,8 +12,8 @@ from tests.runs.synthetic import write_synthetic_run
 @pytest.mark.parametrize("kind", ["noise", "text", "etf"])
 def test_no_axis_of_shares_goes_far_beyond_all(kind: str, tmp_path) -> None:
     path = tmp_path / kind
-    sizes = {"tasks": 3, "classes_per_task": 3, "probe": 45, "dim": 8}
-    run = Run(write_synthetic_run(path, **sizes, cams=True, text=kind == "text", etf=kind == "etf"))
+    options: Any = {"tasks": 3, "classes_per_task": 3, "probe": 45, "dim": 8, "cams": True}
+    run = Run(write_synthetic_run(path, **options, text=kind == "text", etf=kind == "etf"))
     found = 0
     for name in (figure.name for figure in figures_of(run=run)):
         drawn: Any = named(name).draw(run).figure
