@@ -52,7 +52,7 @@ def cockpit(page, url: str) -> None:  # noqa: F811
 
 _CUT = """() => {
   const root = [...document.querySelectorAll('*')].map(n => n.shadowRoot).find(r => r?.querySelector('.cockpit'));
-  return [...root.querySelectorAll('.caption output, .facts td, .label b')]
+  return [...root.querySelectorAll('.panel:not(.panel-cams) output, .facts td, .label b')]
     .filter(n => n.scrollWidth > n.clientWidth + 1).map(n => n.textContent);
 }"""
 

@@ -100,7 +100,7 @@ export function cams(scene) {
     else pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
     pen.restore();
     pen.font = `${Math.min((large ? 12 : 9) * (theme.scale ?? 1), large ? 16 : side / 5)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
-    pen.fillText(label, x, y + side + (large ? 10 : 8)); pen.globalAlpha = 1;
+    pen.fillText(label, x, y + side + (large ? 10 : 8), side + gap - 3); pen.globalAlpha = 1;
   };
   const head = (row, text) => {
     const [x, y] = place(row, 0);

@@ -139,8 +139,8 @@ export function angles(scene) {
   const target = there[0].target[Math.min(step, there[0].target.length - 1)];
   if (target > low && target < high) {
     rule(pen, theme, x(target), 4, x(target), base, 0.9, [4, 3]);
-    const room = x(target) + (large ? 130 : 96) * scale < right; // to the right of its line, else to the left
-    words(pen, theme, `−1/(K−1) = ${number(target)}`, x(target) + (room ? 5 : -5), 10, { size: large ? 12 : 9, align: room ? "left" : "right" });
+    const room = x(target) + (large ? 130 : width < 240 * scale ? 44 : 96) * scale < right; // to the right of its line, else to the left
+    words(pen, theme, width < 240 * scale ? number(target) : `−1/(K−1) = ${number(target)}`, x(target) + (room ? 5 : -5), 10, { size: large ? 12 : 9, align: room ? "left" : "right" });
   }
   words(pen, theme, number(low), left, base + 9 * scale, { size: large ? 12 : 9 });
   words(pen, theme, "cosine", (left + right) / 2, base + 9 * scale, { align: "center", size: large ? 12 : 9 });

@@ -133,7 +133,7 @@ export function numbers(player, step) {
   if (player.runs.length > 1) {
     const [a, b] = player.runs.map(facts);
     const sign = (text) => (/^[\d]/.test(text) ? `+${text}` : text);
-    const change = a.map((value, at) => (shares.includes(at) && Number.isFinite(b[at] - value) ? `${number(100 * (b[at] - value))} points` : number(b[at] - value)));
+    const change = a.map((value, at) => (shares.includes(at) && Number.isFinite(b[at] - value) ? `${number(100 * (b[at] - value))} pts` : number(b[at] - value)));
     rows.push(["second − first", change.map(sign), 2]);
   }
   return { heads, rows };
