@@ -20,6 +20,8 @@ theme.apply()
 safety.must_be_local()
 safety.limit_uploads()
 server.one_thread_each()
+server.few_arenas()
+server.count_visitor()
 page = st.navigation(
     {
         "": [st.Page(ways.file("start"), title="Start", icon=":material/home:", default=True)],

@@ -15,7 +15,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.shell import html
+from app.shell import html, server
 from app.shell.store import Opened
 from cillab.core.errors import one_line
 from cillab.core.places import cache_dir
@@ -53,6 +53,7 @@ class Waking:
                 return
             self.what_if, self.state = found, "awake"
             remember(self.key, time.perf_counter() - self.began)
+            server.out_of_sight()  # torch is half a million objects, walked through after every answer
         except Exception as error:  # a thread that dies would leave the page waiting for ever
             if not self.stop.is_set():
                 self.state, self.words = "failed", one_line(error)
@@ -92,7 +93,13 @@ class Waking:
         return f"{self.words}: {self.done} of {self.total} {self.unit}, {seconds(left)} left at this pace."
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
+def _end(slot: dict[str, Waking]) -> None:
+    """Nobody asks any more: a job on its way stops."""
+    if "job" in slot:
+        slot["job"].end()
+
+
+@st.cache_resource(max_entries=2, show_spinner=False, on_release=_end)
 def _jobs(kind: type[Waking], path: str, task: int, changed: float) -> dict[str, Waking]:
     """A place for the one job of a checkpoint and kind; at most two learners are kept, as models are large."""
     return {}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache, cached
 
+_ALL: list[Callable[[], None]] = []  # how each of the functions below forgets
 _OBJECT = 64  # bytes of a number, a name or the frame of a container, roughly
 
 
@@ -28,4 +29,16 @@ def keep(limit: int, size: Callable[[Any], int], key: Callable[..., Any]) -> Cal
 
     One thread at a time works out a value; others that want it wait. A value larger than the limit is not kept.
     """
-    return cached(LRUCache(limit, size), key=key, condition=Condition())
+
+    def kept(work: Callable) -> Callable:
+        found = cached(LRUCache(limit, size), key=key, condition=Condition())(work)
+        _ALL.append(found.cache_clear)
+        return found
+
+    return kept
+
+
+def forget() -> None:
+    """Let go of all that is kept."""
+    for clear in _ALL:
+        clear()
