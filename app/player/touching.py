@@ -96,7 +96,7 @@ def _answer(view: Opened, step: int, found: Any, plane: Plane) -> dict[str, Any]
     factors = tuple(min(max(float(value), 0.0), 2.0) for value in asked["factors"] or found.one)
     if len(factors) != found.count:
         return None
-    head = None if asked["head"] == "learned" else head_at(view.snapshots[step], asked["head"])
+    head = None if asked["head"] == "learned" else view.snapshots[step].once(head_at, asked["head"])
     reply = found.reply(factors, head)
     place = positions(view.run)
     codes = np.array([place.get(int(c), NONE) for c in reply.classes])

@@ -111,7 +111,8 @@ def test_panels_and_map_are_taken_along_as_numbers_and_as_pictures(page, address
             wanted = run.accuracy_matrix()
             np.testing.assert_allclose(values, wanted[np.isfinite(wanted)], rtol=1e-6)
         elif name == "own":
-            wanted = np.concatenate([np.ravel(run.snapshot(s)["internals/noise/weights"]) for s in run.steps])
+            quantity = f"internals/{rows[0]['series'].replace(': ', '/')}"
+            wanted = np.concatenate([np.ravel(run.snapshot(s)[quantity]) for s in run.steps])
             np.testing.assert_allclose(values, wanted, rtol=1e-6)
     page.locator("[data-menu]").click()
     points = table(taken(page, page.locator(".menu [data-take=csv]")))

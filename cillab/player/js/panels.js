@@ -126,7 +126,7 @@ export function numbers(player, step) {
     const kept = moved ? [...moved.values.subarray(step * moved.tasks, (step + 1) * moved.tasks)].filter(Number.isFinite) : [];
     return [run.accuracy?.[step] ?? NaN, at(accuracy.old), at(accuracy.new), ...nc, kept.length ? kept.reduce((a, b) => a + b, 0) / kept.length : NaN];
   };
-  const heads = ["all seen", "earlier tasks", "this task", "NC1", "NC2", "NC3", "NC4", "drift"];
+  const heads = ["all seen", "earlier", "this task", "NC1", "NC2", "NC3", "NC4", "drift"];
   const shares = [0, 1, 2, 6];
   const write = (values) => values.map((value, at) => (shares.includes(at) ? percent(value) : number(value)));
   const rows = player.runs.map((run, at) => [run.title, write(facts(run)), at]);

@@ -135,7 +135,7 @@ class Player extends View {
     this.space = this.panels ? new FrameView(this, this.data.frame) : null;
     this.facts = element("div", { class: "facts" });
     const main = this.panels ? [element("div", { class: "beside" }, element("div", { class: "map" }, panes, this.facts, this.touch.node, foot), this.panels.node)] : [panes, foot];
-    this.shell = element("div", { class: this.panels ? "player cockpit" : "player" }, bar, ...main, this.card, this.help, this.menu);
+    this.shell = element("div", { class: this.panels ? "player cockpit" : "player" }, bar, ...main, this.card, this.help);
     this.shell.addEventListener("keydown", (event) => this.key(event));
     this.root.replaceChildren(this.shell);
     this.buildOptions();

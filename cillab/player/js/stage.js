@@ -110,7 +110,7 @@ export const staging = {
       element("button", { type: "button", class: "toggle round", title: "Take the map along", "aria-label": "Take the map along", "data-menu": true,
         onclick: () => { this.menu.hidden = !this.menu.hidden; } }, "⤓"),
       element("button", { type: "button", class: "toggle round", title: "Keys (?)", "aria-label": "Keys",
-        onclick: () => { this.help.hidden = !this.help.hidden; } }, "?"));
+        onclick: () => { this.help.hidden = !this.help.hidden; } }, "?"), this.menu);
   },
 
   flipSpace() {

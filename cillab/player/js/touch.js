@@ -71,7 +71,7 @@ export function counted(run, step) {
 
 // The rows under the map while something is touched: as learned and now, on the probe.
 export function touchedNumbers(player, step) {
-  const heads = ["all seen", "earlier tasks", "this task", "changed", "now right", "now wrong"], two = player.runs.length > 1;
+  const heads = ["all seen", "earlier", "this task", "changed", "now right", "now wrong"], two = player.runs.length > 1;
   const rows = player.runs.flatMap((run, at) => {
     if (step >= run.steps.length) return [];
     const { tasks, sum } = counted(run, step), older = tasks.slice(0, -1), newest = tasks.at(-1);
