@@ -60,7 +60,7 @@ def test_maps_come_back_in_the_unit_of_the_scores(runs) -> None:
     assert floors[1, 0] == shot["cam_floor/true"]
 
 
-def test_the_image_that_is_shown_first_is_one_whose_maps_reach_their_floor() -> None:
+def test_the_image_that_is_shown_first_is_one_whose_maps_reach_their_floor(runs) -> None:
     run = Run(demo_runs()["slca"])  # few of its maps do
     shots = [run.snapshot(step) for step in run.steps]
     drawn = [
@@ -72,7 +72,7 @@ def test_the_image_that_is_shown_first_is_one_whose_maps_reach_their_floor() -> 
         for image in range(len(run.probe))
     ]
     assert drawn[0] < max(drawn) == drawn[cockpit.clearest(shots)]
-    assert cockpit.clearest([Run(demo_runs()["finetune"]).snapshot("t00")]) == 0  # recorded before floors were
+    assert cockpit.clearest([runs["plain"].snapshot("t00")]) == 0  # no maps, no floors
 
 
 def test_a_method_shows_its_own_quantity_and_the_figure_that_explains_it(runs) -> None:
