@@ -1,15 +1,24 @@
-"""What importing models and learners costs beyond torch, with torch's compiler and without (`cillab/core/imports.py`).
+"""What a process pays before its first image: imports, and `cillab run` until the backbone gets pixels.
 
-python benchmarks/imports.py [--rounds 3]
+Imports are those beyond torch, with torch's compiler and without (`cillab/core/imports.py`). The run is that of
+simplecil on all shields.
+
+python benchmarks/imports.py [--rounds 3] [--before CHECKOUT]
+
+`--before` takes another version of this repository in turns. Everything is CPU time of the process, without what
+`import torch` took in it.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-CODE = """
+IMPORTS = """
 import sys, time
 if sys.argv[1] == "with":
     import cillab.core.imports
@@ -24,22 +33,64 @@ if sys.argv[1] == "with":
 spent, most = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 print(spent, most, "torch._dynamo" in sys.modules)
 """
+FIRST = """
+import os, sys, time
+import cillab
+began = time.process_time()
+import torch
+took = time.process_time() - began
+from cillab.backbones.frozen import FrozenBackbone
+def embed(backbone, pixels):
+    print("FIRST", time.process_time() - took, took, flush=True)
+    os._exit(0)
+FrozenBackbone._embed = embed
+sys.argv = ["cillab", "run", "--learner", "simplecil", "--data", "shields", "--out", sys.argv[1]]
+from cillab.__main__ import main
+main()
+"""
+
+
+def imported(way: str) -> tuple[float, float]:
+    """CPU seconds and megabytes of models, lab and learners."""
+    said = subprocess.run([sys.executable, "-c", IMPORTS, way], capture_output=True, text=True, check=True).stdout
+    seconds, megabytes, loaded = said.split()
+    assert (loaded == "True") == (way == "with"), said
+    return float(seconds), float(megabytes)
+
+
+def first_image(checkout: Path) -> tuple[float, float]:
+    """CPU seconds of `cillab run` up to its first image, and of `import torch` in the same process."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-c", FIRST, f"{folder}/run"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=checkout).stdout
+    _, seconds, torch = next(line for line in said.splitlines() if line.startswith("FIRST")).split()
+    return float(seconds), float(torch)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--before", type=Path, help="folder of another version of this repository")
+    asked = parser.parse_args()
     found: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
-    for _ in range(rounds):
+    for _ in range(asked.rounds):
         for way, measured in found.items():
-            said = subprocess.run([sys.executable, "-c", CODE, way], capture_output=True, text=True, check=True).stdout
-            seconds, megabytes, loaded = said.split()
-            assert (loaded == "True") == (way == "with"), said
-            measured.append((float(seconds), float(megabytes)))
+            measured.append(imported(way))
     for way, measured in found.items():
         cpu, memory = (round(statistics.median(values), 2) for values in zip(*measured, strict=True))
-        print(json.dumps({"compiler": way, "cpu_s beyond torch": cpu, "peak_mb": memory}))
+        print(json.dumps({"compiler": way, "cpu_s beyond torch": cpu, "peak_mb": memory}), flush=True)
+    here = Path(__file__).resolve().parent.parent
+    versions = {"this version": here, **({"before": asked.before.resolve()} if asked.before else {})}
+    for checkout in versions.values():  # its catalogue, its shields and its compiled sources are kept from here on
+        first_image(checkout)
+    firsts: dict[str, list[tuple[float, float]]] = {name: [] for name in versions}
+    for _ in range(asked.rounds):
+        for name, path in versions.items():
+            firsts[name].append(first_image(path))
+    for name, pairs in firsts.items():
+        beyond, torch = (round(statistics.median(values), 2) for values in zip(*pairs, strict=True))
+        print(json.dumps({"run to its first image": name, "cpu_s beyond torch": beyond, "torch": torch}), flush=True)
 
 
 if __name__ == "__main__":

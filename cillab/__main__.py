@@ -2,12 +2,13 @@
 
 import sys
 
+from cillab.core.imports import uncollected
 from cillab.core.leaving import leave, leaving_at_once
 
 
 def main() -> None:
     """Load the command line, or of it only the lists where one is asked for, and run it."""
-    with leaving_at_once():
+    with leaving_at_once(), uncollected():
         from cillab.answering import answer  # noqa: PLC0415 - under the handler
 
         if sys.argv[1:2] == ["list"]:

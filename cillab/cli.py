@@ -22,6 +22,7 @@ from cillab.core.errors import (
     printable,
     unknown_name,
 )
+from cillab.core.imports import uncollected
 from cillab.core.leaving import leaving_at_once
 from cillab.data import data
 from cillab.lab import offer
@@ -105,7 +106,7 @@ def run(
     must_be_free(request.folder())
     ours = None
     try:
-        with leaving_at_once(lambda: ours is not None and ours.withdraw()):
+        with leaving_at_once(lambda: ours is not None and ours.withdraw()), uncollected():
             ours = claim(request.folder())  # before torch is loaded: a second writer hears it at once
             from cillab.core import processes  # noqa: PLC0415 - torch takes seconds: not for --help or a typing mistake
             from cillab.lab.engine import Lab  # noqa: PLC0415
@@ -115,7 +116,8 @@ def run(
                 offer.keep()  # so that the next refusal needs no torch
                 refuse_early(request)
         with _interruptible():
-            lab = Lab.from_spec(request)
+            with uncollected():
+                lab = Lab.from_spec(request)
             _follow(lab, log)
     finally:
         if ours is not None:
@@ -143,7 +145,7 @@ def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
         typer.echo(f"{directory} is finished: nothing is left to do.")
         return
     held = None
-    with leaving_at_once(lambda: held is not None and held.release()):
+    with leaving_at_once(lambda: held is not None and held.release()), uncollected():
         held = RunWriter.resume(directory) if launched.is_first() else None  # refuses what is being written
         from cillab.core import processes  # noqa: PLC0415
         from cillab.lab.engine import Lab  # noqa: PLC0415
@@ -153,7 +155,8 @@ def resume(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder
             directory = Path(copytree(directory, launched.aside()))
         processes.wait()  # the first one changes the folder from here on
     with _interruptible():
-        lab = Lab.resume(directory)
+        with uncollected():
+            lab = Lab.resume(directory)
         _follow(lab, None)
 
 

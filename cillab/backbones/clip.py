@@ -11,7 +11,6 @@ from typing import Any, Literal, final
 import open_clip
 import torch
 from jaxtyping import Float
-from open_clip.model import resize_pos_embed
 from open_clip.pretrained import download_pretrained
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -266,6 +265,8 @@ def clip_from_config(config: dict[str, Any], weights: Path, **options: Any) -> C
     Raises:
         WeightsError: the file cannot be read or does not fit.
     """
+    from open_clip.model import resize_pos_embed  # noqa: PLC0415 - a second, which a backbone without text need not take
+
     shapes_in(weights)
     model = open_clip.CLIP(**config)
     with complaints_about(weights, options["tag"]):

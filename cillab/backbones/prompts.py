@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, final
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from cillab.backbones.clip import TEXT_CHUNK, ClipBackbone
@@ -65,6 +64,8 @@ class TextTower:
         self, x: Float[Tensor, "cls token width"], ids: Int64[Tensor, "cls token"], start: int, deep: Sequence[Tensor]
     ) -> Float[Tensor, "cls feature"]:
         """`encode_text` from token embeddings on; `deep[i]` replaces what stands at `start` before block i + 1."""
+        from open_clip.transformer import text_global_pool  # noqa: PLC0415 - whoever has a tower has loaded it
+
         own, count = self.own, x.shape[1]
         x = x + own.positional_embedding[:count]
         mask = own.attn_mask[:count, :count] if self.causal else None

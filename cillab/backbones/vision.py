@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from jaxtyping import Float
 from timm.data.config import resolve_data_config
-from timm.models import PretrainedCfg, list_models, model_entrypoint
+from timm.models._pretrained import PretrainedCfg
 from torch import Tensor, nn
 
 from cillab.backbones.card import Card
@@ -86,12 +86,12 @@ def tags_of(architecture: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _architectures() -> frozenset[str]:
-    return frozenset(list_models())
+    return frozenset(timm.list_models())
 
 
 def kind_of(architecture: str) -> Literal["vit", "convnet"]:
     """Whether slots can stand in it ("vit") or not ("convnet"): by the module that defines it, without building."""
-    module = model_entrypoint(architecture).__module__.rpartition(".")[2]
+    module = timm.model_entrypoint(architecture).__module__.rpartition(".")[2]
     return "vit" if module in _VIT_MODULES else "convnet"
 
 

@@ -1,11 +1,17 @@
-"""Importing a vision model costs no compiler: two libraries load all of `torch.compile` for what they seldom need.
+"""Importing a vision model costs neither a compiler nor the models that nobody asked for.
+
+Two libraries load all of `torch.compile` for what they seldom need.
 
 `torchvision.ops.roi_align` imports `torch._dynamo.utils` for one question, and timm decorates three functions of one
 model with `torch.compiler.disable` as it is imported. Either loads TorchDynamo, Inductor and Triton: about as much time
 as torch itself, in every process that names a model. While these two modules are loaded, stand-ins take their wishes
 down; the question or the function loads the real thing when it is asked or called.
+
+timm, torchvision and open_clip import every model they have when one file of theirs is imported. These packages wait
+(`LATE`): a file of theirs is imported alone, and the package itself when somebody asks it for a name of its own.
 """
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +19,7 @@ from functools import cache, wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +30,23 @@ def load_no_compiler() -> None:
     """Settle it for this process; once is enough."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While this block loads libraries and data, nobody looks for garbage among them; nor ever after.
+
+    torch alone brings half a million objects that stay. Python looks through all of them each time a quarter more have
+    come: half a second on the way to a run's first image.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was:
+            gc.enable()
 
 
 @contextmanager
@@ -66,25 +90,35 @@ BESIDE: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "torchvision.ops.roi_align": _question,
     "timm.layers.typing": _decorator,
 }
+LATE: dict[str, str | None] = {  # package -> the file of it that is asked first, where it has the names others want
+    "timm": "version",
+    "timm.data": "constants",
+    "timm.models": None,
+    "torchvision": None,
+    "torchvision.models": None,
+    "torchvision.ops": None,
+    "open_clip": "version",
+}
 
 
 class _Finder(MetaPathFinder):
     """Finds these modules, as they would be found anyway."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if fullname not in BESIDE or COMPILER in sys.modules:
+        beside = fullname in BESIDE and COMPILER not in sys.modules
+        if not beside and fullname not in LATE:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Beside(spec.loader, BESIDE[fullname])
+            spec.loader = _Beside(spec.loader, BESIDE[fullname]) if beside else _Late(spec.loader, LATE[fullname])
         return spec
 
 
-class _Beside(Loader):
-    """The module's own loader, with a stand-in in its place for as long as it runs."""
+class _Loader(Loader):
+    """The module's own loader, but for `exec_module`."""
 
-    def __init__(self, own: Any, stand_in: Callable[[], AbstractContextManager[None]]) -> None:
-        self._own, self._stand_in = own, stand_in
+    def __init__(self, own: Any) -> None:
+        self._own = own
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._own, name)
@@ -92,6 +126,37 @@ class _Beside(Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._own.create_module(spec)
 
+
+class _Beside(_Loader):
+    """With a stand-in in its place for as long as the module runs."""
+
+    def __init__(self, own: Any, stand_in: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(own)
+        self._stand_in = stand_in
+
     def exec_module(self, module: ModuleType) -> None:
         with self._stand_in():
             self._own.exec_module(module)
+
+
+class _Late(_Loader):
+    """A package that runs when it is asked for a name that none of its imported files is called."""
+
+    def __init__(self, own: Any, first: str | None) -> None:
+        super().__init__(own)
+        self._first = first
+
+    def exec_module(self, module: ModuleType) -> None:
+        lock, package = RLock(), module.__name__
+
+        def asked(name: str) -> Any:
+            if self._first and hasattr(own := import_module(f"{package}.{self._first}"), name):
+                return getattr(own, name)
+            if name.startswith("__") and name != "__all__":  # whoever looks through all modules wants none of them
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            with lock:
+                if vars(module).pop("__getattr__", None) is not None:
+                    self._own.exec_module(module)
+            return getattr(module, name)
+
+        vars(module)["__getattr__"] = asked

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.special import bdtr, ndtri  # binomial and inverse normal distribution functions
 
 Right: TypeAlias = Sequence[bool] | np.ndarray
 
@@ -60,9 +59,11 @@ def paired(first: Right, second: Right, level: float = 0.95) -> Paired:
         raise ValueError(f"paired needs one answer per image on both sides, got shapes {a.shape} and {b.shape}.")
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
         raise ValueError("paired needs true or false per image: was the answer right?")
+    from scipy.special import bdtr  # noqa: PLC0415 - half a second; the binomial distribution function
+
     a, b = a.astype(bool), b.astype(bool)
     n, mine, theirs = len(a), int((a & ~b).sum()), int((b & ~a).sum())
-    z, more = float(ndtri((1 + level) / 2)), n + 2
+    z, more = _quantile(level), n + 2
     middle = (mine - theirs) / more
     half = z * math.sqrt(mine + theirs + 1 - (mine - theirs) ** 2 / more) / more
     tail = float(bdtr(min(mine, theirs), mine + theirs, 0.5))
@@ -75,4 +76,11 @@ def share_error(shares: Sequence[float] | np.ndarray, images: int, level: float 
     For one share by itself. Two bars whose intervals overlap may still differ clearly on the same images: use `paired`.
     """
     p = np.asarray(shares, np.float64)
-    return float(ndtri((1 + level) / 2)) * np.sqrt(p * (1 - p) / images)
+    return _quantile(level) * np.sqrt(p * (1 - p) / images)
+
+
+def _quantile(level: float) -> float:
+    """The z of a two-sided interval of the normal distribution."""
+    from scipy.special import ndtri  # noqa: PLC0415
+
+    return float(ndtri((1 + level) / 2))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import cho_factor, cho_solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +53,75 @@ def ridge_probe(
     Raises:
         ValueError: ridge not positive, no image, or constant features.
     """
-    if ridge <= 0 or not len(features):
-        raise ValueError(f"ridge_probe needs images and a ridge > 0, got {len(features)} images and {ridge}.")
-    x = np.asarray(features, dtype=np.float64)
-    ids, inverse = np.unique(np.asarray(labels), return_inverse=True)
-    y = np.eye(len(ids))[inverse]
-    origin, prior = x.mean(axis=0), y.mean(axis=0)
-    x, y = x - origin, y - prior
-    gram = x.T @ x
-    scale = np.trace(gram) / len(gram)
-    if not scale > 0:
-        raise ValueError("ridge_probe needs features that are finite and not constant.")
-    gram[np.diag_indices_from(gram)] += ridge * scale
-    weight = cho_solve(cho_factor(gram, overwrite_a=True), x.T @ y).T
-    return FreshHead(weight, prior - weight @ origin, tuple(ids.tolist()))
+    sums = RidgeSums()
+    if len(features):
+        sums.add(features, labels)
+    return sums.head(ridge)
+
+
+class RidgeSums:
+    """What `ridge_probe` needs of its images: they can be added a task at a time, and solved after each.
+
+        n, mu, X^T X and X^T Y, X centred.    Two sets a, b:  X^T X = sum of both + n_a n_b / (n_a + n_b) d d^T,
+        d = mu_b - mu_a    (Chan, Golub & LeVeque 1979)
+
+    Holds D^2 + K D numbers in float64. One head of a task costs its own images and a factorisation of D x D, whatever
+    came before it.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._row: dict[int, int] = {}  # class -> row of the sums
+        self._counts: Float[np.ndarray, " cls"] = np.zeros(0)
+        self._sums = self._gram = np.zeros((0, 0))
+        self._origin = self._mean = np.zeros(0)
+
+    def add(self, features: Float[np.ndarray, "image feature"], labels: Int[np.ndarray, " image"]) -> None:
+        """Take in images, at least one."""
+        x = np.asarray(features, dtype=np.float64)
+        mean = x.mean(axis=0)
+        x = x - mean
+        gram = x.T @ x
+        if not self._count:
+            self._origin, self._mean, self._gram = mean, mean, gram
+            self._sums = np.zeros((0, len(mean)))
+        else:
+            moved, both = mean - self._mean, self._count + len(x)
+            self._gram = self._gram + gram + (self._count * len(x) / both) * np.outer(moved, moved)
+            self._mean = self._mean + moved * (len(x) / both)
+        self._count += len(x)
+        ids, inverse = np.unique(np.asarray(labels), return_inverse=True)
+        chosen = np.eye(len(ids))[inverse]
+        for c in ids.tolist():
+            self._row.setdefault(c, len(self._row))
+        more = len(self._row) - len(self._counts)
+        self._counts = np.concatenate([self._counts, np.zeros(more)])
+        self._sums = np.concatenate([self._sums, np.zeros((more, len(mean)))])
+        rows, counts = [self._row[c] for c in ids.tolist()], chosen.sum(axis=0)
+        self._counts[rows] += counts
+        self._sums[rows] += chosen.T @ x + counts[:, None] * (mean - self._origin)
+
+    def head(self, ridge: float = 1e-3) -> FreshHead:
+        """`ridge_probe` of all images so far.
+
+        Raises:
+            ValueError: as for `ridge_probe`.
+        """
+        if ridge <= 0 or not self._count:
+            raise ValueError(f"ridge_probe needs images and a ridge > 0, got {self._count} images and {ridge}.")
+        from scipy.linalg import cho_factor, cho_solve  # noqa: PLC0415 - a run solves its first head after it has begun
+
+        gram = self._gram.copy()
+        scale = np.trace(gram) / len(gram)
+        if not scale > 0:
+            raise ValueError("ridge_probe needs features that are finite and not constant.")
+        gram[np.diag_indices_from(gram)] += ridge * scale
+        classes = sorted(self._row)
+        rows = [self._row[c] for c in classes]
+        counts = self._counts[rows]
+        targets = self._sums[rows] - counts[:, None] * (self._mean - self._origin)
+        weight = cho_solve(cho_factor(gram, overwrite_a=True), targets.T).T
+        return FreshHead(weight, counts / self._count - weight @ self._mean, tuple(classes))
 
 
 def probe_retention(

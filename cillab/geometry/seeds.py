@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtr, stdtrit  # Student's t: distribution function and its inverse
 
 Numbers: TypeAlias = Sequence[float | int] | np.ndarray
 
@@ -51,6 +50,8 @@ def t_interval(values: Numbers, level: float = 0.95) -> Interval:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all() or not 0 < level < 1:
         raise ValueError(f"t_interval needs finite values and a level in (0, 1), got {x.tolist()} and {level}.")
+    from scipy.special import stdtrit  # noqa: PLC0415 - half a second, and a run that begins has no seeds to compare
+
     n, mean = len(x), float(x.mean())
     std = float(x.std(ddof=1)) if n > 1 else math.nan
     half = float(stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n) if n > 1 else math.nan
@@ -79,6 +80,8 @@ def paired_difference(a: Numbers, b: Numbers, level: float = 0.95) -> PairedDiff
     elif interval.std == 0:
         t, p = (0.0, 1.0) if interval.mean == 0 else (math.copysign(math.inf, interval.mean), 0.0)
     else:
+        from scipy.special import stdtr  # noqa: PLC0415 - Student's t: the distribution function
+
         t = interval.mean / (interval.std / math.sqrt(len(d)))
         p = 2 * float(stdtr(len(d) - 1, -abs(t)))
     return PairedDifference(interval, t, p, int((d > 0).sum()), int((d < 0).sum()))

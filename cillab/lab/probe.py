@@ -97,6 +97,7 @@ class Examiner:
         self.memory = Memory()
         self.points = _stratified(stream, points)
         self._train: dict[int, tuple[Tensor, Tensor]] = {}
+        self._then = measures.FreshThen()
 
     @property
     def tasks(self) -> np.ndarray:
@@ -188,7 +189,7 @@ class Examiner:
         of_features = "gaussian/mean" in {one.name for one in learner.capabilities.internals}
         fresh = len(trains) == len(tested)  # heads fitted on images need images of every class
         for more_arrays, more_scalars in (
-            _in_place(measures.fresh_heads(tested, trains, train_moments.means(), seen), own, task_index)
+            _in_place(measures.fresh_heads(tested, trains, train_moments.means(), seen, self._then), own, task_index)
             if fresh
             else ({}, {}),
             measures.decisions(tested, seen, tasks, task_index),

@@ -1,9 +1,13 @@
 """The methods, one file each, independent of one another; and those that installed packages bring.
 
+A file is imported when somebody asks for a learner that is called like it; all are when somebody asks for a list, or
+for a name that no file has.
+
 A package brings learners by an entry point of the group `cillab.learners` that names its module: importing the module
 enters them. A package that cannot be imported, or that takes a name that is taken, costs no more than itself.
 """
 
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -14,22 +18,33 @@ from cillab.core.errors import IncompatibleError, one_line
 from cillab.core.params import build
 from cillab.core.registry import learners
 
-_NOT_METHODS = {"checks"}
+_FILES = frozenset(module.name for module in iter_modules(__path__)) - {"checks"}
 _A_VIT = "bundled:vit or timm:vit_base_patch16_224.augreg_in21k"
-
-for _module in iter_modules(__path__):
-    if _module.name not in _NOT_METHODS:
-        import_module(f"{__name__}.{_module.name}")
-
 GROUP = "cillab.learners"
 unusable: dict[str, str] = {}
-"""Entry points that brought no learner, and why."""
+"""Entry points that brought no learner, and why; known once learners have been listed."""
 
-for _point in entry_points(group=GROUP):
-    try:
-        _point.load()
-    except Exception as error:  # whatever somebody's module does: the others stay usable
-        unusable[f"{_point.name} = {_point.value}"] = f"{type(error).__name__}: {one_line(error)}"
+
+def _load(name: str | None) -> None:
+    """Import the file that is called like a learner, or all files and what entry points name."""
+    if name is None:
+        _load_all()
+    elif (file := name.replace("-", "_")) in _FILES:
+        import_module(f"{__name__}.{file}")
+
+
+@cache
+def _load_all() -> None:
+    for file in sorted(_FILES):
+        import_module(f"{__name__}.{file}")
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()
+        except Exception as error:  # whatever somebody's module does: the others stay usable
+            unusable[f"{point.name} = {point.value}"] = f"{type(error).__name__}: {one_line(error)}"
+
+
+learners.found_by(_load)
 
 
 def by_family() -> dict[str, list[str]]:

@@ -139,7 +139,8 @@ class Place(NamedTuple):
 @cache
 def named_sets() -> Mapping[str, DataSet]:
     """Every set by name."""
-    given: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML has libyaml
+    given: dict[str, dict[str, Any]] = yaml.load(FILE.read_text(encoding="utf-8"), loader)
     return {name: DataSet(name=name, **facts) for name, facts in sorted(given.items())}
 
 

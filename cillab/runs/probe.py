@@ -113,11 +113,13 @@ def write_probe(
         "tasks": [int(task) for task in tasks],
     }
     if sprites is not None and len(sprites):
+        from PIL import WebPImagePlugin  # noqa: F401, PLC0415 - else saving registers every plugin there is: 0.1 s
+
         tile = _LARGE_TILE if len(sprites) <= _FEW else TILE
         atlas, buffer = draw_atlas(sprites, tile), io.BytesIO()
         webp = features.check("webp") and max(atlas.size) <= _WEBP_LIMIT
         name = "sprites.webp" if webp else "sprites.png"
-        atlas.save(buffer, "WEBP", quality=88, method=4) if webp else atlas.save(buffer, "PNG", optimize=True)
+        atlas.save(buffer, "WEBP", quality=88, method=2) if webp else atlas.save(buffer, "PNG", optimize=True)
         write_atomically(folder / name, lambda file: file.write(buffer.getvalue()))
         index["sprites"] = {"file": name, "tile": tile, "columns": _COLUMNS, "crc32": zlib.crc32(buffer.getvalue())}
     write_record(folder / "probe.json", index)

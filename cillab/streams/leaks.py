@@ -5,7 +5,6 @@ from hashlib import sha256
 
 import numpy as np
 from jaxtyping import UInt8, UInt64
-from scipy.fft import dctn
 
 from cillab.core.pixels import Preprocessing
 from cillab.streams.layout import brief
@@ -73,6 +72,8 @@ def perceptual_hashes(
     thumbnails: UInt8[np.ndarray, "image 3 32 32"],
 ) -> tuple[UInt64[np.ndarray, " image"], np.ndarray]:
     """64 bits of every image, and whether it has structure enough for them to mean anything."""
+    from scipy.fft import dctn  # noqa: PLC0415 - half a second, and runs on data in arrays look for no leaks
+
     grey = np.tensordot(np.array([0.299, 0.587, 0.114]), thumbnails.astype(np.float64), axes=([0], [1]))
     waves = np.asarray(dctn(grey, axes=(1, 2)))[:, :_KEPT, :_KEPT].reshape(len(grey), -1)
     bits = waves > np.median(waves[:, 1:], axis=1, keepdims=True)

@@ -25,3 +25,23 @@ def test_a_class_of_a_notebook_may_be_typed_again() -> None:
     assert registry["mine"] is again
     with pytest.raises(ValueError, match="registered twice"):
         registry.register("mine")(made("__main__", "Other"))
+
+
+def test_what_stands_in_files_is_loaded_when_it_is_asked_for() -> None:
+    registry: Registry[type] = Registry("learner")
+    loaded: list[str | None] = []
+
+    def load(name: str | None) -> None:
+        loaded.append(name)
+        if name in ("mine", None) and "mine" not in registry._entries:
+            registry.register("mine")(made("package.mine"))
+        if name is None and "second" not in registry._entries:  # a file that holds more than what it is called
+            registry.register("second")(made("package.mine", "Second"))
+
+    registry.found_by(load)
+    assert registry["mine"].__name__ == "Mine" and loaded == ["mine"]
+    assert "mine" in registry and loaded == ["mine"]
+    assert registry["second"].__name__ == "Second" and loaded == ["mine", "second", None]
+    assert list(registry) == ["mine", "second"] and len(registry) == 2
+    with pytest.raises(Exception, match="Valid: mine, second"):
+        registry["third"]

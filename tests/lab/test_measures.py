@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from cillab.core.pixels import Preprocessing
 from cillab.geometry.moments import Moments
-from cillab.geometry.retention import ridge_probe
+from cillab.geometry.retention import RidgeSums, ridge_probe
 from cillab.lab import measures
 from cillab.lab.measures import Seen
 
@@ -41,6 +41,42 @@ def test_fresh_heads_by_a_loop() -> None:
     alone, _ = measures.fresh_heads(tests[:1], trains[:1], means[:2], SEEN[:2])
     assert alone["accuracy/fresh_then"][0] == then[0]  # features that do not change forget nothing
     assert scalars["accuracy/nme"] == pytest.approx(arrays["accuracy/nme"].mean())
+
+
+def test_a_head_is_fitted_once_as_long_as_nothing_moves(monkeypatch) -> None:
+    """And what is remembered has the numbers, bit for bit, of a look that remembers nothing (a resumed run)."""
+    solved = []
+    own = RidgeSums.head
+    monkeypatch.setattr(RidgeSums, "head", lambda sums, *a: solved.append(1) or own(sums, *a))
+    pairs = [(seen(2 * i, c), seen(2 * i + 1, c)) for i, c in enumerate([(5, 2), (9, 7), (1, 3), (4, 6)])]
+    then = measures.FreshThen()
+
+    def look(count: int, moved: int | None = None) -> list[np.ndarray]:
+        tests, trains = (list(one) for one in zip(*pairs[:count], strict=True))
+        if moved is not None:
+            trains[moved] = trains[moved]._replace(features=trains[moved].features + np.float32(1e-3))
+        found, again = then.look(trains, tests), measures.FreshThen()
+        oracle = []
+        for end in range(1, count + 1):
+            together = Seen.together(trains[:end])
+            oracle.append(ridge_probe(together.features, together.labels))
+        for mine, fresh, head, test in zip(found, again.look(trains, tests), oracle, tests, strict=True):
+            np.testing.assert_array_equal(mine, fresh)
+            np.testing.assert_array_equal(mine, head.predict(test.features) == test.labels)
+        assert then.newest is not None and again.newest is not None
+        np.testing.assert_array_equal(then.newest.weight, again.newest.weight)
+        np.testing.assert_allclose(then.newest.weight, oracle[-1].weight, atol=1e-12)
+        return found
+
+    for count, wanted in ((1, 1), (2, 1), (4, 2), (4, 0)):
+        solved.clear()
+        look(count)
+        assert len(solved) == wanted + 2 * count  # those of the look that remembers nothing, and of the oracle
+    solved.clear()
+    look(4, moved=2)
+    assert len(solved) == 2 + 8
+    look(4)
+    look(3)  # the head of three tasks again, and not of four
 
 
 def test_axes_and_spectrum_give_the_covariance_back() -> None:

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
-from cillab.backbones import describe
+from cillab.backbones import FrozenBackbone, describe
 from cillab.cli import app
 from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
 from cillab.core.params import build
@@ -126,3 +127,23 @@ def test_runs_share_features_where_the_environment_says(tmp_path: Path, monkeypa
         lab.backbone.memory.flush()  # pyright: ignore[reportAttributeAccessIssue]
     (shard,) = (tmp_path / "features").rglob("*.safetensors")  # the second run had nothing to add
     assert shard.stat().st_size > 0
+
+
+def test_closed_forms_over_one_backbone_cost_one_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CILLAB_FEATURES", str(tmp_path / "features"))
+    forwarded, own = [0], FrozenBackbone._embed
+
+    def embed(backbone: FrozenBackbone, pixels: torch.Tensor) -> torch.Tensor:
+        forwarded[0] += 0 if torch.is_grad_enabled() else len(pixels)
+        return own(backbone, pixels)
+
+    monkeypatch.setattr(FrozenBackbone, "_embed", embed)
+    found = {}
+    for name in ("simplecil", "ncm-etf", "lda", "klda", "fecam", "acil"):
+        forwarded[0] = 0
+        spec = RunSpec(data="digits", split="B0-Inc5", learner=name, train_per_class=4, test_per_class=2)
+        lab = Lab.from_spec(spec.with_(out=str(tmp_path / name)))
+        list(lab)
+        lab.backbone.memory.flush()  # pyright: ignore[reportAttributeAccessIssue]
+        found[name] = forwarded[0]
+    assert found.pop("simplecil") >= 60 and not any(found.values()), found

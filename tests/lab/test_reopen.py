@@ -8,6 +8,7 @@ import torch
 
 from cillab.core.errors import RunError
 from cillab.lab import Lab, reopen as module
+from cillab.lab.checkpoints import read_states
 from cillab.lab.prepare import Ready
 from cillab.lab.reopen import reopen
 from cillab.lab.slim import slim
@@ -50,3 +51,30 @@ def test_a_damaged_checkpoint_is_named(path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(RunError, match=r"t02\.safetensors is damaged"):
         reopen(path)
+
+
+def test_no_damage_of_a_checkpoint_changes_a_number(path: Path) -> None:
+    """Bits, lengths and bytes put in: one line that names the file, or the same state as before."""
+    file, dice = path / "checkpoints" / "t02.safetensors", np.random.default_rng(0)
+    content = file.read_bytes()
+
+    def said() -> dict | None:
+        try:
+            states, _ = read_states(file)
+        except RunError as error:
+            assert str(file) in str(error) and "\n" not in str(error)
+            return None
+        return {f"{part}/{name}": (t.shape, t.dtype, t.numpy().tobytes(), repr(state.meta))
+                for part, state in states.items() for name, t in state.tensors.items()}  # fmt: skip
+
+    whole, refused = said(), 0
+    assert whole
+    for at in dice.integers(len(content), size=120).tolist():
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(dice.integers(8))
+        for changed in (flipped, content[:at], content[:at] + b"\0" * 8 + content[at:]):
+            file.write_bytes(changed)
+            found = said()
+            refused += found is None
+            assert found is None or found == whole, at
+    assert refused > 300  # what is accepted are blanks behind the header and names of the checksum itself

@@ -81,7 +81,7 @@ def _read(path: Path, shape: tuple[int, int, int, int]) -> Rendered | None:
             images, packed = file["images"], file["masks"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    masks = np.unpackbits(packed, axis=-1, count=shape[-1]).astype(np.bool_)
+    masks = np.unpackbits(packed, axis=-1, count=shape[-1]).view(np.bool_)
     if images.shape != shape or images.dtype != np.uint8 or masks.shape != (shape[0], *shape[2:]):
         return None
     return Rendered(images, masks)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, permutations, product
+from itertools import combinations, islice, permutations, product
 
 from cillab.streams.shields.charges import CHARGES
 
@@ -106,9 +106,13 @@ def _shuffle_key(index: int) -> int:
     return index
 
 
-def _everything() -> list[Composition]:
+Parts = tuple[str, str, str, str, str]
+"""A composition that nobody has asked for yet: division, field, second, charge, tincture."""
+
+
+def _everything() -> list[Parts]:
     ordered = [
-        Composition(division, field, second, charge, tincture)
+        (division, field, second, charge, tincture)
         for division, field, second in _fields()
         for charge, tincture in product(CHARGES, TINCTURES)
         if _allowed(field, second, tincture)
@@ -134,41 +138,48 @@ FAMILIES: tuple[str, ...] = (*_CHARGE_FAMILIES, *_FIELD_FAMILIES)
 _MEMBERS = 10
 
 
-def _charge_family(charge: str, everything: list[Composition]) -> list[Composition]:
+def _apart(one: Parts, other: Parts) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=True))
+
+
+def _charge_family(charge: str, everything: list[Parts]) -> list[Parts]:
     """Five shields with this charge, each followed by a sibling that differs from it in one attribute only."""
     reserved = {field for field, _ in _FIELD_FAMILIES.values()}
-    mine = [c for c in everything if c.charge == charge and (c.division, c.field, c.second) not in reserved]
-    chosen: list[Composition] = []
-    for changed in ("tincture", "division", "second", "tincture", "division"):
+    mine = [c for c in everything if c[3] == charge and c[:3] not in reserved]
+    chosen: list[Parts] = []
+    for changed in (4, 0, 2, 4, 0):  # tincture, division, second
         chosen += next(
             [new, sibling]
             for new in mine
-            if all(new.differs_in(other) >= 3 for other in chosen)
+            if all(_apart(new, other) >= 3 for other in chosen)
             for sibling in mine
-            if new.differs_in(sibling) == 1 and getattr(new, changed) != getattr(sibling, changed)
+            if _apart(new, sibling) == 1 and new[changed] != sibling[changed]
         )
     return chosen
 
 
-def _field_family(
-    field: tuple[str, str, str], tinctures: tuple[str, str], everything: list[Composition]
-) -> list[Composition]:
+def _field_family(field: tuple[str, str, str], tinctures: tuple[str, str], everything: list[Parts]) -> list[Parts]:
     """Ten charges on one field: six of the first tincture, four of the second."""
-    mine = [[c for c in everything if (c.division, c.field, c.second, c.tincture) == (*field, t)] for t in tinctures]
+    mine = [[c for c in everything if (*c[:3], c[4]) == (*field, t)] for t in tinctures]
     return mine[0][:6] + mine[1][: _MEMBERS - 6]
 
 
-def _classes() -> tuple[Composition, ...]:
-    everything = _everything()
+def _classes(everything: list[Parts]) -> tuple[Parts, ...]:
     families = [_charge_family(charge, everything) for charge in _CHARGE_FAMILIES.values()]
     families += [_field_family(*field, everything) for field in _FIELD_FAMILIES.values()]
     return tuple(c for family in families for c in family)
 
 
-CLASSES: tuple[Composition, ...] = _classes()
+_all = _everything()
+_taken = _classes(_all)
+_reserved = frozenset(_taken)
+
+CLASSES: tuple[Composition, ...] = tuple(Composition(*parts) for parts in _taken)
 """The 100 incremental classes, family by family: class `c` belongs to family `c // 10`."""
 
-PRETRAINING: tuple[Composition, ...] = tuple(c for c in _everything() if c not in set(CLASSES))[:4000]
+PRETRAINING: tuple[Composition, ...] = tuple(
+    Composition(*parts) for parts in islice((c for c in _all if c not in _reserved), 4000)
+)
 """The compositions the bundled models were pre-trained on. None of them is an incremental class."""
 
 
