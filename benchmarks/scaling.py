@@ -1,7 +1,7 @@
 r"""CPU seconds of a task against the number of tasks, of classes, and of probe points, without a network in the way.
 
     python benchmarks/scaling.py [--learners simplecil acil] [--vary tasks classes points] \
-        [--most-classes 2000] [--plot FILE.png]
+        [--most-classes 2000] [--most-tasks 300] [--plot FILE.png]
 
 Images are 8 x 8 pixels and the backbone returns their 192 numbers, so what is measured is everything else: the learner,
 the numbers of the probe, and writing. Every class has four training and two test images. Learning and looking are those
@@ -138,11 +138,12 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=["simplecil", "acil"])
     parser.add_argument("--vary", nargs="+", default=["tasks", "classes", "points"])
     parser.add_argument("--most-classes", type=int, default=2000)
+    parser.add_argument("--most-tasks", type=int, default=300)
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     engine.time = SimpleNamespace(**{**vars(time), "perf_counter": time.process_time})  # pyright: ignore - its clock
-    cases = [("tasks", 300, tasks, 100) for tasks in (10, 30, 100, 300)]
+    cases = [("tasks", 300, tasks, 100) for tasks in (10, 30, 100, 300) if tasks <= asked.most_tasks]
     cases += [("classes", classes, 10, 100) for classes in (100, 200, 500, 1000, 2000) if classes <= asked.most_classes]
     cases += [("points", 100, 5, points) for points in (100, 500, 2000)]
     rows = []

@@ -156,7 +156,11 @@ class _Late(_Loader):
                 raise AttributeError(f"module {package!r} has no attribute {name!r}")
             with lock:
                 if vars(module).pop("__getattr__", None) is not None:
-                    self._own.exec_module(module)
+                    try:
+                        self._own.exec_module(module)
+                    except BaseException:  # asked again, it says again what it lacks
+                        vars(module)["__getattr__"] = asked
+                        raise
             return getattr(module, name)
 
         vars(module)["__getattr__"] = asked
