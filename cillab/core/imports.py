@@ -11,6 +11,7 @@ timm, torchvision and open_clip import every model they have when one file of th
 (`LATE`): a file of theirs is imported alone, and the package itself when somebody asks it for a name of its own.
 """
 
+import atexit
 import gc
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # an interpreter that is taken down piece by piece looks for them
         if was:
             gc.enable()
 
