@@ -56,15 +56,15 @@ def fetch(name: Name) -> None:
 
 @data.command()
 def check(
-    name: Name,
+    name: Annotated[str, typer.Argument(help="A name from `cillab data list`, or folder:DIR or parquet:DIR.")],
     decode: Annotated[bool, typer.Option(help="Open every image.")] = True,
 ) -> None:
     """Checksums, classes, images, division, broken files, twins, all in one pass; exit code 2 if something is wrong."""
-    entry = named_set(name)
-    from cillab.streams.checking import check_set  # noqa: PLC0415 - loads torch
+    entry = None if ":" in name else named_set(name)
+    from cillab.streams.checking import check_own, check_set  # noqa: PLC0415 - loads torch
     from cillab.streams.sources import Options  # noqa: PLC0415
 
-    said = check_set(entry, Options(), decode=decode)
+    said = check_own(name, decode=decode) if entry is None else check_set(entry, Options(), decode=decode)
     for what, found in said.lines.items():
         typer.echo(printable(f"{what:<10} {found}"))
     if said.faults:

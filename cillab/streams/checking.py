@@ -1,4 +1,4 @@
-"""Is a named data set what it should be? Checksums, classes, images, division, broken files, twins: from one pass."""
+"""Is a data set what it should be? Checksums, classes, images, division, broken files, twins: from one pass."""
 
 from dataclasses import dataclass, field
 
@@ -6,8 +6,9 @@ from cillab.protocol.named import DataSet, find, homes, not_here
 from cillab.streams.fetching import checksums
 from cillab.streams.frozen import split_digest
 from cillab.streams.named import division_of, open_at
+from cillab.streams.opening import open_source
 from cillab.streams.pictures import EncodedSource
-from cillab.streams.sources import SPLITS, Options
+from cillab.streams.sources import SPLITS, Options, Source
 
 _NAMED = 20  # broken files and twins that are named before they are counted
 
@@ -52,20 +53,37 @@ def check_set(entry: DataSet, options: Options, *, decode: bool = True) -> Check
         said.faults.append("the numbers of images are those of no known division")
     if empty:
         said.faults.append(f"{len(empty)} classes without an image ({', '.join(empty[:5])})")
+    _look(source, said, decode)
+    said.lines["training"] = "allowed" if entry.may_train else "not allowed: evaluation only"
+    said.lines["licence"] = entry.licence
+    if entry.note:
+        said.lines["note"] = entry.note
+    return said
+
+
+def check_own(where: str, *, decode: bool = True) -> Checked:
+    """The same of a folder or a table of one's own, `folder:DIR` or `parquet:DIR`; what was understood comes first.
+
+    Raises:
+        UnknownNameError, DataError: as `open_source`.
+    """
+    source = open_source(where)
+    said = Checked({"data": where, **{f"note {number}": note for number, note in enumerate(source.notes, start=1)}})
+    _look(source, said, decode)
+    return said
+
+
+def _look(source: Source, said: Checked, decode: bool) -> None:
+    """Broken images and twins, where every image is opened, and how the images are divided."""
     if decode and isinstance(source, EncodedSource):
         broken, twins = source.survey()
-        said.lines["broken"] = _some(broken) or f"none of {train + test:,} images"
+        said.lines["broken"] = _some(broken) or f"none of {sum(len(source.labels(s)) for s in SPLITS):,} images"
         said.lines["twins"] = (
             f"{len(twins)} test images are byte for byte a training image: {_some(twins)}" if twins else "none"
         )
         if broken:
             said.faults.append(f"{len(broken)} broken images")
     said.lines["division"] = f"sha256 {split_digest(source)} over the names in each split"
-    said.lines["training"] = "allowed" if entry.may_train else "not allowed: evaluation only"
-    said.lines["licence"] = entry.licence
-    if entry.note:
-        said.lines["note"] = entry.note
-    return said
 
 
 def _some(names: list[str]) -> str:

@@ -30,7 +30,7 @@ def test_a_published_curve_is_chosen_by_name_and_another_is_sent_as_a_file(page,
     panel = page.locator(".js-plotly-plot").first
     panel.wait_for(timeout=_WAIT_MS)
     names = panel.locator(".legendtext")
-    assert not any("published" in name for name in names.all_inner_texts())
+    assert not any("published" in name for name in names.all_text_contents())
 
     page.get_by_role("combobox", name="Published curves").click()
     page.keyboard.type("simplecil/cifar100-inc5")

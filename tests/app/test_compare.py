@@ -50,6 +50,8 @@ def test_the_page_says_which_recorded_run_is_better_on_the_same_images(tmp_path,
     monkeypatch.setenv("CILLAB_RUNS", str(tmp_path))
     test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
     test.switch_page("views/compare/compare.py").run()
+    (runs,) = [box for box in test.multiselect if str(box.key).startswith("curves-")]
+    runs.set_value(["demo-ncptm", "demo-finetune"]).run()  # whichever stand there at first
     (this,) = [box for box in test.selectbox if str(box.key).startswith("image-this-")]
     this.select(this.options.index("ncptm")).run()
     (minus,) = [box for box in test.selectbox if str(box.key).startswith("image-minus-")]

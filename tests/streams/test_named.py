@@ -20,7 +20,7 @@ from cillab.lab.early import refuse_early
 from cillab.lab.spec import RunSpec
 from cillab.protocol.named import DataSet, homes, named_set, named_sets
 from cillab.streams import fetching
-from cillab.streams.checking import check_set
+from cillab.streams.checking import check_own, check_set
 from cillab.streams.cifar import ARCHIVES, Archive, open_cifar
 from cillab.streams.frozen import DIGEST, fifth_by_name, split_digest
 from cillab.streams.named import open_named
@@ -554,6 +554,20 @@ def test_everything_wrong_is_named_in_one_pass(data: Path) -> None:
     assert "1 test images are byte for byte a training image: images/002.Ani/1.jpg" in said.lines["twins"]
     assert "expected 97eceeb196236b17998738112f37df78" in said.lines["md5 CUB_200_2011.tgz"]
     assert "broken" not in check_set(of_two("cub200"), Options(), decode=False).lines
+
+
+def test_a_folder_of_ones_own_is_checked_too(data: Path) -> None:
+    for kind in ("ant", "bee"):
+        draw(data / "mine", f"test/{kind}/0.jpg", *(f"train/{kind}/{k}.jpg" for k in range(3)))
+    whole = check_own(f"folder:{data}/mine")
+    assert whole.lines["note 1"] == "2 classes, 6 training images, 2 test images (from test/)."
+    assert (whole.lines["broken"], whole.faults) == ("none of 8 images", [])
+    (data / "mine/train/ant/1.jpg").write_bytes(b"cut")
+    (data / "mine/test/bee/0.jpg").write_bytes((data / "mine/train/bee/2.jpg").read_bytes())
+    said = check_own(f"folder:{data}/mine")
+    assert said.faults == ["1 broken images"] and "train/ant/1.jpg cannot be read" in said.lines["broken"]
+    assert said.lines["twins"] == "1 test images are byte for byte a training image: test/bee/0.jpg"
+    assert "broken" not in check_own(f"folder:{data}/mine", decode=False).lines
 
 
 def test_the_command_line(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
