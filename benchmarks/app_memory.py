@@ -5,7 +5,7 @@
 The visitor is a session on the wire that waits for every answer, so an hour of looking takes minutes. A round opens
 each part of each page of each run at `--steps` steps, other steps in each round: figures are new, and what is kept of
 them has to be let go. JSON lines: memory after every round, then the summary with the peak. `--after` waits that many
-seconds after the visitor has left (the server forgets a session after two minutes) and measures again.
+seconds after the visitor has left and measures again (after three minutes the server lets go of what it kept).
 """
 
 import argparse
@@ -88,10 +88,10 @@ async def visit(url: str, pid: int, runs: dict[str, int], given: argparse.Namesp
     return memory, errors
 
 
-def peak_mb(pid: int) -> float:
-    """The most that a process ever held (Linux)."""
+def status_mb(pid: int, name: str) -> float:
+    """A line of what the system says of a process: VmHWM, the most it ever held; RssAnon, its own; RssFile, mapped."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(name))
 
 
 def main() -> None:
@@ -111,10 +111,11 @@ def main() -> None:
         with serve({"CILLAB_RUNS": folder}, pids) as url:
             memory, errors = asyncio.run(visit(url, pids[0], runs, given))
             line = {"errors": len(errors), "first_errors": errors[:3], "start_mb": round(memory[0])}
-            line |= {"rounds_mb": [round(one) for one in memory[1:]], "peak_mb": round(peak_mb(pids[0]))}
+            line |= {"rounds_mb": [round(one) for one in memory[1:]], "peak_mb": round(status_mb(pids[0], "VmHWM"))}
             if given.after:
                 time.sleep(given.after)
                 line["afterwards_mb"] = round(resident_mb(pids[0]))
+                line |= {name: round(status_mb(pids[0], name)) for name in ("RssAnon", "RssFile")}
             print(json.dumps(line | {"load": os.getloadavg()[0]}))
 
 
