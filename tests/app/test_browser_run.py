@@ -139,10 +139,13 @@ def test_the_report_opens_offline(page, address, browser, tmp_path) -> None:  # 
 
 
 @pytest.mark.parametrize("path", ["train", "bring_your_own?run=demo-min", "report?run=demo-min"])
-def test_nothing_scrolls_sideways_at_1000_pixels(page, address, path) -> None:  # noqa: F811
+def test_nothing_scrolls_sideways_at_1000_pixels_and_at_390(page, address, path) -> None:  # noqa: F811
     ready(page, f"{address}/{path}")
-    page.wait_for_timeout(2500)
-    wide = page.evaluate(
-        "() => [document.documentElement, document.querySelector('.stMain')].map(n => n.scrollWidth - n.clientWidth)"
-    )
-    assert max(wide) <= 0
+    for width in (1000, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(2500)
+        wide = page.evaluate(
+            "() => [document.documentElement, document.querySelector('.stMain')]"
+            ".map(n => n.scrollWidth - n.clientWidth)"
+        )
+        assert max(wide) <= 0, width
