@@ -27,8 +27,8 @@ body:has(.st-key-tour) { --cockpit-height: calc(100vh - 218px); }
 div:has(> .st-key-touched-place) { position: absolute; width: 0; height: 0; overflow: hidden; }
 .st-key-tour { padding: 0.4rem 0.9rem; margin-bottom: -0.5rem; }
 body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 202px); }
-[data-lecture] body { --cockpit-height: calc(100vh - 48px); }
-[data-lecture] body:has(.st-key-tour) { --cockpit-height: calc(100vh - 162px); }
+[data-lecture] body { --cockpit-height: calc(100vh - 72px); }
+[data-lecture] body:has(.st-key-tour) { --cockpit-height: calc(100vh - 174px); }
 [data-lecture] .stMainBlockContainer { padding-top: 0.7rem; } [data-lecture] .st-key-cockpit-bar { display: none; }
 @media (min-width: 901px) { .st-key-cockpit-bar [data-testid="stHeading"] { position: relative; top: -8px; } }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 0.8rem 1rem; } }
