@@ -126,12 +126,35 @@ def compare(a: Run, b: Run, step: str | int | None = None, target: str = "predic
     return tuple(found)
 
 
-def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Sequence[Comparison] = ()) -> Picture:
-    """Above over the steps, below by task at one step; bars are 95 % bootstrap intervals over images."""
+@figure(
+    title="How much of a map lies on the object",
+    page="grad_cam",
+    part="object",
+    needs=("cam_energy/predicted",),
+    lacks="This run holds no maps of images whose object is known.",
+    quantities=("energy_inside", "pointing_game"),
+)
+def on_object(
+    run: Run | Sequence[Run] | Mapping[str, Run],
+    step: str | int | None = None,
+    *,
+    target: str = "predicted",
+    theme: Theme = "light",
+) -> Picture:
+    """Energy and pointing of the maps of one run, or of several by name; of two, also their paired difference.
+
+    Above over the steps, below by task at one step; bars are 95 % bootstrap intervals over images.
+    """
+    named = run if isinstance(run, Mapping) else {r.name: r for r in ([run] if isinstance(run, Run) else run)}
+    found = [d for name, one in named.items() if (d := read_on_object(one, step, target, name)) is not None]
+    if not found:
+        return empty("on_object", "This run holds no maps of images whose object is known.", theme)
+    first = list(named.values())
+    said = compare(first[0], first[1], step, target) if len(first) == 2 and len(found) == 2 else ()
     figure, _ = grid(4, 2)
-    for index, data in enumerate(runs):
+    for index, data in enumerate(found):
         colour, mark = task_colour(index, theme), task_mark(index)
-        shift = 0.16 * (index - (len(runs) - 1) / 2)
+        shift = 0.16 * (index - (len(found) - 1) / 2)
         for column, (measure, shown, _) in enumerate(_MEASURES):
             tasks = np.arange(1, len(data.by_task[measure]) + 1)
             for row, x, values in (
@@ -148,24 +171,24 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
                 )  # fmt: skip
     for column, (measure, shown, hint) in enumerate(_MEASURES, start=1):
         title(figure, (1, column), shown, f"{hint} \N{RIGHTWARDS ARROW} 100 %", theme)
-        title(figure, (2, column), f"{shown}, by task", f"at task {place(runs[0].step):g}", theme)
-        pooled = [values for data in runs for values in (data.over[measure], data.by_task[measure])]
+        title(figure, (2, column), f"{shown}, by task", f"at task {place(found[0].step):g}", theme)
+        pooled = [values for data in found for values in (data.over[measure], data.by_task[measure])]
         # Intervals of single tasks are wide: the axis holds them all, whatever the step.
         _, top = reach(*pooled, low=0.0)
         figure.update_yaxes(range=[-0.02 * min(top, 1), min(top, 1.06)], tickformat=".0%", col=column)
     for row in (1, 2):
         dashed = {"color": MUTED[theme], "width": 1.3, "dash": "dash"}
-        figure.add_hline(y=runs[0].chance, line=dashed, name="chance", row=row, col=1)  # pyright: ignore
+        figure.add_hline(y=found[0].chance, line=dashed, name="chance", row=row, col=1)  # pyright: ignore
     finished(figure, theme, "on_object", 2, height=560)
-    figure.update_xaxes(**task_axis(runs[0].tasks))
+    figure.update_xaxes(**task_axis(found[0].tasks))
     figure.update_xaxes(title_text="images of task", row=2)
     notes = (
-        f"Grad-CAM of the {runs[0].target} class on probe images of classes seen; bars: 95 % bootstrap over images.",
-        f"Dashed: the mask covers {percent(runs[0].chance)} of the image, the energy of a map without preference.",
+        f"Grad-CAM of the {found[0].target} class on probe images of classes seen; bars: 95 % bootstrap over images.",
+        f"Dashed: the mask covers {percent(found[0].chance)} of the image, the energy of a map without preference.",
         *(one.sentence for one in said),
     )
     parts = []
-    for data in runs:
+    for data in found:
         at = data.steps.index(data.step)
         energy, pointing = (float(data.over[m][at, 0]) for m, *_ in _MEASURES)
         times = number(energy / data.chance) if data.chance > 0 else "?"
@@ -173,29 +196,4 @@ def draw_on_object(runs: Sequence[OnObject], theme: Theme = "light", said: Seque
             f"{data.name} puts {percent(energy)} of its map on the object ({times} times its share of the image)"
             f" and points at it in {percent(pointing)} of {plural(data.images, 'image')}"
         )
-    return Picture(figure, f"At task {place(runs[0].step):g}, {'; '.join(parts)}.", notes)
-
-
-@figure(
-    title="How much of a map lies on the object",
-    page="grad_cam",
-    part="object",
-    needs=("cam_energy/predicted",),
-    lacks="This run holds no maps of images whose object is known.",
-    quantities=("energy_inside", "pointing_game"),
-)
-def on_object(
-    run: Run | Sequence[Run] | Mapping[str, Run],
-    step: str | int | None = None,
-    *,
-    target: str = "predicted",
-    theme: Theme = "light",
-) -> Picture:
-    """Energy and pointing of the maps of one run, or of several by name; of two, also their paired difference."""
-    named = run if isinstance(run, Mapping) else {r.name: r for r in ([run] if isinstance(run, Run) else run)}
-    found = [d for name, one in named.items() if (d := read_on_object(one, step, target, name)) is not None]
-    if not found:
-        return empty("on_object", "This run holds no maps of images whose object is known.", theme)
-    first = list(named.values())
-    said = compare(first[0], first[1], step, target) if len(first) == 2 and len(found) == 2 else ()
-    return draw_on_object(found, theme, said)
+    return Picture(figure, f"At task {place(found[0].step):g}, {'; '.join(parts)}.", notes)

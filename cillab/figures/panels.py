@@ -196,9 +196,9 @@ def reach(*values: np.ndarray, low: float | None = None, high: float | None = No
     return [bottom - (0.3 * margin if low == 0 and bottom == 0 else margin), top + margin]
 
 
-def share_reach(*values: np.ndarray, low: float | None = None) -> dict[str, Any]:
+def share_reach(*values: np.ndarray) -> dict[str, Any]:
     """An axis of shares over all values there are: it ends at 100 %, and has no tick above."""
-    bottom, _ = reach(*values, low=low, high=1.0)
+    bottom, _ = reach(*values, high=1.0)
     bottom = min(bottom, 0.9)
     return {"range": [bottom, 1 + 0.06 * (1 - bottom)], "tickformat": ".0%"}
 
