@@ -1,7 +1,8 @@
 r"""A whole `cillab run` against the fewest forward and backward passes that its method needs, and where the rest goes.
 
-    python benchmarks/end_to_end.py [--learners simplecil acil min ncptm slca l2p] [--backbone timm:deit_tiny_patch16_224.fb_in1k \
-        --weights FILE --image-size 96 --data parquet:FOLDER] [--train-per-class 40 --test-per-class 20] [--rounds 2]
+    python benchmarks/end_to_end.py [--learners simplecil acil min ncptm slca l2p] \
+        [--backbone timm:deit_tiny_patch16_224.fb_in1k --weights FILE --image-size 96 --data parquet:FOLDER] \
+        [--train-per-class 40 --test-per-class 20] [--rounds 2]
 
 For each learner, in turns on the same images: the command in a process of its own (all its CPU time, imports included),
 and the bare passes in this process: images that are ready as pixels, forwarded in chunks of 64 under what the method
