@@ -44,7 +44,7 @@ PAGES: Mapping[str, Page] = {
             ),
             "retention": Part(
                 "Deep and shallow",
-                "Is it gone from the features, crowded out by more classes, or only lost by the head?",
+                "Can a fresh head still find it, is it crowded out by more classes, or only lost by the head?",
             ),
             "confusion": Part(
                 "Who is taken for whom",

@@ -1,4 +1,4 @@
-"""Deep and shallow forgetting: gone from the features, lost to more classes, or only not found by the head?"""
+"""Deep and shallow forgetting: not found by a fresh head, lost to more classes, or only not found by the own head?"""
 
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ def retention(run: Run, step: str | int | None = None, *, theme: Theme = "light"
         deep, crowding, shallow = data.split(row)
         x = np.arange(1, row + 1)
         for values, name, colour, pattern in (
-            (deep, "deep: gone from the features", SECOND[theme], ""),
+            (deep, "deep: a fresh head no longer finds it", SECOND[theme], ""),
             (crowding, "crowding: more classes to choose from", MUTED[theme], "."),
             (shallow, "shallow: lost by the head only", ACCENT[theme], "/"),
         ):
@@ -119,9 +119,7 @@ def _sentence(data: Retention, row: int) -> str:
         return "After the first task nothing can be forgotten yet."
     deep, crowding, shallow = (float(values.mean()) for values in data.split(row))
     text = (
-        f"After task {row + 1}, old tasks lost {percent(deep + crowding + shallow)} on average: {percent(deep)} is gone"
+        f"After task {row + 1}, old tasks lost {percent(deep + crowding + shallow)} on average: {percent(deep)} is no"
     )
-    text += (
-        f" from the features (deep), {percent(crowding)} is the price of more classes, {percent(shallow)} is lost by"
-    )
+    text += f" longer found by a fresh head (deep), {percent(crowding)} is the price of more classes, {percent(shallow)} is lost by"
     return f"{text} the head only (shallow).".replace("-", MINUS)

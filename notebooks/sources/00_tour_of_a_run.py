@@ -253,13 +253,16 @@ for name, one in by_learner.items():
     moved[name] = np.linalg.norm(now - then, axis=1).mean() / np.linalg.norm(then, axis=1).mean()
     print(f"{name:>9}: first task {column[0]:.1%} -> {column[-1]:.1%}, moved by {moved[name]:.1%} of their length")
 assert 0 < moved["min"] < moved["finetune"] / 2
+ends = {name: one.accuracy_matrix()[-1, 0] for name, one in by_learner.items()}
+assert ends["finetune"] < ends["min"] and max(moved, key=moved.get) == max(ends, key=ends.get) == "ncptm"
 
 # %% [markdown]
 # **What you saw.** On the left features move too, less than half as far as on the right, and still the first task loses accuracy.
 # A part of that loss has another cause: the classes that arrive come to lie among its images, *rivals that arrived*. Notebook
 # [03](03_what_pretraining_gives.ipynb) shows it for features that do not move at all. On the right features move by a large part
 # of their length, and the first task loses more: *features that moved*, or a head that no longer fits them. Notebook
-# [04](04_forgetting.ipynb) takes the two apart.
+# [04](04_forgetting.ipynb) takes the two apart. Moving is not losing, though: `ncptm` moves the features furthest of all and keeps
+# the most, because it moves what they are compared with along (notebook [07b](07b_growing_the_frame.ipynb)).
 #
 # ## 5. How far have the classes collapsed?
 #
@@ -279,13 +282,17 @@ assert 0 < moved["min"] < moved["finetune"] / 2
 figures.collapse(run)
 
 # %% [markdown]
-# **What you saw.** NC1 rises many times over and NC4 falls, though features moved by a few per cent only. This NC1 divides the
+# **What you saw.** NC1 rises many times over and NC4 falls, while features move by no more than the part of their length that was
+# printed above for `min`. This NC1 divides the
 # spread of images by that of class means *in each direction* that the means use, and with every task there are more and weaker
 # such directions. A second form of NC1 adds the directions up before it divides:
 
 # %%
-for form in ("nc1", "nc1_quotient"):
-    print(f"{form:>12}:", *[f"{value:.2f}" for value in run.metrics().over(f"nc/train/{form}", run.steps)])
+forms = {form: run.metrics().over(f"nc/train/{form}", run.steps) for form in ("nc1", "nc1_quotient")}
+print(*[f"{form:>12}: " + " ".join(f"{value:.2f}" for value in values) for form, values in forms.items()], sep="\n")
+nc4 = run.metrics().over("nc/train/nc4", run.steps)
+assert forms["nc1"][-1] > 5 * forms["nc1"][0] and forms["nc1_quotient"][-1] < 2 * forms["nc1_quotient"][0] < 2
+assert forms["nc1_quotient"][-1] > 0.3 and nc4[-1] < nc4[0]  # two stories, and no collapse by either
 
 # %% [markdown]
 # These are *two numbers of one name*, and they tell different stories: say which one you mean. NC3 is missing because the head of
@@ -328,11 +335,11 @@ if BIG:
 scorecard(globals())
 
 # %% [markdown]
-# Or another learner beside this one. Open the app:
+# To put another learner beside this one, open the app:
 #
 #     make app        # or: cillab app
 #
-# then [Step through](http://localhost:8501/step_through?run=demo-min&step=9). Train your own in two minutes:
+# and go to [Step through](http://localhost:8501/step_through?run=demo-min&step=9). Train your own in two minutes:
 #
 #     cillab run --data shields --split B0-Inc10 --backbone bundled:vit --learner simplecil --out runs/mine
 #

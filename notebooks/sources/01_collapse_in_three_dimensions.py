@@ -86,7 +86,7 @@ unit = means / np.linalg.norm(means, axis=1, keepdims=True)
 print(np.round(unit @ unit.T, 4))
 
 # %% [markdown]
-# **What you saw.** Every pair of classes at cosine $-0.5$: 120°, a Mercedes star in a plane. You wrote the force yourself, so
+# **What you saw.** Every pair of classes has the cosine $-0.5$: 120°, a star of three rays in a plane. You wrote the force yourself, so
 # nothing was put in but the loss and the decay. The library's toy does the same with more care, and draws it. Press *play*, or
 # drag the slider; the open marks are the nearest perfect frame.
 
@@ -176,6 +176,8 @@ for name, toy in broken.items():
 
 # %%
 # Figure 1.3. Four classes in a plane: a square.
+assert np.allclose(np.sort(broken["two dimensions"].cosines[-1][0]), [-1, 0, 0, 1], atol=1e-3)
+assert broken["no weight decay"].accuracy()[-1] == 1 and broken["no weight decay"].nc2[-1] > 0.3  # right, not collapsed
 far = {name: toy.nc2[-1] for name, toy in broken.items()}
 # With all three conditions a simplex, without one of them not.
 assert min(far.values()) == far["as it should be"] < 0.01
@@ -196,6 +198,7 @@ figures.toy(broken["two dimensions"], play=False)
 ratios = (1, 2, 4, 8, 12)
 ends = [simulate(classes=4, dim=3, imbalance=ratio).cosines[-1] for ratio in ratios]
 curves = {"two large classes": [c[0, 1] for c in ends], "two small classes": [c[2, 3] for c in ends]}
+assert (np.diff(curves["two small classes"]) > 0).all() and (np.diff(curves["two large classes"]) < 0).all()
 sketch.lines(ratios, curves, x_title="times fewer images", y_title="cosine", levels={"simplex": -1 / 3})
 
 # %% [markdown]
@@ -248,6 +251,7 @@ frame = etf.simplex_etf(4, 3, np.random.default_rng(0))
 of_three = frame[:3] - frame[:3].mean(axis=0)
 cosine = (of_three * frame[:3]).sum(axis=1) / np.linalg.norm(of_three, axis=1)
 print("measured:", np.degrees(np.arccos(cosine)).round(4), " formula:", round(np.degrees(etf.growth_angle(3, 4)), 4))
+assert np.allclose(np.degrees(np.arccos(cosine)), 19.4712, atol=1e-4)
 
 # %% [markdown]
 # 19.47°, for each of them. Notebook [05](05_growing_frames.ipynb) derives it.

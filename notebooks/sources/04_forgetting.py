@@ -82,6 +82,9 @@ for step in lab:
 
 # %%
 # Figure 4.1. Accuracy on every task, after every task.
+kept = lab.run.accuracy_matrix()
+assert kept[-1, 0] > 0.2  # far from chance
+assert (np.diag(kept)[:-1] - kept[-1, :-1]).mean() > 0.05  # and worse than when it was new
 figures.accuracy_matrix(lab.run)
 
 # %% [markdown]
@@ -162,6 +165,8 @@ list(frozen)
 runs = {"local (as it was)": lab.run, "seen": fork.run, "local, backbone stopped": frozen.run}
 old, new = ([run.metrics().over(f"accuracy/{age}", run.steps)[-1] for run in runs.values()] for age in ("old", "new"))
 assert old[0] > old[1] and new[1] > new[0]  # competitors decide, and no old image was needed to prevent the loss
+before = lab.run.metrics().over("accuracy/seen", lab.run.steps)[3]  # at the fork
+assert old[1] < 0.5 * before and abs(old[2] - old[0]) < 0.5 * abs(old[1] - old[0])  # most is lost; stopping is not it
 
 # %%
 # Figure 4.3. One word changes: old and new classes after six tasks.

@@ -151,6 +151,8 @@ for gamma in (10.0, 0.1, 1e-3):
             weight = in_tasks(dtype, tasks, gamma)
             gap, right = np.abs(weight - exact).max(), ((new @ weight).argmax(axis=1) == truth).mean()
         print(f"    in tasks, {dtype.__name__}: {right:.1%}, weights differ by {gap:.0e}")
+assert right < 0.05  # the last one: single precision, the smallest gamma
+assert abs(((new @ exact).argmax(axis=1) == truth).mean() - ((new @ joint).argmax(axis=1) == truth).mean()) < 0.03
 
 # %% [markdown]
 # **What you saw.** In double precision all is well. In single precision the same formula goes from harmless to chance as $\gamma$
@@ -244,6 +246,7 @@ duality = [nc3.nc3(head.weight, known.means).mean_cosine for head in heads]
 best = max(range(len(heads)), key=lambda i: (chosen[i] == truth)[::2].mean())  # chosen on every second image ...
 print(f"gamma {GAMMAS[best]:g}, minus a million: {paired((chosen[best] == truth)[1::2], (chosen[-1] == truth)[1::2])}")
 assert duality[-1] > 0.999 > duality[best] and shares["accuracy"][-1] > 0.3
+assert paired((chosen[best] == truth)[1::2], (chosen[-1] == truth)[1::2]).low > 0
 sketch.lines(GAMMAS, {"NC3": duality}, y_title="mean cosine of head and class means", **axis)
 
 # %% [markdown]

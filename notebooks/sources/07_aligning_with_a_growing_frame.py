@@ -134,6 +134,11 @@ for stage, losses in stages.items():
 epochs = learner.internals()["etf/epochs"].numpy()  # NC1, NC2, NC3, NC4, pull, push per epoch
 names = ("NC1", "NC2", "NC3")
 count = np.arange(1, len(epochs) + 1)
+adapted, ends = (epochs[at, :3] / epochs[0, :3] for at in (HOW["epochs"] - 1, -1))
+for stage, values in (("adapters", adapted), ("alignment", ends)):
+    print(f"after {stage:>9}:", ", ".join(f"{name} {value:.0%}" for name, value in zip(names, values, strict=True)))
+assert (ends < adapted).all()  # alignment lowers all three
+assert ends.argmin() == 0 and ends.argmax() == 1 and ends.min() > 0.02
 sketch.lines(
     count,
     {name: epochs[:, i] / epochs[0, i] for i, name in enumerate(names)},
@@ -143,7 +148,7 @@ sketch.lines(
 
 # %% [markdown]
 # **What you saw.** The first epochs train adapters on images, the rest the alignment layer on remembered features. With so few
-# epochs the adapters hardly move anything. Where the curves break, the stage changes, and from then on all three fall. NC1 falls
+# epochs the adapters leave the measures where the first printed line says. Where the curves break, the stage changes, and at the end all three have fallen. NC1 falls
 # most, because the images of a class gather; the angles among the means (NC2) change least. Nothing reaches 0. Collapse is a
 # *direction* here, not a state. What counts is whether test images come along:
 
@@ -230,6 +235,8 @@ sketch.bars(
 for name in ASKED:
     print(f"as it is, minus {name}: {paired(ends['as it is'], ends[name])}")
 assert paired(ends["as it is"], ends["no alignment"]).low > 0  # what alignment is worth is beyond chance, in both modes
+assert paired(ends["as it is"], ends["diagonal memory"]).low > 0
+assert paired(ends["as it is"], ends["no push"]).low <= 0 <= paired(ends["as it is"], ends["no push"]).high
 
 # %% [markdown]
 # **What you saw.** These are ablations of *this* reconstruction, on one seed and few images. The printed lines compare on the same

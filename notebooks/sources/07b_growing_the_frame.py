@@ -87,6 +87,8 @@ sketch.lines(steps, {**angle, "closed form": formula}, x_title="task", y_title="
 # Figure 7b.2. Accuracy of the three ways, task by task.
 assert np.allclose(angle["prefix"], formula, atol=0.05)  # what theory says of appended columns
 assert np.allclose(angle["fixed"], 0, atol=0.05)
+assert (np.array(angle["nearest"]) > 1.5 * np.array(formula)).all()
+assert np.ptp([curve[-1] for curve in curves.values()]) < 0.1  # the three accuracies
 images = len(right["fixed"]) // len(stream) * np.arange(1, len(stream) + 1)  # test images of the tasks so far
 errors = {kind: share_error(values, 1) / np.sqrt(images) for kind, values in curves.items()}
 tasks = np.arange(1, len(stream) + 1)
@@ -135,6 +137,7 @@ for t in range(1, len(shots)):
         f"task {t + 1}: vertices turned {degrees(m[t - 1], m[t]):.0f}, images {degrees(z[t - 1], z[t]):.0f};", end=" "
     )
     print(f"image to its vertex {degrees(z[t], m[t]):.0f}, had it stayed {degrees(z[t - 1], m[t]):.0f}")
+    assert 0.6 < degrees(z[t - 1], z[t]) / degrees(m[t - 1], m[t]) < 1 and degrees(z[t], m[t]) < degrees(z[t - 1], m[t])
 
 # %% [markdown]
 # **What you saw.** They follow, most of the way. Images of the first task turn nearly as far as its vertices and end closer to
@@ -179,6 +182,8 @@ assert check_safe_angle(safe_angle)
 for task, kind in [(i, k) for i in range(len(steps)) for k in ("nearest", "prefix")]:
     classes = 10 * (task + 2)
     print(f"{classes:>3} classes, {kind:>8}: turned {angle[kind][task]:5.1f}, safe up to {safe_angle(classes):.1f}")
+
+    assert angle[kind][task] < safe_angle(classes)
 
 # %% [markdown]
 # **What you saw.** Every *single* turn stays within the margin, even where the frame is solved anew: features that had truly

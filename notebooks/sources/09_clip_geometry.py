@@ -6,7 +6,7 @@
 # **Time** half a minute on a CPU, 40 minutes for a reader. **Needs** notebook [03](03_what_pretraining_gives.ipynb).
 #
 # CLIP (Radford et al., ICML 2021, arXiv:2103.00020) has two encoders that were trained so that a picture and its caption get similar
-# directions. The bundled one knows drawings of shields and 65 words; none of its 4,000 training compositions is among
+# directions. The bundled one knows drawings of shields and the words for them; none of its 4,000 training compositions is among
 # the 100 classes here.
 
 # %%
@@ -190,6 +190,7 @@ assert check_gap(gap)
 # %%
 # Figure 9.3. The gap while names are moved towards pictures.
 print(f"gap {gap(pictures, texts):.2f}; two random sets of pictures: {gap(pictures[::2], pictures[1::2]):.2f}")
+assert gap(pictures, texts) > 2 * gap(pictures[::2], pictures[1::2])
 across = pictures.mean(axis=0) - texts.mean(axis=0)
 SHARES = np.linspace(-1, 2, 13)
 moved = {s: texts + s * across for s in SHARES}
@@ -272,6 +273,7 @@ print(f"the learnt scale is {clip.logit_scale:.1f}; cross-entropy", *[f"{loss:.2
 hits, sure, _ = told(clip.logit_scale)
 print(f"with it {hits:.1%} are right, and the mean confidence is {sure:.1%}: {100 * (sure - hits):+.1f} points")
 assert sure > hits + 0.05  # too sure, of these pictures
+assert np.ptp(asked[:, 0]) == 0 and (np.diff(asked[:, 1]) > 0).all()  # accuracy is a flat line
 both = {"accuracy": asked[:, 0], "mean confidence": asked[:, 1]}
 errors = {"accuracy": share_error(asked[:, 0], len(truth))}
 sketch.lines(SCALES, both, x_title="scale s", y_title="share", log_x=True, percent=True, errors=errors)
@@ -342,6 +344,9 @@ family = np.argsort(stream.order)  # classes by id: ten families of ten
 matrix = centred[family] @ centred[family].T
 off = matrix[~np.eye(100, dtype=bool)]
 print(f"cosines of names: from {off.min():.2f} to {off.max():.2f}, mean {off.mean():.3f}; the ideal is {-1 / 99:.3f}")
+within = np.mean([matrix[k : k + 10, k : k + 10][~np.eye(10, dtype=bool)].mean() for k in range(0, 100, 10)])
+print(f"mean within the ten families: {within:.2f}")
+assert abs(off.mean() + 1 / 99) < 0.01 and off.std() > 0.1 and within > 0.2
 sketch.heat(
     matrix[:40, :40], [str(i) for i in np.arange(40)], x_title="the names of four families", borders=[10, 20, 30]
 )
@@ -382,6 +387,7 @@ first = ahead[0] if ahead else "more than 8"
 print(f"the name alone {alone:.1%}; the mean of the pictures is ahead from {first} pictures on")
 both, one = rows["name + mean of the pictures"], rows["mean of the pictures"]
 assert all(b >= max(alone, a) - 0.03 for a, b in zip(one, both, strict=True))
+assert alone > score(texts)  # seen from the averages
 
 # %% [markdown]
 # **What you saw.** Seen from the averages the name alone got better (hubs again). The printed line says how many pictures it is worth

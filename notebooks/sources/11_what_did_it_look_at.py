@@ -112,6 +112,7 @@ last = backbone.block_names[-1]
 places = [backbone.block_names[-2], f"{last}.norm1", f"{last}.attn", f"{last}.norm2", last]
 for place in places:
     print(f"{place:>16}: largest gradient at a patch {float(taken(place)[1].abs().max()):.1e}")
+assert not taken(last)[1].any() and taken(f"{last}.norm1")[1].any()  # exactly zero behind the last block
 
 # %%
 try:
@@ -181,7 +182,7 @@ curves = {name: [values.mean() for values in each] for name, each in scores.item
 errors = {n: [1.96 * v.std(ddof=1) / np.sqrt(len(v)) for v in each] for n, each in scores.items()}
 inside, level = curves["energy inside the charge"], {"share of the picture that the charge takes": chance}
 print(f"the charge takes {chance:.1%} of the picture; energy inside it", *[f"{share:.1%}" for share in inside])
-assert max(inside) == inside[2] > chance
+assert max(inside) == inside[2] > chance and min(inside[:3]) > chance > 0.9 * inside[-1]
 sketch.lines(depth, curves, x_title="block", y_title="share", levels=level, percent=True, errors=errors)
 
 # %% [markdown]
@@ -221,6 +222,7 @@ loud = maps.flatten(1).amax(dim=1)
 print(
     f"noise floor {floor:.3g} (95 % of maps of random heads are below); {(loud > floor).float().mean():.0%} of maps above"
 )
+assert (loud > floor).float().mean() < 0.5  # most maps of this layer are below
 bins = np.quantile(loud, [0.05, 0.25, 0.5, 0.75, 0.95])
 sketch.bars(
     ["5th of 100", "25th", "50th", "75th", "95th"],
@@ -268,6 +270,8 @@ for place in ("block 3", "last block"):
     print(f"coldest, minus hottest of {place}: {paired(found[f'coldest, {place}'], found[f'hottest, {place}'])}")
 assert paired(found["coldest, block 3"], found["hottest, block 3"]).low > 0
 assert paired(found["random"], found["hottest, block 3"]).low > 0
+apart = [paired(found[f"coldest, {p}"], found[f"hottest, {p}"]).difference for p in ("block 3", "last block")]
+assert apart[1] < 0.8 * apart[0]
 
 # %% [markdown]
 # **What you saw.** A faithful map must give this order: covering what is hot hurts more than covering at random, covering what is

@@ -143,6 +143,8 @@ def replayed(count: int, choose: str = "herded") -> tuple[list[float], np.ndarra
 ends = {count: replayed(count) for count in (0, 1, 2, 5, EACH)}
 curves = {f"{count} kept" if count < EACH else "all kept": curve for count, (curve, _) in ends.items()}
 assert ends[0][0][-1] < ends[1][0][-1] < ends[5][0][-1]
+last = [curve[-1] for curve, _ in ends.values()]
+assert last[1] - last[0] == max(np.diff(last[:4]) / (1, 1, 3))  # per image: the first is worth the most
 images = len(truth) // 5 * np.arange(1, 6)  # test images of the tasks so far
 bars = {name: share_error(curve, 1) / np.sqrt(images) for name, curve in curves.items()}
 sketch.lines(np.arange(1, 6), curves, x_title="task", y_title="accuracy on seen classes", percent=True, errors=bars)
@@ -224,6 +226,7 @@ kinds = {"labels": (0.0, 1.0), "logits": (0.1, 0.0), "both": (0.1, 1.0)}
 der = {name: right(with_logits(2, *how)) for name, how in kinds.items()}
 for name in ("labels", "logits"):
     print(f"both, minus {name}: {paired(der['both'], der[name])}")
+assert paired(der["labels"], der["logits"]).low > 0
 shares = [float(one.mean()) for one in der.values()]
 sketch.bars(
     list(der), {"A_last": shares}, y_title="A_last", percent=True, errors={"A_last": share_error(shares, len(truth))}

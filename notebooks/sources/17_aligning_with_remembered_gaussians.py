@@ -125,6 +125,8 @@ for name in SPREADS:
     print(f"{name:>15}, minus not aligned: {paired(hits[name], hits['not aligned'])}")
 print(f"shared, minus per class: {paired(hits['full, shared'], hits['full, per class'])}")
 assert all(paired(hits[name], hits["not aligned"]).low > 0 for name in SPREADS)
+gained = {name: paired(hits[name], hits["not aligned"]).difference for name in SPREADS}
+assert gained["mean alone"] > 0.7 * max(gained.values())  # means do most of it
 shares = [float(one.mean()) for one in hits.values()]
 sketch.bars(
     list(hits), {"A_last": shares}, y_title="A_last", percent=True, errors={"A_last": share_error(shares, len(truth))}
@@ -189,6 +191,7 @@ assert check_unit_logits(unit_logits)
 # %%
 z = new @ aligned["full, shared"].T
 print("answers that change:", int((z.argmax(axis=1) != unit_logits(z, 0.1).argmax(axis=1)).sum()))
+assert (z.argmax(axis=1) == unit_logits(z, 0.1).argmax(axis=1)).all()
 sure = chances(unit_logits(z, 0.1)).max(axis=1).mean()
 print(f"mean confidence {chances(z).max(axis=1).mean():.1%} before, {sure:.1%} after")
 

@@ -14,7 +14,10 @@ import torch
 from checks.photographs import photographs
 
 from cillab.geometry import etf
+from cillab.learners.cpt import CPTParams
+from cillab.learners.ease import EASEParams
 from cillab.learners.min import MiNParams
+from cillab.streams.shields import CLASSES, PRETRAINING
 
 HOME = Path(__file__).parents[2] / "notebooks"
 
@@ -52,6 +55,9 @@ CLAIMS = [
     ("transport and pairs differ without any turn", "10", "assert float((by_law - by_pair).norm()) > 0.15"),
     ("two intervals do not test a difference", "12", "teaching.paired(right['acil'], right['simplecil'])"),
     ("... a paired error does, and is smaller", "14", "assert error < 0.7 * apart"),
+    ("a generator learns from what the analytic head gets wrong", "08", 'length["sure and right"].mean() < 0.2 * min('),
+    ("planted faults do not show in accuracy", "13", "assert max(shares.values()) - min(shares.values()) < 0.03"),
+    ("how many photographs of Caltech-101", "12", 'real["images"] == 5 * 71'),
 ]
 GONE = [
     "nothing stirs",
@@ -59,6 +65,7 @@ GONE = [
     "mended without data",
     "a new task starts exactly where",
     "any two pictures of",
+    "gone from the features",
 ]
 
 
@@ -74,7 +81,8 @@ def test_what_was_false_once_is_shown_by_code(claim: str, chapter: str, line: st
 
 
 def test_the_false_words_are_gone() -> None:
-    texts = {path.name: re.sub(r"\s+", " ", path.read_text()) for path in HOME.glob("*.ipynb")}
+    files = [*HOME.glob("*.ipynb"), *(HOME / "checks").glob("*.py"), *(HOME.parent / "cillab" / "figures").glob("*.py")]
+    texts = {path.name: re.sub(r"\s+", " ", path.read_text()) for path in files}
     assert [(name, words) for name, text in texts.items() for words in GONE if words in text] == []
 
 
@@ -112,6 +120,21 @@ def test_prevention_needs_no_old_image() -> None:
     real = photographs("04")
     assert real["local"]["old"] > real["seen"]["old"] + 0.1
     assert real["local"]["old called new"] < 0.2 * real["seen"]["old called new"]
+
+
+def test_settings_that_the_text_states_are_those_of_the_library() -> None:
+    assert CPTParams().etf_weight == 0.25  # 10b
+    assert EASEParams().alpha == 0.1  # 16
+    assert len(PRETRAINING) == 4000 and not set(PRETRAINING) & set(CLASSES)  # 09
+
+
+def test_every_chapter_shows_its_point_on_photographs_from_a_recorded_run() -> None:
+    for path in sorted(HOME.glob("*.ipynb")):
+        cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+        shown = [text for text in cells if re.match(r"# Figure \w+\.\d+\. Photographs: ", text)]
+        assert shown, path.name
+        measured = any(re.search(r"= (photographs|recorded)\(", text) for text in shown)
+        assert measured or any("RECORDED = {" in text for text in shown), path.name
 
 
 def test_every_paper_with_an_address_stands_in_the_bibliography() -> None:

@@ -153,6 +153,21 @@ def test_numbers_that_chapters_quote_stand_in_the_records_that_they_link() -> No
     assert quoted > 30
 
 
+def test_numbers_in_the_text_beside_a_link_stand_in_the_record_that_it_leads_to() -> None:
+    quoted = 0
+    for path in (HOME / "notebooks").glob("*.ipynb"):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
+        for text in "\n\n".join("".join(cell["source"]) for cell in cells).split("\n\n"):
+            names = re.findall(r"\.\./(docs/results/[\w-]+\.md)", text)
+            records = "".join((HOME / name).read_text() for name in names)
+            for value in (
+                re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", re.sub(r"\$.*?\$|`.*?`", "", text)) if names else ()
+            ):
+                assert re.search(rf"(?<![\d.]){re.escape(value)}(?!\d)", records), (path.name, value)
+                quoted += 1
+    assert quoted > 8
+
+
 def test_links_of_chapters_lead_to_pages_that_are_written(tmp_path: Path) -> None:
     notebooks = [json.loads(path.read_text()) for path in (HOME / "notebooks").glob("*.ipynb")]
     said = [[c for c in one["cells"] if c["cell_type"] == "markdown"] for one in notebooks]
