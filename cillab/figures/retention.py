@@ -119,7 +119,8 @@ def _sentence(data: Retention, row: int) -> str:
         return "After the first task nothing can be forgotten yet."
     deep, crowding, shallow = (float(values.mean()) for values in data.split(row))
     text = (
-        f"After task {row + 1}, old tasks lost {percent(deep + crowding + shallow)} on average: {percent(deep)} is no"
+        f"After task {row + 1}, old tasks lost {percent(deep + crowding + shallow)} on average: {percent(deep)} is no "
+        f"longer found by a fresh head (deep), {percent(crowding)} is the price of more classes, {percent(shallow)} is "
+        f"lost by the head only (shallow)."
     )
-    text += f" longer found by a fresh head (deep), {percent(crowding)} is the price of more classes, {percent(shallow)} is lost by"
-    return f"{text} the head only (shallow).".replace("-", MINUS)
+    return text.replace("-", MINUS)
