@@ -390,7 +390,7 @@ assert table["old classes"][2] < table["old classes"][0]
 # %% [markdown]
 # **What you saw.** The printed lines compare on the same images. The control is not worse: no interval lies below zero. With loud
 # noise more old images are given to the newest task, and old classes lose accuracy for it. (All 100 classes were run in three class
-# orders, against noise that never learns. A rate of 0.05 without recentring changed $A_{\text{last}}$ by -0.4 points [-1.7, +0.8], the
+# orders, against noise that never learns. The library's larger rate without recentring changed $A_{\text{last}}$ by -0.4 points [-1.7, +0.8], the
 # paper's rate of 0.01 by -0.1 [-0.3, +0.1]; [numbers and commands](../docs/results/min.md). They hold for this world and this
 # backbone, not for the paper's.)
 #
