@@ -20,7 +20,7 @@ _TEMPLATE = """{% extends 'PARENT/index.html.j2' %}
 {% block html_head_js_requirejs %}{% endblock %}{% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}{% block jupyter_widgets %}{% endblock %}"""
 _LOOK = """.course-bar{font:15px/1.6 system-ui;display:flex;gap:1.2rem;flex-wrap:wrap;padding:.7rem 1.2rem}
-math{font-size:1.08em}math[display=block]{margin:1em 0;overflow-x:auto}
+math{font-size:1.08em}math[display=block]{margin:.7em 0;padding:.4em 0;overflow-x:auto}
 .equation{display:flex;align-items:center;justify-content:space-between;gap:1rem}.equation math{margin:auto}
 .caption{margin:.2rem 0 .8rem;font:15px/1.5 system-ui}"""
 _PLAIN = "body{font:17px/1.7 system-ui;max-width:52rem;margin:3rem auto;padding:0 1rem}li{list-style:none}" + (

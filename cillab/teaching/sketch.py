@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from cillab.figures.palette import CURSOR, MARKS, Theme, diverging, see_through, style, task_colour
+from cillab.figures.palette import CURSOR, GROUND, MARKS, Theme, diverging, see_through, style, task_colour
 from cillab.figures.panels import log_reach
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -74,7 +74,7 @@ def bars(
             x=list(groups),
             y=np.asarray(values, np.float32),
             name=name,
-            text=[f"{value:.1%}" if percent else f"{round(float(value), 3) + 0.0:g}" for value in values],
+            text=[_said(value, percent) for value in values],
             textposition="none" if stacked else "inside" if errors and name in errors else "outside",
             insidetextanchor="start",  # at the foot of the bar: a whisker would cross it at the top
             error_y=_whiskers(errors, name, theme),
@@ -133,8 +133,9 @@ def _level_lines(figure: go.Figure, levels: Mapping[str, float], theme: Theme) -
     line: dict[str, Any] = {"color": see_through(CURSOR[theme], 0.55), "width": 1.4, "dash": "dot"}
     for name, level in levels.items():
         figure.add_hline(
-            y=level, line=line, annotation_text=name, annotation_position="top right", annotation_font_size=11.5
-        )
+            y=level, line=line, annotation_text=name, annotation_position="top right", annotation_font_size=11.5,
+            annotation_bgcolor=see_through(GROUND[theme], 0.8),  # bars may stand there
+        )  # fmt: skip
 
 
 def told(figure: go.Figure, sentence: str) -> go.Figure:

@@ -218,14 +218,15 @@ for name in ("discriminant", "discriminant, corrected"):
 # Figure 18.3. Five images of a new class: three heads on all, base and new classes, and H.
 assert table["new"][2] > table["new"][1] and table["H"][2] > table["H"][1]
 assert table["all"][1] > table["all"][0] and table["base"][1] > table["base"][0] and table["new"][1] < table["new"][0]
-assert table["H"][1] < table["H"][0]
+assert max(table["H"]) == table["H"][2]
 count = {"all": len(truth), "base": int((truth < 60).sum()), "new": int((truth >= 60).sum())}
 bars = {name: share_error(table[name], images) for name, images in count.items()}
 sketch.bars(list(right), table, y_title="accuracy among 100 classes; H", percent=True, errors=bars)
 
 # %% [markdown]
 # **What you saw.** The discriminant is the better head on all classes and on base classes, and *worse on new ones*. Accuracy on all
-# does not show it, $H$ does. ($H$ has no whisker: it is no share of images.)
+# does not show it, and $H$ alone need not either: a gain on base classes can outweigh the loss on new ones. So look at the two
+# accuracies as well. (The third head has the largest $H$. $H$ has no whisker: it is no share of images.)
 #
 # **Why.** The mean of five images is noisy. In the metric $\Sigma^{-1}$ its squared length is too large, by $D/n_c$ on average, and
 # the bias $-\tfrac12 \mu_c^\top \Sigma^{-1} \mu_c$ punishes a class for it. That hits classes with few images only. The third head
@@ -378,10 +379,10 @@ for name, matrix in ridges.items():
     print(f"heads of the sums differ by {np.abs(matrix - reference).max():.0e}")
     assert np.allclose(matrix, reference, atol=1e-8)
 assert steps["class by class"][-1] < steps["half of the images anywhere"][-1] < steps["shuffled"][-1] + 0.05
-assert steps["class by class"][-1] < 0.5 * steps["half of the images anywhere"][-1]  # the worst by far
+assert steps["class by class"][-1] < steps["half of the images anywhere"][-1] - 0.05
 
 # %% [markdown]
-# **What you saw.** For the learner of steps, class by class is the worst order by far, and blur helps it: the blurred images are
+# **What you saw.** For the learner of steps, class by class is the worst order, and blur helps: the blurred images are
 # replay that costs nothing. For the sums there is no order. **Why.** A step answers the last batch; a sum remembers all of them
 # alike. A benchmark with blur is therefore *easier* for methods of steps, and a comparison must say how much blur there was.
 # *Online* means that each image is seen once, as here; learners with many epochs per task are not online.

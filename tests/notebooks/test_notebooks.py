@@ -205,6 +205,9 @@ def test_hosted_notebooks_and_badges_come_from_one_address(tmp_path: Path) -> No
 def test_every_small_plot_has_an_alternative_text() -> None:
     bars = sketch.bars(["a", "b"], {"x": [1.0, 2.5], "y": [0.0, 3.0]}, y_title="share")
     assert bars.layout.meta["alt"] == "Bars. x: a 1, b 2.5; y: a 0, b 3."
+    small = sketch.bars(["a"], {"x": [0.00126]}, y_title="largest value", levels={"floor": 0.0017})
+    assert small.data[0].text == ("0.00126",)  # three digits, not three places
+    assert small.layout.annotations[0].bgcolor.startswith("rgba(255")  # a bar may stand behind the name of a level
     matrix = np.array([[1.0, -0.5], [-0.5, 1.0]])
     assert (
         sketch.heat(matrix, x_title="cosines").layout.meta["alt"]

@@ -53,7 +53,7 @@ def gallery(tmp_path_factory) -> Path:
         notebook = nbformat.read(path, as_version=4)
         for place, cell in enumerate(notebook.cells):  # two equal figures would be drawn once
             if cell.cell_type == "code" and re.match(r"# Figure ", cell.source):
-                figure = sketch.lines([1.0, 2.0], {"accuracy": [0.5, place]}, x_title="task", y_title="accuracy")
+                figure = sketch.lines([1.0, 2.0], {"accuracy": [0.5, float(place)]}, x_title="task", y_title="accuracy")
                 data = {"application/vnd.plotly.v1+json": json.loads(figure.to_json())}
                 cell.outputs = [nbformat.v4.new_output("display_data", data)]
         linked |= set(re.findall(r"\]\(\.\./(docs/[\w/-]+\.md)", path.read_text()))
