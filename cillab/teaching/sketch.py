@@ -145,7 +145,9 @@ def told(figure: go.Figure, sentence: str) -> go.Figure:
 
 
 def _said(value: float, percent: bool) -> str:
-    return f"{float(value):.1%}" if percent else f"{float(value):.3g}"
+    if percent:
+        return f"{float(value):.1%}"
+    return f"{float(value):,.0f}" if abs(value) >= 1000 else f"{float(value):.3g}"
 
 
 def _whiskers(errors: Series | None, name: str, theme: Theme) -> dict[str, Any] | None:
