@@ -37,7 +37,7 @@ truth_task = torch.tensor([task_of[c] for c in truth.tolist()])
 stream
 
 # %% [markdown]
-# ## 1. What is "noise" here?
+# ## 1. What is called noise here?
 #
 # Behind every block of a frozen ViT (the vectors of the patches there, its *tokens*, are called $r$) each task $i$ adds a
 # perturbation. It is made by two learnt linear maps, $\mu_i$ and $\sigma_i$, together a *generator*, between two fixed random
