@@ -137,11 +137,12 @@ for t in range(1, len(shots)):
         f"task {t + 1}: vertices turned {degrees(m[t - 1], m[t]):.0f}, images {degrees(z[t - 1], z[t]):.0f};", end=" "
     )
     print(f"image to its vertex {degrees(z[t], m[t]):.0f}, had it stayed {degrees(z[t - 1], m[t]):.0f}")
-    assert 0.6 < degrees(z[t - 1], z[t]) / degrees(m[t - 1], m[t]) < 1 and degrees(z[t], m[t]) < degrees(z[t - 1], m[t])
+    assert 0.6 < degrees(z[t - 1], z[t]) / degrees(m[t - 1], m[t]) < 1.4
+    assert degrees(z[t], m[t]) < degrees(z[t - 1], m[t]) + 1  # in a late, small turn they may end as near as before
 
 # %% [markdown]
-# **What you saw.** They follow, most of the way. Images of the first task turn nearly as far as its vertices and end closer to
-# them than if they had stayed, although the learner has kept none of these images. Features drawn from stored Gaussians make it possible
+# **What you saw.** They follow, most of the way. Images of the first task turn about as far as its vertices and, while turns are
+# large, end closer to them than if they had stayed, although the learner has kept none of these images. Features drawn from stored Gaussians make it possible
 # (notebook [07](07_aligning_with_a_growing_frame.ipynb), section 3).
 #
 # ## 2. How far may a target turn?
