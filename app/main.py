@@ -20,7 +20,6 @@ theme.apply()
 safety.must_be_local()
 safety.limit_uploads()
 server.one_thread_each()
-server.few_arenas()
 server.count_visitor()
 page = st.navigation(
     {

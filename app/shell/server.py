@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from app.shell import kept
 
 _EMPTY_S = 180.0  # without a visitor until memory is let go: who reloads, or loses the line, finds all as it was
-_ARENAS = (-8, 2)  # M_ARENA_MAX of glibc: each run of a page is a thread, and each arena keeps its own free memory
 
 
 @st.cache_resource(show_spinner=False)
@@ -98,20 +97,9 @@ def let_go() -> None:
     st.cache_resource.clear()
     gc.unfreeze()
     out_of_sight()
-    if (trim := _of_libc("malloc_trim")) is not None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc alone has it
+    if trim is not None:
         trim(0)
-
-
-@st.cache_resource(show_spinner=False)
-def few_arenas() -> None:
-    """Threads share two pools of memory: with one each, what one run of a page frees is of no use to the next."""
-    if (tell := _of_libc("mallopt")) is not None:
-        tell(*_ARENAS)
-
-
-def _of_libc(name: str):
-    """A function of glibc; None on other systems."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 atexit.register(gc.unfreeze)  # at its end the interpreter is to find everything: libraries report what it does not
