@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from cillab.core.errors import CillabError, one_line
+from cillab.core.errors import CillabError, RunError, one_line
 from cillab.core.internals import SHARED
 from cillab.core.registry import Registry
 from cillab.figures.pages import PAGES, Part, part_of
@@ -91,7 +91,7 @@ def figure(
     """Enter a function `(run, step=None, *, theme="light") -> Picture` under its own name.
 
     Where `run` has no step yet, or holds nothing of what the figure needs, it becomes an empty picture that says so:
-    so it does where the function raises `Nothing`.
+    so it does where the function raises `Nothing`. Numbers that do not fit together are a `RunError` of one line.
     """
 
     def enter(draw: Draw) -> Draw:
@@ -103,6 +103,11 @@ def figure(
                     return draw(run, *args, theme=theme, **options)
                 except Nothing as nothing:
                     reason = str(nothing) or known.lacks
+                except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                    if isinstance(error, CillabError) or not isinstance(run, Run):
+                        raise
+                    why = f"what {run.path} holds does not fit together ({one_line(error)})"
+                    raise RunError(f"The figure {known.name} cannot be drawn: {why}.") from error
             return empty(known.name, reason, theme)
 
         known = Figure(
