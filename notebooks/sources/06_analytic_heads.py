@@ -151,12 +151,12 @@ for gamma in (10.0, 0.1, 1e-3):
             weight = in_tasks(dtype, tasks, gamma)
             gap, right = np.abs(weight - exact).max(), ((new @ weight).argmax(axis=1) == truth).mean()
         print(f"    in tasks, {dtype.__name__}: {right:.1%}, weights differ by {gap:.0e}")
-assert right < 0.05  # the last one: single precision, the smallest gamma
+assert right < ((new @ exact).argmax(axis=1) == truth).mean() / 2  # the last one: single precision, the smallest gamma
 assert abs(((new @ exact).argmax(axis=1) == truth).mean() - ((new @ joint).argmax(axis=1) == truth).mean()) < 0.03
 
 # %% [markdown]
-# **What you saw.** In double precision all is well. In single precision the same formula goes from harmless to chance as $\gamma$
-# falls, while the joint solution hardly changes. **Why.** The matrix $R$ starts at $I/\gamma$, which is huge. Each update
+# **What you saw.** In double precision all is well. In single precision the same formula is harmless for a large $\gamma$ and loses
+# more than half of its accuracy for the smallest, while the joint solution hardly changes. **Why.** The matrix $R$ starts at $I/\gamma$, which is huge. Each update
 # subtracts from it a matrix that is nearly equal, and what is left is rounding. A formula that is exact on paper is not therefore
 # exact on a machine. The library keeps the *sums* in float64 and factors once after each task, where nothing is subtracted. Its
 # learner is `acil`; with `expansion=0` it reads the plain features:
