@@ -103,6 +103,9 @@ LATE: dict[str, str | None] = {  # package -> the file of it that is asked first
 }
 
 
+_OF_PACKAGES = {"__all__", "__version__"}  # what a package says of itself
+
+
 class _Finder(MetaPathFinder):
     """Finds these modules, as they would be found anyway."""
 
@@ -149,20 +152,30 @@ class _Late(_Loader):
         self._first = first
 
     def exec_module(self, module: ModuleType) -> None:
-        lock, package = RLock(), module.__name__
+        lock, package, own = RLock(), module.__name__, vars(module)
 
-        def asked(name: str) -> Any:
-            if self._first and hasattr(own := import_module(f"{package}.{self._first}"), name):
-                return getattr(own, name)
-            if name.startswith("__") and name != "__all__":  # whoever looks through all modules wants none of them
-                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        def load() -> None:
             with lock:
-                if vars(module).pop("__getattr__", None) is not None:
+                if own.pop("__getattr__", None) is not None:
+                    del own["__dir__"]
                     try:
                         self._own.exec_module(module)
                     except BaseException:  # asked again, it says again what it lacks
-                        vars(module)["__getattr__"] = asked
+                        own.update(__getattr__=asked, __dir__=names)
                         raise
+
+        def asked(name: str) -> Any:
+            if self._first and hasattr(file := import_module(f"{package}.{self._first}"), name):
+                return getattr(file, name)
+            if (
+                name.startswith("__") and name not in _OF_PACKAGES
+            ):  # whoever looks through all modules wants none of them
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            load()
             return getattr(module, name)
 
-        vars(module)["__getattr__"] = asked
+        def names() -> list[str]:
+            load()
+            return dir(module)
+
+        own.update(__getattr__=asked, __dir__=names)

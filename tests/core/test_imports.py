@@ -46,6 +46,16 @@ assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).t
 assert torchvision.transforms.Resize and torchvision.models.resnet18 and not hasattr(timm, "no_such_name")
 print("good")
 """
+ABOUT = """
+import cillab
+import timm.models.vision_transformer
+import timm, open_clip, torchvision
+assert torchvision.__version__ and timm.__version__ and open_clip.__version__
+for package, name in ((timm, "create_model"), (timm.models, "beit_base_patch16_224"), (timm.data, "create_loader"),
+                      (torchvision.models, "resnet18"), (torchvision.ops, "nms"), (open_clip, "create_model")):
+    assert name in dir(package), (package, name)
+print("good")
+"""
 KEEP = """
 from cillab.lab import offer
 offer.keep()
@@ -64,6 +74,11 @@ def test_models_are_imported_without_a_compiler() -> None:
 
 def test_packages_that_wait_are_whole_when_they_are_asked() -> None:
     assert said(LATE) == "good\n"
+
+
+def test_packages_that_wait_say_their_version_and_their_names() -> None:
+    """Other libraries ask for `torchvision.__version__`, and whoever presses Tab in a notebook asks for `dir`."""
+    assert said(ABOUT) == "good\n"
 
 
 def test_a_run_reaches_its_first_image_without_what_it_does_not_need(tmp_path, monkeypatch) -> None:
