@@ -6,7 +6,7 @@ import pytest
 
 from cillab.core.errors import InvalidRequestError
 from cillab.site import write_site
-from tests.app.serving import ARGUMENTS, CHROMIUM
+from tests.app.serving import CHROMIUM, chromium
 from tests.runs.synthetic import write_synthetic_run
 
 
@@ -65,9 +65,8 @@ def test_the_course_is_a_part_of_the_site(tmp_path) -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_cockpit_plays_from_disk(pages) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    pytest.importorskip("playwright.sync_api")
+    with chromium() as browser:
         page = browser.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
         complaints = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -78,4 +77,3 @@ def test_the_cockpit_plays_from_disk(pages) -> None:
         assert page.locator("[data-panel]").count() == 9
         assert page.evaluate("() => document.documentElement.scrollHeight - innerHeight") <= 0
         assert not complaints
-        browser.close()

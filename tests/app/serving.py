@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")  # of the machine
@@ -32,6 +33,17 @@ def _chromium() -> str | None:
 CHROMIUM = _chromium()
 MISSING = "no Chromium on this machine. Install it with `apt install chromium` or `playwright install chromium`"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser that is closed at the end."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @contextmanager

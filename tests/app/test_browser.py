@@ -9,7 +9,7 @@ import pytest
 
 from cillab.player import source
 from tests.app.conftest import ROOT, make
-from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING, serve
+from tests.app.serving import CHROMIUM, MISSING, chromium, serve
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'"
@@ -30,10 +30,8 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 # On a deep link such as /drift, Streamlit's own client cannot know whether /drift is a page or the base path of the

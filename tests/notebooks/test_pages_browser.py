@@ -19,11 +19,9 @@ import pytest
 pytest.importorskip("nbconvert")
 pytest.importorskip("latex2mathml")
 from cillab.teaching import sketch
-from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING
+from tests.app.serving import CHROMIUM, MISSING, chromium
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'"
-)
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 HOME = Path(__file__).parents[2]
 
@@ -66,10 +64,8 @@ def gallery(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as found:
         yield found
-        found.close()
 
 
 def faults_of(page, file: Path, places: dict[str, set[str]]) -> list[str]:

@@ -8,12 +8,10 @@ pytest.importorskip("anywidget")
 
 from cillab.runs import Run
 from cillab.teaching import player
-from tests.app.serving import ARGUMENTS, CHROMIUM, MISSING
+from tests.app.serving import CHROMIUM, MISSING, chromium
 from tests.runs.synthetic import write_synthetic_run
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'"
-)
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'cillab[browser]'")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
 _MODEL = """
@@ -31,14 +29,12 @@ def page(tmp_path_factory):
     widget = player(run, step=0)
     state = json.dumps({"data": widget.data, "step": widget.step, "picked": None})
     script = _MODEL.replace("STATE", state).replace("CODE", json.dumps(widget._esm))
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         page = browser.new_page()
         page.set_content(f"<style>{widget._css}</style><button id='other'>other</button><div id='here'></div>")
         page.add_script_tag(content=script, type="module")
         page.wait_for_selector(".player[data-step='0']")
         yield page
-        browser.close()
 
 
 def shown(page) -> str:
