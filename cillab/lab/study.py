@@ -159,6 +159,8 @@ def table(data: Observations) -> str:
 
 
 def _read(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise InvalidRequestError(f"There is no file {str(path)!r}.")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [

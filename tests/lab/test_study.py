@@ -80,6 +80,8 @@ def test_a_table_of_rows_stands_for_the_runs_it_came_from(runs, tmp_path) -> Non
     kept.write_text("protocol,method\na,b\n", encoding="utf-8")
     with pytest.raises(InvalidRequestError, match=r"kept\.csv is no table of a study"):
         observations([kept])
+    with pytest.raises(InvalidRequestError, match="There is no file"):
+        observations([tmp_path / "none.csv"])
 
 
 def planted(seed: int = 0, methods: int = 12, rows: int = 9) -> Observations:
