@@ -15,10 +15,11 @@ from typing import Any
 
 import streamlit as st
 
-from app.shell import html, server
+from app.shell import html, safety, server
 from app.shell.store import Opened
-from cillab.core.errors import one_line
+from cillab.core.errors import CillabError, one_line
 from cillab.core.places import cache_dir
+from cillab.lab.spec import RunSpec
 
 _AT_ONCE_S, _POLL_S = 0.3, 0.7  # what is done so soon is not worth a word; how often the page looks
 _LOADING = 0.0  # share that is shown until the first pass is timed
@@ -124,8 +125,22 @@ def start(view: Opened, task: int, kind: type[Waking] = Waking) -> Waking | None
     there = slot.get("job")
     if there is None or there.state in ("stopped", "failed"):
         there = slot["job"] = kind(_key(view, task, kind), str(Path(view.run.path)), task)
-        threading.Thread(target=there.run, daemon=True, name="waking").start()
+        if why := _refused(view):
+            there.state, there.words = "failed", why
+        else:
+            threading.Thread(target=there.run, daemon=True, name="waking").start()
     return there
+
+
+def _refused(view: Opened) -> str:
+    """Why nothing of what this run names may be read: it came from somebody, and an address is enough to wake it."""
+    if view.entry.kind == "demo":
+        return ""
+    try:
+        safety.spec_must_be_declared(RunSpec.of(view.run.spec, owner=view.key))
+    except CillabError as error:
+        return one_line(error)
+    return ""
 
 
 def awake(view: Opened, task: int, kind: type[Waking], option: str = "live") -> Any:

@@ -1,7 +1,7 @@
 """Errors that a person may cause: one clear line each, and exit code 2 on the command line."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line and paragraph separators
@@ -76,9 +76,18 @@ def nearest(given: str, valid: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def listed(names: Sequence[str], longest: int = 200) -> str:
+    """`a, b, c`, or as many as `longest` characters hold and how many more there are."""
+    held = 0
+    while held < len(names) and len(", ".join(names[: held + 1])) <= longest:
+        held += 1
+    more = len(names) - held
+    return (", ".join(names[:held]) + (f" and {more} more" if held and more else "")) or "(none)"
+
+
 def unknown_name(kind: str, given: str, valid: Iterable[str]) -> UnknownNameError:
     """`Unknown learner 'nearestmean'. Valid: acil, nearest-mean, ranpac. Did you mean 'nearest-mean'?`."""
     names = sorted(valid)
     hint = nearest(given, names)
-    message = f"Unknown {kind} {shown(given)}. Valid: {', '.join(names) or '(none)'}."
+    message = f"Unknown {kind} {shown(given)}. Valid: {listed(names)}."
     return UnknownNameError(message + (f" Did you mean {hint!r}?" if hint else ""))

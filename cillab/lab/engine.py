@@ -266,7 +266,9 @@ class Lab:
         finally:
             observing.close()
         states = (part.state() for part in self.learner.parts().values())
-        processes.must_agree((t for state in states for t in state.tensors.values()), f"the state after task {index}")
+        processes.must_agree(
+            (t for state in states for t in state.tensors.values()), f"the state after task {index + 1}"
+        )
         costs["cost/images"] = sum(images.values())
         costs["cost/trainable_parameters"] = self._trainable.largest
         self._costs, self._learnt = costs, index + 1

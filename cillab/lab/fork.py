@@ -67,11 +67,8 @@ def copied(
     changed: Mapping[str, Any],
 ) -> Finished:
     """A new folder with tasks 0..`task` of a run, and a learner with something changed in the state after them."""
+    task, source = run.state_after(task)
     origin = {"run": run.name, "task": task, "spec_digest": spec.digest()}
-    source = run.checkpoint(task)
-    if source is None:
-        kept = ", ".join(str(t) for t in run.checkpoints) or "(none)"
-        raise RunError(f"{run.path} holds no state after task {task}. Kept: {kept}.")
     target = Path(out) if out is not None else _fresh(run.path, task)
     must_be_free(target)
     if name is None or name == spec.learner:

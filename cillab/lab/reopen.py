@@ -34,17 +34,12 @@ def reopen(path: str | Path, task: int = -1, *, device: str | None = None) -> Re
         CillabError: data or weights cannot be reached.
     """
     run = Run(path)
-    kept = sorted(run.checkpoints)
-    if not kept:
-        raise RunError(f"{run.path} kept no checkpoint: its pictures can be seen, its learner cannot be asked.")
-    wanted = kept[-1] if task == -1 else task
-    if wanted not in kept:
-        raise RunError(f"{run.path} holds no state after task {task}. Kept: {', '.join(map(str, kept))}.")
+    wanted, state = run.state_after(task)
     spec = RunSpec.of(run.spec, owner=f"{path}/run.json")
     ready = prepare(spec if device is None else spec.with_(device=device))
     if ready.backbone.digest() != run.protocol.weights_digest:
         raise RunError(f"{spec.backbone.name} has other weights here than when {run.path} was made.")
-    checkpoints.load(run.checkpoints[wanted], ready.learner, whole=False)
+    checkpoints.load(state, ready.learner, whole=False)
     stream = ready.stream.on(ready.backbone)
     points = Examiner(stream, spec.probe_points, spec.train_probe_per_class).points
     if [str(i) for i in points.ids] != [str(i) for i in run.probe.ids]:

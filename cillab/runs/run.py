@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64
 
-from cillab.core.errors import RunError, nearest, unknown_name
+from cillab.core.errors import RunError, listed, nearest, unknown_name
 from cillab.geometry.incremental import reworded
 from cillab.runs.arrays import Arrays
 from cillab.runs.files import damaged, parse_json, read_record
@@ -243,6 +243,23 @@ class Run:
         """The learner's state after `task`, or None when it was not kept."""
         path = self.path / "checkpoints" / f"{step_id(task)}.safetensors"
         return path if path.is_file() else None
+
+    def state_after(self, task: int = -1) -> tuple[int, Path]:
+        """The task and its learner's state; -1 is the last one that was kept. People count tasks from 1.
+
+        Raises:
+            RunError: it was not kept; names those that were.
+        """
+        kept = self.checkpoints
+        if not kept:
+            raise RunError(f"{self.path} kept no checkpoint: its pictures can be seen, its learner cannot be asked.")
+        wanted = max(kept) if task == -1 else task
+        if wanted not in kept:
+            there = listed([str(one + 1) for one in kept])
+            raise RunError(
+                f"{self.path} holds no state after task {wanted + 1} (task={wanted}). Kept: after task {there}."
+            )
+        return wanted, kept[wanted]
 
     @property
     def checkpoints(self) -> dict[int, Path]:

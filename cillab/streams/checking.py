@@ -1,10 +1,14 @@
 """Is a data set what it should be? Checksums, classes, images, division, broken files, twins: from one pass."""
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cillab.protocol.named import DataSet, find, homes, not_here
 from cillab.streams.fetching import checksums
 from cillab.streams.frozen import split_digest
+from cillab.streams.leaks import said_of
 from cillab.streams.named import division_of, open_at
 from cillab.streams.opening import open_source
 from cillab.streams.pictures import EncodedSource
@@ -40,7 +44,8 @@ def check_set(entry: DataSet, options: Options, *, decode: bool = True) -> Check
         said.lines[f"md5 {path.name}"] = f"{digest}, {right}"
         if wanted and digest != wanted:
             said.faults.append(f"{path.name} has another checksum")
-    source = open_at(entry, place, options)
+    with _unlogged():
+        source = open_at(entry, place, options)
     train, test = (len(source.labels(split)) for split in SPLITS)
     empty = [
         name for number, name in enumerate(source.class_names)
@@ -53,7 +58,7 @@ def check_set(entry: DataSet, options: Options, *, decode: bool = True) -> Check
         said.faults.append("the numbers of images are those of no known division")
     if empty:
         said.faults.append(f"{len(empty)} classes without an image ({', '.join(empty[:5])})")
-    _look(source, said, decode)
+    _look(source, said, decode, source.notes[1:])  # the first says the numbers of classes and images
     said.lines["training"] = "allowed" if entry.may_train else "not allowed: evaluation only"
     said.lines["licence"] = entry.licence
     if entry.note:
@@ -67,16 +72,33 @@ def check_own(where: str, *, decode: bool = True) -> Checked:
     Raises:
         UnknownNameError, DataError: as `open_source`.
     """
-    source = open_source(where)
-    said = Checked({"data": where, **{f"note {number}": note for number, note in enumerate(source.notes, start=1)}})
-    _look(source, said, decode)
+    with _unlogged():
+        source = open_source(where)
+    said = Checked({"data": where})
+    _look(source, said, decode, source.notes)
     return said
 
 
-def _look(source: Source, said: Checked, decode: bool) -> None:
-    """Broken images and twins, where every image is opened, and how the images are divided."""
-    if decode and isinstance(source, EncodedSource):
-        broken, twins = source.survey()
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Notes on data come back as lines: inside, the log does not say them too."""
+    logger = logging.getLogger(__name__.rpartition(".")[0])
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _look(source: Source, said: Checked, decode: bool, noted: Sequence[str]) -> None:
+    """What was noted, broken images and twins, where every image is opened, and how the images are divided."""
+    found = source.survey() if decode and isinstance(source, EncodedSource) else None
+    twins_note = said_of(found[1], len(source.labels("test"))) if found else None
+    notes = [note for note in noted if note != twins_note]  # the line on twins names more of them
+    said.lines |= {f"note {number}": note for number, note in enumerate(notes, start=1)}
+    if found:
+        broken, twins = found
         said.lines["broken"] = _some(broken) or f"none of {sum(len(source.labels(s)) for s in SPLITS):,} images"
         said.lines["twins"] = (
             f"{len(twins)} test images are byte for byte a training image: {_some(twins)}" if twins else "none"

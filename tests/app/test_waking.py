@@ -2,6 +2,7 @@
 
 import base64
 import gc
+import json
 import threading
 from types import SimpleNamespace
 
@@ -14,9 +15,12 @@ from streamlit.testing.v1 import AppTest
 
 from app.learner import waking
 from app.player import touching
+from app.shell.store import Entry, Opened
 from cillab.core.errors import RunError
 from cillab.plane import Plane, lay, quantise, square
 from cillab.runs import Run
+from tests.app.conftest import ROOT
+from tests.runs.edit import unsealed
 from tests.runs.synthetic import write_synthetic_run
 
 pytestmark = pytest.mark.app
@@ -114,7 +118,8 @@ def test_a_page_goes_on_while_a_learner_wakes_and_can_stop_it(job, tmp_path, mon
     _, gate = job
     (tmp_path / "state").touch()
     run = SimpleNamespace(path=tmp_path, checkpoint=lambda task: tmp_path / "state", probe=[1])
-    test = AppTest.from_function(page, args=(SimpleNamespace(run=run),), default_timeout=20).run()
+    view = SimpleNamespace(run=run, entry=SimpleNamespace(kind="demo"))
+    test = AppTest.from_function(page, args=(view,), default_timeout=20).run()
     monkeypatch.setattr(type(st.context), "headers", {"a": "browser"})
     test.toggle(key="live").set_value(True).run()
     assert {"on its way", "the rest of the page"} <= {one.value for one in test.markdown}
@@ -125,3 +130,39 @@ def test_a_page_goes_on_while_a_learner_wakes_and_can_stop_it(job, tmp_path, mon
     gate.set()
     test.toggle(key="live").set_value(True).run()
     assert "awake" in [one.value for one in test.markdown]  # asked again it is woken anew, and done at once
+
+
+@pytest.mark.parametrize("outside", ["folder:{}/elsewhere", "parquet:{}/elsewhere", "hf:{}/elsewhere", "weights"])
+@pytest.mark.parametrize("page", ["noise_mixing", "grad_cam", "the player"])
+def test_an_address_wakes_no_run_that_names_files_outside_the_data_folder(
+    page, outside, tmp_path, only_these_runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_synthetic_run(tmp_path / "runs" / "sent", tasks=2, noise=True, cams=True)
+    info = json.loads(unsealed((path / "run.json").read_text()))
+    (tmp_path / "elsewhere").mkdir()
+    info["spec"] |= {"weights": str(tmp_path / "w")} if outside == "weights" else {"data": outside.format(tmp_path)}
+    (path / "run.json").write_text(json.dumps(info))
+    (path / "checkpoints").mkdir(exist_ok=True)
+    for task in range(2):
+        (path / "checkpoints" / f"t{task:02}.safetensors").touch()
+    opened: list[str] = []
+    monkeypatch.setattr("cillab.lab.reopen.reopen", lambda run, task: opened.append(run))
+    monkeypatch.setenv("CILLAB_DATA", str(tmp_path / "declared"))
+    monkeypatch.setenv("CILLAB_CACHE", str(tmp_path / "cache"))
+    only_these_runs(tmp_path / "runs")
+    waking._jobs.clear()
+    if page == "the player":
+        view = Opened(Entry("sent", path, "run"), Run(path))
+        monkeypatch.setattr(touching, "possible", lambda: True)
+        touching.listen(view, {"ask": "wake", "step": 1})
+        job = waking.job(view, view.snapshots[1].task)
+        assert job is not None and job.state == "failed"
+        said = job.said()
+    else:
+        test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        test.query_params["run"], test.query_params["live"] = "sent", "true"
+        test.switch_page(f"views/{page}/{page}.py").run()
+        assert not test.exception
+        said = " ".join(element.proto.body for element in test.get("html"))
+        said += " ".join(element.value for element in (*test.markdown, *test.caption, *test.warning, *test.info))
+    assert not opened and "data folder" in said and "outside this app" in said

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cillab.core.errors import unknown_name
 from cillab.core.registry import Registry
 
 
@@ -45,3 +46,12 @@ def test_what_stands_in_files_is_loaded_when_it_is_asked_for() -> None:
     assert list(registry) == ["mine", "second"] and len(registry) == 2
     with pytest.raises(Exception, match="Valid: mine, second"):
         registry["third"]
+
+
+def test_a_long_list_of_names_is_cut_and_the_nearest_still_named() -> None:
+    names = [f"name-{number:03}" for number in range(300)]
+    said = str(unknown_name("array", "name_077" * 40, names))
+    assert len(said) <= 400 and " and 280 more." in said
+    assert str(unknown_name("array", "name077", names)).endswith("Did you mean 'name-077'?")
+    assert str(unknown_name("array", "a", names[:3])) == "Unknown array 'a'. Valid: name-000, name-001, name-002."
+    assert "Valid: (none)." in str(unknown_name("array", "a", ()))

@@ -89,7 +89,7 @@ def test_one_line_without_torch(words: list[str], hint: str, known, tmp_path, mo
     with pytest.raises(SystemExit) as ended:
         cli.main()
     err = capsys.readouterr().err
-    assert ended.value.code == 2 and err.count("\n") == 1 and hint in err and len(err) < 700, err
+    assert ended.value.code == 2 and err.count("\n") == 1 and hint in err and len(err) <= 400, err
     assert not list(tmp_path.iterdir())
 
 

@@ -36,7 +36,7 @@ def test_same_answers_as_recorded(path: Path, task: int) -> None:
 def test_slimmed_can_be_looked_at_and_only_its_last_task(path: Path) -> None:
     slim(path)
     assert reopen(path).task == 2
-    with pytest.raises(RunError, match=r"after task 0\. Kept: 2"):
+    with pytest.raises(RunError, match=r"after task 1 \(task=0\)\. Kept: after task 3\."):
         reopen(path, 0)
 
 

@@ -556,7 +556,7 @@ def test_everything_wrong_is_named_in_one_pass(data: Path) -> None:
     assert "broken" not in check_set(of_two("cub200"), Options(), decode=False).lines
 
 
-def test_a_folder_of_ones_own_is_checked_too(data: Path) -> None:
+def test_a_folder_of_ones_own_is_checked_too(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     for kind in ("ant", "bee"):
         draw(data / "mine", f"test/{kind}/0.jpg", *(f"train/{kind}/{k}.jpg" for k in range(3)))
     whole = check_own(f"folder:{data}/mine")
@@ -567,6 +567,8 @@ def test_a_folder_of_ones_own_is_checked_too(data: Path) -> None:
     said = check_own(f"folder:{data}/mine")
     assert said.faults == ["1 broken images"] and "train/ant/1.jpg cannot be read" in said.lines["broken"]
     assert said.lines["twins"] == "1 test images are byte for byte a training image: test/bee/0.jpg"
+    assert sum("byte for byte" in line for line in said.lines.values()) == 1 and not caplog.records
+    assert "byte for byte" in check_own(f"folder:{data}/mine", decode=False).lines["note 2"]
     assert "broken" not in check_own(f"folder:{data}/mine", decode=False).lines
 
 
