@@ -214,7 +214,7 @@ def own(run: Run, shots: Sequence[Snapshot], blob: Blob) -> list[dict[str, Any]]
         arrays = [None if a is None else np.asarray(a, dtype=np.float32) for a in one.arrays]
         out.append({
             "kind": one.kind,
-            "title": one.title,
+            "title": one.title.replace("_", " "),
             "meaning": one.meaning,
             "figure": _figure(run, one.names),
             "low": float(min(np.nanmin(a) for a in known)),

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from app.charts import charts
 from app.shell import theme
-from cillab.figures.palette import style, task_colour
+from cillab.figures.palette import TEXT, style, task_colour
 from cillab.figures.picture import Picture
 
 MOST = 500  # points drawn
@@ -76,7 +76,7 @@ def loss(rows: list[tuple[int, float]]) -> tuple[go.Figure, str]:
             continue
         figure.add_annotation(
             x=float(at[mine][0]), y=1, yref="paper", yanchor="bottom", xanchor="left", text=str(task + 1),
-            showarrow=False, font={"color": task_colour(int(task), mode), "size": 12},
+            showarrow=False, font={"color": TEXT[mode], "size": 12},
         )  # fmt: skip
     style(figure, mode, name="loss", height=260)
     top = float(np.quantile(values[np.isfinite(values)], 0.995)) if np.isfinite(values).any() else 1.0

@@ -36,7 +36,7 @@ def choose(parts: Mapping[str, Group], page: str, run: Opened) -> str:
     absent = [group for key, group in everything(page).items() if key not in parts]
     if absent:
         lines = (f"{group.part.label}: {group.figures[0].lacking(run.run)}" for group in absent)
-        html.note("Not in this run: " + ", ".join(group.part.label for group in absent) + ".", *dict.fromkeys(lines))
+        html.aside("Not in this run: " + ", ".join(group.part.label for group in absent) + ".", *dict.fromkeys(lines))
     return chosen
 
 

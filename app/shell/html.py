@@ -1,5 +1,6 @@
 """Small pieces of HTML. Every text that comes from a run goes through `safe`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from math import isfinite
@@ -8,10 +9,12 @@ import streamlit as st
 
 from app.shell.public import without_places
 
+_MINUS, _TIED = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+
 
 def safe(text: object) -> str:
     """`text` as it may stand in HTML: class names, run names and errors come from files that anybody can write."""
-    return escape(without_places(text), quote=True)
+    return escape(re.sub(r"(?<=\d) (?=%)", _TIED, without_places(text)), quote=True)  # a sign never begins a line
 
 
 def markdown(text: object) -> str:
@@ -31,14 +34,14 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with a few significant digits; a dash where there is none."""
-    return "\N{EN DASH}" if value is None or not isfinite(value) else f"{value:.{digits}g}"
+    return "\N{EN DASH}" if value is None or not isfinite(value) else f"{value:.{digits}g}".replace("-", _MINUS)
 
 
 def signed(now: float | None, before: float | None) -> str:
     """The change of a fraction in points, with its sign; empty when there is nothing to compare with."""
     if now is None or before is None or not (isfinite(now) and isfinite(before)):
         return ""
-    return f"{100 * (now - before):+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * (now - before):+.1f}".replace("-", _MINUS)
 
 
 def duration(seconds: float) -> str:
@@ -61,21 +64,32 @@ def facts(rows: Iterable[tuple[str, str, str]], kind: str = "") -> str:
 
 def note(text: str, *more: str) -> None:
     """A quiet line under a figure or a control; what one must know to read it unfolds."""
-    rest = "".join(f"<p>{safe(line)}</p>" for line in more)
-    rest = f"<details><summary>How to read this</summary>{rest}</details>" if more else ""
-    show(f"<p>{safe(text)}</p>{rest}", "ci-note")
+    show(f"<p>{safe(text)}</p>{_unfolding('How to read this', more)}", "ci-note")
+
+
+def aside(text: str, *reasons: str) -> None:
+    """A line that matters to few, and unfolds into its reasons."""
+    show(_unfolding(text, reasons), "ci-note")
+
+
+def _unfolding(title: str, lines: Sequence[str]) -> str:
+    body = "".join(f"<p>{safe(line)}</p>" for line in lines)
+    return f"<details><summary>{safe(title)}</summary>{body}</details>" if lines else ""
 
 
 def _cell(value: object) -> str:
-    short = ' class="short"' if len(str(value)) <= 10 else ""  # `20 of 20` is not to be broken
+    short = ' class="short"' if len(str(value)) <= 12 else ""  # `not seen yet` is not to be broken
     return f"<td{short}>{safe(value)}</td>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], label: str) -> None:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], label: str, kind: str = "") -> None:
     """A small table with a name for those who cannot see it."""
     first = "".join(f'<th scope="col">{safe(cell)}</th>' for cell in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    show(f'<table aria-label="{safe(label)}"><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table>', "ci-grid")
+    show(
+        f'<table aria-label="{safe(label)}"><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table>',
+        f"ci-grid {kind}",
+    )
 
 
 def empty(title: str, text: str) -> None:

@@ -10,7 +10,7 @@ LOOK_FOR = {
     "dmc-ot": "Calibration moves the remembered Gaussians after the encoder: W2 to the true ones 2.4 to 0.9 at task 4.",
     "finetune": "Press another head at the last step: 51 % of the images are right, 71 % by class means.",
     "slca": "Remembered Gaussians align the head: at the last step 53 % of the images were right before, 70 % after.",
-    "dualprompt": "37 % of the images choose the prompt of their own task, none that of the last: see Method.",
+    "dualprompt": "37 % of the images choose their own task's prompt, none that of the last: see Inside the method.",
 }
 """What to look for in each recorded run, one line."""
 

@@ -10,7 +10,6 @@ from cillab.figures.registry import figure
 from cillab.figures.words import empty, percent
 from cillab.runs import Run, parse_step
 
-_TEXT_UP_TO = 20  # tasks; more numbers than that cannot be read
 NOTES = ("Test images; the classifier chooses among all classes seen so far.",)
 
 
@@ -46,11 +45,9 @@ def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "
     z[:done, :done] = matrix
     labels = [str(t + 1) for t in range(tasks)]
     figure, _ = grid(1, 1)
+    bar = {"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
     heat(figure, z, hover="after task %{y}, on task %{x}<br><b>%{z:.1%}</b>", ends=(0.0, 1.0), x=labels, y=labels,
-         xgap=1.5, ygap=1.5, colorbar={"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]})  # fmt: skip
-    if tasks <= _TEXT_UP_TO:
-        shown = [[f"{100 * value:.0f}" if np.isfinite(value) else "" for value in row] for row in z]
-        figure.update_traces(text=shown, texttemplate="%{text}", textfont={"size": 12})
+         numbers=".0%", xgap=1.5, ygap=1.5, colorbar=bar)  # fmt: skip
     style(figure, theme, name="accuracy_matrix", height=380)
     figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
     figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")

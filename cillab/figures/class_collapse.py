@@ -69,7 +69,7 @@ def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "l
         }[name]
         figure.update_yaxes(**axis(pooled), row=cell[0], col=cell[1])
     finished(figure, theme, "class_collapse", 3, height=620)
-    figure.update_xaxes(range=[0, len(run.order) + 1], showgrid=False)
+    figure.update_xaxes(range=[0.5, len(run.order) + 0.5], showgrid=False)
     figure.update_xaxes(title_text="classes, in the order of the stream", row=3, col=1)
     notes = notes_of(run, shot.id, ORACLE, images_note(run), "The dotted line is the mean over classes.")
     return Picture(figure, _sentence(shot.id, labels, measured), notes)

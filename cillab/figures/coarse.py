@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Int
 
 from cillab.figures.palette import TEXT, Theme, see_through
 from cillab.figures.panels import Cell, heat, matrix_axes
-from cillab.figures.words import task_grid
+from cillab.figures.words import MINUS, task_grid
 
 CLASSES_UP_TO = 200
 
@@ -117,5 +117,5 @@ def around(target: float, reach: float) -> dict[str, Any]:
     low, high = target - reach, target + reach
     return {
         "tickvals": [low, target, high],
-        "ticktext": [f"{low:.2f}", f"{target:.2f}<br>target", f"{high:.2f}"],
+        "ticktext": [text.replace("-", MINUS) for text in (f"{low:.2f}", f"{target:.2f}<br>target", f"{high:.2f}")],
     }

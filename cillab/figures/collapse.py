@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 
 from cillab.figures.palette import ACCENT, ROLES, SECOND, Theme, cursor, style
-from cillab.figures.panels import grid, line, missing, title as write, with_notes
+from cillab.figures.panels import grid, line, log_axis, missing, title as write, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import (
@@ -91,7 +91,7 @@ def _range(title: str, values: np.ndarray) -> dict[str, Any]:
         return {"range": [0, 1]}
     if title == "NC1":
         low, high = np.log10(values.min()) - 0.15, np.log10(values.max()) + 0.15
-        return {"type": "log", "range": [low, high], "dtick": 1 if high - low > 1.2 else None}
+        return log_axis(low, high)
     if title == "NC4":
         low = min(float(values.min()), 0.9)
         return {"range": [low - 0.05 * (1 - low), 1 + 0.06 * (1 - low)], "tickformat": ".0%"}

@@ -18,7 +18,7 @@ _NC = (
     ("NC1", "within / between, log scale \N{RIGHTWARDS ARROW} 0"),
     ("NC2", "distance of Gram matrices \N{RIGHTWARDS ARROW} 0"),
     ("NC3", "distance of head and means \N{RIGHTWARDS ARROW} 0"),
-    ("NC4", "agrees with nearest mean \N{RIGHTWARDS ARROW} 1"),
+    ("NC4", "agrees with nearest mean \N{RIGHTWARDS ARROW} 100 %"),
 )
 _TERMS = (("pull", ACCENT, "solid"), ("push", SECOND, "dash"))
 

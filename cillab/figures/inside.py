@@ -22,6 +22,7 @@ _RANK, _MAGNITUDE = "internals/lowrank/rank", "internals/lowrank/magnitude"
 _BEFORE, _AFTER = "internals/align/before", "internals/align/after"
 _SIMILAR, _ANCHORS, _GAMMA = "internals/adapters/similarity", "internals/anchors/rows", "internals/ridge/gamma"
 _UNIT = (-1.0, 1.0)
+_STILL = 1e-3  # degrees: a key in float32 turns by 1e-6 of one when it stands still, by its rounding
 
 
 def _at(run: Run, step: str | int | None, name: str) -> tuple[str, Float64[np.ndarray, "..."]]:
@@ -101,6 +102,7 @@ def prompt_keys(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
         angle = np.degrees(np.arccos(np.clip(cosine(a[:n], b[:n]), -1, 1)))
         if np.isfinite(angle).any():
             turned[row] = np.nanmin(angle), np.nanmean(angle), np.nanmax(angle)
+    turned[turned < _STILL] = 0
     drawn, cells = grid(2, 2, column_widths=[0.42, 0.58])
     names = _ordinals(len(keys))
     heat(drawn, between, hover="prompts %{y} and %{x}<br>cosine <b>%{z:.3f}</b>", ends=_UNIT, colours=diverging(theme),
@@ -115,7 +117,7 @@ def prompt_keys(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
         missing(drawn, cells[1], "one step has no step before it")
     finished(drawn, theme, "prompt_keys", 1, height=380)
     drawn.update_xaxes(**task_axis(len(run.info.tasks)), row=1, col=2)
-    drawn.update_yaxes(range=reach(turned, low=0.0), row=1, col=2)
+    drawn.update_yaxes(range=reach(turned, low=0.0, high=0.1), row=1, col=2)
     cursor(drawn, place(chosen), theme, rows=cells[1:])
     pairs = between[np.triu_indices(len(between), 1)]
     text = f"{after(chosen).capitalize()}, {plural(len(keys), 'key')}"

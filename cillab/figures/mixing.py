@@ -70,7 +70,7 @@ def mixing(run: Run, step: str | int | None = None, *, theme: Theme = "light") -
     _weights(figure, data, theme)
     _ratio(figure, data, theme)
     _similarity(figure, data, theme)
-    style(figure, theme, name="mixing", height=600, margin={"t": 36})
+    style(figure, theme, name="mixing", height=632, margin={"t": 72})
     figure.update_xaxes(**task_axis(data.tasks), row=1, col=1)
     cursor(figure, place(data.step), theme, rows=[(1, 1)])
     for cell, text in {
@@ -79,7 +79,7 @@ def mixing(run: Run, step: str | int | None = None, *, theme: Theme = "light") -
         (2, 2): "cosine of task prototypes",
     }.items():
         title(figure, cell, text, theme=theme)
-    figure.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top", "font": {"size": 11}})
+    figure.update_layout(legend={"y": 1 + 34 / (632 - 46 - 72), "font": {"size": 11}})
     notes = (
         "Noise over signal: norm of what a generator adds over the norm of what it is added to, mean over images of the"
         " newest task.",

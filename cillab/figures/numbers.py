@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 COLUMNS = ("trace", "panel", "x", "y", "z")
+WRITTEN = "written"  # `meta` of a trace that only writes the numbers of another one
 EACH_TASK = "each task"  # `meta` of a trace that holds several tasks, their numbers in `customdata`
 
 
@@ -24,6 +25,8 @@ def as_csv(figure: go.Figure) -> str:
     writer.writerow(COLUMNS)
     traces: tuple[Any, ...] = figure.data  # pyright: ignore[reportAssignmentType]
     for index, trace in enumerate(traces):
+        if trace.meta == WRITTEN:
+            continue
         name = _plain(trace.name) or f"trace {index + 1}"
         names = _names(trace) or repeat(_text(name))
         writer.writerows((one, _panel(trace), *map(_text, p)) for one, p in zip(names, _points(trace), strict=False))

@@ -8,7 +8,10 @@ hues repeat, but marks repeat with period seven, so hue and mark together are un
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float64
+from plotly.colors import get_colorscale
 
 from cillab.core.errors import unknown_name
 
@@ -34,7 +37,7 @@ GRID = {"light": "#E9ECF0", "dark": "#2A313C"}
 GROUND = {"light": "#FFFFFF", "dark": "#10151C"}  # figures are transparent; this is what they are meant to stand on
 UNSEEN = {"light": "#C9D0D8", "dark": "#3C4653"}
 ACCENT = {"light": "#0072B2", "dark": "#3FA0E0"}
-SECOND = {"light": "#D0500A", "dark": "#F07A3C"}
+SECOND = {"light": "#C64A07", "dark": "#F07A3C"}
 THIRD = {"light": "#009E73", "dark": "#2CC498"}
 # What a line is about, the same in every figure; none of these is the hue of a task.
 ROLES = {
@@ -84,6 +87,26 @@ def see_through(colour: str, opacity: float) -> str:
     """`#RRGGBB` as rgba."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def inks(colours: str | Sequence[tuple[float, str]], shares: Float64[np.ndarray, " value"]) -> list[str]:
+    """Black or white for words on each place of a scale (0 to 1), whichever has the larger contrast: at least 4.58.
+
+    Contrast is that of WCAG 2, (L1 + 0.05) / (L2 + 0.05) with relative luminances L; both are equal at L = 0.179.
+    """
+    stops = get_colorscale(colours) if isinstance(colours, str) else colours
+    known = np.array([_channels(colour) for _, colour in stops])
+    ground = np.stack([np.interp(shares, [place for place, _ in stops], channel) for channel in known.T])
+    linear = np.where(ground <= 0.04045, ground / 12.92, ((ground + 0.055) / 1.055) ** 2.4)
+    luminance = np.array([0.2126, 0.7152, 0.0722]) @ linear
+    return np.where((luminance + 0.05) ** 2 > 1.05 * 0.05, "#000000", "#FFFFFF").tolist()
+
+
+def _channels(colour: str) -> list[float]:
+    """`#RRGGBB` or `rgb(r, g, b)` as fractions."""
+    if colour.startswith("#"):
+        return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return [float(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
 
 
 def diverging(theme: Theme = "light") -> list[tuple[float, str]]:

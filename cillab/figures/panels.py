@@ -9,13 +9,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 from plotly.subplots import make_subplots
 
-from cillab.figures.palette import MUTED, NAMED_UP_TO, SEQUENTIAL, TEXT, Theme, style, task_colour, task_mark
+from cillab.figures.numbers import WRITTEN
+from cillab.figures.palette import MUTED, NAMED_UP_TO, SEQUENTIAL, TEXT, Theme, inks, style, task_colour, task_mark
 from cillab.figures.picture import Picture
-from cillab.figures.words import places
+from cillab.figures.words import MINUS, places
 from cillab.runs import Run
 
 Cell = tuple[int, int]
-_ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of less than a decade may have ticks
+_ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of little more than a decade may have ticks
+_FINE, _MOST_TICKS = 1.2, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,13 +143,28 @@ def heat(
 ) -> None:
     """A heat map on the scale `ends`, with `numbers` (a format) in its cells where they can still be read."""
     z = np.asarray(z).astype(np.float32)
-    if numbers and max(z.shape) <= NAMED_UP_TO:
-        trace |= {"text": [[format(v, numbers) if np.isfinite(v) else "" for v in row] for row in z]}
-        trace |= {"texttemplate": "%{text}", "textfont": {"size": 12}}
     figure.add_heatmap(**{
         "z": z, "zmin": ends[0], "zmax": ends[1], "colorscale": colours, "hoverongaps": False,
         "hovertemplate": f"{hover}<extra></extra>", "row": cell[0], "col": cell[1],
     } | trace)  # fmt: skip
+    if numbers and max(z.shape) <= NAMED_UP_TO:
+        _write_numbers(figure, z, numbers, ends, colours, cell, trace)
+
+
+def _write_numbers(figure: go.Figure, z: np.ndarray, form: str, ends, colours, cell: Cell, trace) -> None:
+    """The numbers of a heat map, black or white, whichever can be read on the ground of its cell.
+
+    Plotly's own choice is white or a dark grey, which falls to a contrast of 2.9 on the middle of a scale.
+    """
+    rows, columns = np.nonzero(np.isfinite(z))
+    values = z[rows, columns].astype(np.float64)
+    x, y = trace.get("x", range(z.shape[1])), trace.get("y", range(z.shape[0]))
+    font = {"size": 12, "color": inks(colours, (values - ends[0]) / ((ends[1] - ends[0]) or 1.0))}
+    figure.add_scatter(
+        x=[x[c] for c in columns], y=[y[r] for r in rows], text=[format(value, form) for value in values], mode="text",
+        textfont=font, hoverinfo="skip", showlegend=False, cliponaxis=False, name="numbers", meta=WRITTEN, row=cell[0],
+        col=cell[1],
+    )  # fmt: skip
 
 
 def task_lines(
@@ -209,12 +226,23 @@ def log_reach(values: np.ndarray) -> dict[str, Any]:
     if not len(good):
         return {"range": [0, 1]}
     low, high = np.log10(good.min()) - 0.12, np.log10(good.max()) + 0.12
-    if high - low > 1.2:
-        return {"type": "log", "range": [low, high], "dtick": 1}
-    ticks = [m * 10.0**e for e in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in _ROUND]
-    inside = [tick for tick in ticks if low <= np.log10(tick) <= high]
-    shown = inside[:: -(-len(inside) // 5)]  # all of them would print over each other
-    return {"type": "log", "range": [low, high], "tickvals": shown, "ticktext": [f"{tick:g}" for tick in shown]}
+    return log_axis(low, high)
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """A log axis between two powers of ten, with at most six ticks in the type of all other axes."""
+    inside: list[float] = []
+    for steps in (_ROUND, (1, 2, 5), (1,)) if high - low <= _FINE else ((1, 2, 5), (1,)):
+        ticks = [m * 10.0**e for e in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in steps]
+        inside = [tick for tick in ticks if low <= np.log10(tick) <= high]
+        if len(inside) <= _MOST_TICKS:
+            break
+    shown = inside[:: -(-len(inside) // _MOST_TICKS) or 1]  # all of them would print over each other
+    return {"type": "log", "range": [low, high], "tickvals": shown, "ticktext": [_power(tick) for tick in shown]}
+
+
+def _power(tick: float) -> str:
+    return f"{tick:g}" if 1e-4 <= tick < 1e4 else f"10<sup>{np.log10(tick):.0f}</sup>".replace("-", MINUS)
 
 
 def notes_of(run: Run, step: str | None, *own: str, side: str = "train") -> tuple[str, ...]:

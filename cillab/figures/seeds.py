@@ -1,6 +1,7 @@
 """Several seeds: every run as a dot, the mean with its t-interval, and two learners seed by seed."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import plotly.graph_objects as go
 
@@ -39,7 +40,13 @@ def draw_seeds(groups: Sequence[Group], names: Sequence[str], by: str = "a_last"
         tickvals=places, ticktext=list(names), range=[-0.6, len(groups) - 0.4], showgrid=False,
         tickfont={"size": 12.5, "color": TEXT[theme]},
     )  # fmt: skip
-    figure.update_xaxes(tickformat=".1%", title_text=by, linecolor=MUTED[theme])
+    ends = [v for group in groups for v in (*group.values.values(), group.interval.low, group.interval.high)]
+    low, high = min(v for v in ends if isfinite(v)), max(v for v in ends if isfinite(v))
+    pad = max(
+        0.08 * (high - low), 0.02
+    )  # of one seed, too, something beside it is seen; of shares nothing beyond 0 and 1
+    reach = [max(low - pad, -0.01) if low >= 0 else low - pad, min(high + pad, 1.01) if high <= 1 else high + pad]
+    figure.update_xaxes(tickformat=".1%", title_text=by, linecolor=MUTED[theme], range=reach, nticks=8)
     notes = (
         "Bars are 95 % intervals of Student's t over seeds: they cover class orders and draws, not the choice of test "
         "images. Without a bar there is one seed.",

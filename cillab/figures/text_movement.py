@@ -87,7 +87,7 @@ def text_movement(run: Run, step: str | int | None = None, *, theme: Theme = "li
     figure.update_yaxes(range=y, row=1, col=2)
     figure.update_xaxes(**task_axis(data.tasks), row=1, col=1)
     count = len(labels)
-    figure.update_xaxes(title_text="class, in the order of the stream", range=[0, count + 1], row=1, col=2)
+    figure.update_xaxes(title_text="class, in the order of the stream", range=[0.5, count + 0.5], row=1, col=2)
     first_new = int((task_of_class < task_of_class.max()).sum())
     if first_new:
         edge = {"color": see_through(CURSOR[theme], 0.4), "width": 1, "dash": "dash"}

@@ -19,7 +19,7 @@ from cillab.figures.palette import (
     task_colour,
     task_mark as mark_of,
 )
-from cillab.figures.panels import title
+from cillab.figures.panels import log_axis, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import moved, number, percent
@@ -158,7 +158,7 @@ def _curves(figure: go.Figure, toy: "Toy", theme: Theme) -> None:
         if first < len(x):
             line = {"color": MUTED[theme], "width": 1}
             figure.add_scatter(x=[first - 0.5] * 2, y=ends, mode="lines", line=line, hoverinfo="skip", **cell)
-        more: dict[str, Any] = {"type": "log", "dtick": 2} if name == "NC1" else {}
+        more: dict[str, Any] = log_axis(low, high) if name == "NC1" else {}
         more |= {"tickformat": ".0%", "dtick": 0.5} if name == "Right answers" else {}
         figure.update_yaxes(range=[low, high], nticks=4, **more, **cell)
         figure.update_xaxes(showticklabels=False, range=[-0.5, len(x) - 0.5], showgrid=False, **cell)

@@ -29,8 +29,13 @@ def address(tmp_path_factory) -> Iterator[str]:
         yield url
 
 
+_OVER = (
+    """() => [document.documentElement, document.querySelector('.stMain')].map(n => n.scrollWidth - n.clientWidth)"""
+)
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_opens_below_a_prefix_and_does_not_jump(page, address, name) -> None:  # noqa: F811
+def test_a_page_opens_below_a_prefix_does_not_jump_and_fits_every_width(page, address, name) -> None:  # noqa: F811
     page.set_viewport_size({"width": 1440, "height": 900})
     page.add_init_script(path=ROOT / "tests" / "app" / "shift.js")
     ready(page, f"{address}/{'' if name == 'start' else name}?run=first")
@@ -39,6 +44,10 @@ def test_a_page_opens_below_a_prefix_and_does_not_jump(page, address, name) -> N
     assert not page.locator("[data-testid=stException]").count()
     jumps = page.evaluate("shifts.filter((one) => one.value > 0.005)")
     assert page.evaluate("layoutShift()") < SHIFT, jumps
+    for width, height in ((1920, 1080), (1000, 900), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(1200)
+        assert max(page.evaluate(_OVER)) <= 0, width
 
 
 def test_ways_lead_on_and_back_below_a_prefix(page, address) -> None:  # noqa: F811

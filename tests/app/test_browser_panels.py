@@ -72,6 +72,32 @@ def test_no_number_is_cut_at_any_width(page, address, query, keys) -> None:  # n
             assert page.locator(".stMain").evaluate("n => n.scrollHeight - n.clientHeight") <= 0, width
 
 
+# What the panels leave free of the place that they share, as a fraction, without the gaps between them.
+_FREE = """() => {
+  const root = [...document.querySelectorAll('*')].map(n => n.shadowRoot).find(r => r?.querySelector('.cockpit'));
+  const box = root.querySelector('.panels').getBoundingClientRect(), gap = 6;
+  const area = ({width, height}) => (width + gap) * (height + gap);
+  const panels = [...root.querySelectorAll('.panel:not([hidden])')].map(n => n.getBoundingClientRect());
+  return 1 - panels.reduce((sum, one) => sum + area(one), 0) / area(box);
+}"""
+
+
+@pytest.mark.parametrize("run", ["demo-min", "demo-finetune", "first", "three", "pair"])
+def test_panels_fill_their_place_whatever_a_run_lacks(page, address, run) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    cockpit(page, f"{address}/step_through?run={run}")
+    assert abs(page.evaluate(_FREE)) < 0.01
+
+
+def test_nothing_lies_over_the_numbers_of_a_panel(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    cockpit(page, f"{address}/step_through?run=demo-min&step=6")
+    button, canvas = (page.locator(f".panel-own {what}").bounding_box() for what in (".more", "canvas"))
+    value = page.locator(".panel-own output").bounding_box()
+    assert button["y"] + button["height"] <= canvas["y"] + 1
+    assert value["x"] + value["width"] <= button["x"]
+
+
 def test_the_timeline_keeps_its_width_while_it_plays(page, address) -> None:  # noqa: F811
     cockpit(page, f"{address}/step_through?run=demo-min&step=0")
     page.get_by_role("button", name="Play (space)").click()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cillab import figures
+from cillab.demo import demo_runs
 from cillab.figures.inside import choices_by_task
 from cillab.runs import Run
 from tests.figures.inside import with_internals
@@ -53,6 +54,14 @@ def test_keys_are_cosines_and_turns(run) -> None:
     assert np.isnan(mean.y[0])
 
 
+def test_keys_that_stand_still_turn_by_nothing_and_not_by_their_rounding() -> None:
+    picture = figures.prompt_keys(Run(demo_runs()["dualprompt"]))
+    largest = next(trace for trace in picture.figure.data if trace.name == "largest over keys")
+    assert np.nanmax(largest.y) == 0
+    assert "turned by 0 degrees" in picture.sentence
+    assert picture.figure.layout.yaxis2.range[1] > 0.05
+
+
 def _cosines(rows: np.ndarray) -> np.ndarray:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit @ unit.T
@@ -60,7 +69,7 @@ def _cosines(rows: np.ndarray) -> np.ndarray:
 
 def test_low_rank_holds_both_arrays_and_names_the_largest(run) -> None:
     picture = figures.low_rank(run)
-    magnitude, rank = picture.figure.data
+    magnitude, rank = (trace for trace in picture.figure.data if trace.type == "heatmap")
     np.testing.assert_allclose(magnitude.z, run.snapshot()["internals/lowrank/magnitude"], rtol=1e-6)
     np.testing.assert_allclose(rank.z, run.snapshot()["internals/lowrank/rank"])
     largest = int((magnitude.z**2).sum(axis=0).argmax()) + 1

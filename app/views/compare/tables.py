@@ -107,7 +107,7 @@ def leaderboard(kept: Sequence[dict[str, Any]], by: str) -> None:
         ]
         html.table(
             ("", "Run", "Learner", *NUMBERS.values(), "Precision", "Device", "State"),
-            [*lines, *(_line("", row) for row in rest)], "Runs of one protocol",
+            [*lines, *(_line("", row) for row in rest)], "Runs of one protocol", "ranks",
         )  # fmt: skip
     if damaged:
         html.empty("Cannot be read", "; ".join(f"{row['key']}: {row['problem']}" for row in damaged))

@@ -152,7 +152,7 @@ def _scenario(known: Mapping[str, Any]) -> dict[str, Any]:
         _what_it_is(known[name]["summary"])
     properties = known[name]["params"].get("properties", {})
     with right:
-        values = _grid(properties, f"scenario-{name}") if properties else {}
+        values = _grid(properties, f"scenario-{name}", _ACROSS - 1) if properties else {}
     changed = {n: v for n, v in values.items() if fields.differs(v, properties[n].get("default"))}
     return {"name": name, **changed}
 
@@ -197,11 +197,11 @@ def _those_that_matter(groups: Sequence[fields.Group]) -> tuple[list[str], list[
     return open_, [group for group in rest if group.properties]
 
 
-def _grid(properties: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _grid(properties: Mapping[str, Any], key: str, across: int = _ACROSS) -> dict[str, Any]:
     """Controls, row by row, so that one with a longer text underneath moves no other column."""
     values, names = {}, list(properties)
-    for start in range(0, len(names), _ACROSS):
-        for column, name in zip(st.columns(_ACROSS, gap="medium"), names[start : start + _ACROSS], strict=False):
+    for start in range(0, len(names), across):
+        for column, name in zip(st.columns(across, gap="medium"), names[start : start + across], strict=False):
             with column:
                 values[name] = fields.field(name, properties[name], f"{key}-{name}")
     return values

@@ -58,6 +58,21 @@ const weak = (cams, images, step, target, image) => cams.scales[(step * TARGETS.
 // The same of a map that was computed just now; the floor is in the unit of the learner's own scores.
 const faint = (map, floor) => map && Math.max(...map) < floor;
 
+// Words in lines that are no wider than `width`; of more lines than there may be, the last one ends in three dots.
+function broken(pen, text, width, most) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+    if (pen.measureText(longer).width <= width || !lines.at(-1)) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines.slice(0, most).map((line, at) => {
+    let kept = line, cut = at === most - 1 && lines.length > most;
+    while (kept && pen.measureText(cut ? `${kept}…` : kept).width > width) { kept = kept.slice(0, -1); cut = true; }
+    return cut ? `${kept}…` : kept;
+  });
+}
+
 function silence(pen, theme, x, y, side, large) {
   pen.fillStyle = theme.page; pen.globalAlpha = 0.72; pen.fillRect(x, y, side, side); pen.globalAlpha = 1;
   pen.font = `${large ? 12 : clamp(side / 6.5, 7, 10)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "center"; pen.textBaseline = "middle";
@@ -100,13 +115,15 @@ export function cams(scene) {
     else pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
     pen.restore();
     pen.font = `${Math.min((large ? 12 : 9) * (theme.scale ?? 1), large ? 16 : side / 5)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
-    pen.fillText(label, x, y + side + (large ? 10 : 8), side + gap - 3); pen.globalAlpha = 1;
+    const lines = large || height - y - side < 26 ? 1 : 2, tall = 10 * (theme.scale ?? 1);
+    broken(pen, label, side + gap - 3, lines).forEach((part, at) => pen.fillText(part, x, y + side + (large ? 10 : 8) + at * tall));
+    pen.globalAlpha = 1;
   };
   const head = (row, text) => {
     const [x, y] = place(row, 0);
     pen.font = `600 ${(large ? 13 : 10) * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "left"; pen.textBaseline = "middle"; pen.fillText(text, x, y - 8);
   };
-  tile(0, 0, null, now, run.names[run.cls[index]].slice(0, large ? 40 : 14));
+  tile(0, 0, null, now, run.names[run.cls[index]]);
   steps.forEach((at, order) => {
     const row = order + 3 - steps.length; // now always stands last
     head(row, `${at === now ? (touched && player.touch.active ? `now, ${player.touch.title}: ` : player.touch?.active ? "now, as learned: " : "now: ") : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);

@@ -56,9 +56,9 @@ const lay = (pen, canvas, width, height) => pen.drawImage(canvas, 0, 0, width, h
 
 // What lies ahead is pale: the whole picture at a third, and over it what has happened.
 function unfold(scene, f, canvas) {
-  const { pen, width, height, theme, t } = scene, x = f.x(t);
+  const { pen, width, height, theme, t, player } = scene, x = f.x(t), past = t < player.count - 1 ? x + 0.5 : width; // words beside the end are no future
   pen.globalAlpha = 0.28; lay(pen, canvas, width, height); pen.globalAlpha = 1;
-  pen.save(); pen.beginPath(); pen.rect(0, 0, x + 0.5, height); pen.clip(); pen.clearRect(0, 0, x + 0.5, height); lay(pen, canvas, width, height); pen.restore();
+  pen.save(); pen.beginPath(); pen.rect(0, 0, past, height); pen.clip(); pen.clearRect(0, 0, past, height); lay(pen, canvas, width, height); pen.restore();
   rule(pen, theme, x, f.top - 4, x, f.bottom + 2, 0.75);
 }
 
@@ -193,7 +193,7 @@ function ramp(theme, share) {
   const [from, to] = theme.dark ? [[28, 34, 46], [126, 190, 255]] : [[236, 240, 247], [11, 61, 145]];
   return `rgb(${from.map((a, at) => Math.round(a + (to[at] - a) * clamp(share, 0, 1))).join(",")})`;
 }
-const onRamp = (theme, share) => (theme.dark ? (share > 0.55 ? "#10141b" : "#e8e6e1") : share > 0.5 ? "#ffffff" : "#1f2328");
+const onRamp = (theme, share) => (theme.dark === (share > (theme.dark ? 0.56 : 0.66)) ? "#000000" : "#ffffff"); // a contrast of 4.5 and more
 
 export function matrix(scene) {
   const { runs, pen, theme, step, large, width, height } = scene, each = width / runs.length;
@@ -262,9 +262,10 @@ function cells({ pen, theme, player, large }, box, one, { values, shape: [rows, 
     const v = values[r * columns + c], share = (v - one.low) / span;
     if (!Number.isFinite(v)) continue;
     pen.fillStyle = ramp(theme, share); pen.fillRect(box.x + c * w, box.y + r * h, w - gap, h - gap);
-    if (w > 30 && h > 12) {
-      pen.fillStyle = onRamp(theme, share); pen.font = `${large ? 12 : 9}px ${theme.font}`; pen.textAlign = "center"; pen.textBaseline = "middle";
-      pen.fillText(number(v), box.x + (c + 0.5) * w, box.y + (r + 0.5) * h);
+    if (w > 20 && h > 11) {
+      pen.fillStyle = onRamp(theme, share); pen.font = `${large ? 12 : w > 30 ? 9 : 8}px ${theme.font}`; pen.textAlign = "center"; pen.textBaseline = "middle";
+      const text = number(v);
+      if (pen.measureText(text).width < w - 2) pen.fillText(text, box.x + (c + 0.5) * w, box.y + (r + 0.5) * h);
     }
   }
   if (columns <= player.data.tasks.length) for (let c = 0; c < columns; c++) {

@@ -23,9 +23,11 @@ export class Panels {
       ...(some("own") ? [{ name: "own", title: "", paint: own }] : []),
       ...(some("cams") || player.data.asks ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
     ];
+    const halves = kinds.filter((kind) => kind.name !== "cams"); // two stand in a row
     this.panels = kinds.map((kind) => this.panel(kind));
+    if (halves.length % 2) this.panels[halves.length - 1].node.classList.add("wide"); // and one that is left has its row alone
     this.canvases = this.panels.map((panel) => panel.canvas);
-    this.node = element("section", { class: "panels", "data-runs": runs.length, "aria-label": "Measures at this step" }, ...this.panels.map((panel) => panel.node));
+    this.node = element("section", { class: "panels", "data-runs": runs.length, "data-rows": Math.ceil(halves.length / 2) + kinds.length - halves.length, "aria-label": "Measures at this step" }, ...this.panels.map((panel) => panel.node));
     this.show();
   }
 

@@ -205,7 +205,7 @@ class Toy extends View {
     pen.stroke();
     pen.globalAlpha = 1;
     const shown = lines.map((name) => this.series[name][this.step]).filter(Number.isFinite);
-    const write = (v) => (panel.top ? `${Math.round(100 * v)} %` : v !== 0 && v < 1e-3 ? v.toExponential(0) : v.toPrecision(2));
+    const write = (v) => (panel.top ? `${Math.round(100 * v)} %` : v !== 0 && v < 1e-3 ? v.toExponential(0).replace("-", "−") : v.toPrecision(2));
     panel.value.textContent = shown.map(write).join(", ");
     panel.hintNode.textContent = panel.top ? (this.data.split ? "first task, added (dashed)" : "training images") : panel.hint;
     panel.canvas.setAttribute("aria-label", `${panel.title} now ${panel.value.textContent}`);
