@@ -269,7 +269,7 @@ def strip(view: Opened, step: int, index: int, maps: Maps, answers: bool = True)
         answer = int(view.snapshots[i]["predictions"][index])
         text = "not seen" if not seen else "✓" if answer == label else f"✗ {html.safe(view.run.info.name_of(answer))}"
         rows.append(f"<figcaption>{text}</figcaption>")
-    columns = f"grid-template-columns:84px repeat({len(steps)},minmax(0,9rem))"
+    columns = f"grid-template-columns:84px repeat({len(steps)},minmax(var(--cell),9rem))"
     html.show(f'<div class="ci-strip" style="{columns}">{"".join(rows)}</div>')
 
 

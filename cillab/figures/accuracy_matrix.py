@@ -7,7 +7,7 @@ from cillab.figures.palette import CURSOR, Theme, style
 from cillab.figures.panels import grid, heat
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
-from cillab.figures.words import empty, percent
+from cillab.figures.words import empty, percent, points
 from cillab.runs import Run, parse_step
 
 NOTES = ("Test images; the classifier chooses among all classes seen so far.",)
@@ -47,7 +47,7 @@ def accuracy_matrix(run: Run, step: str | int | None = None, *, theme: Theme = "
     figure, _ = grid(1, 1)
     bar = {"tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
     heat(figure, z, hover="after task %{y}, on task %{x}<br><b>%{z:.1%}</b>", ends=(0.0, 1.0), x=labels, y=labels,
-         numbers=".0%", xgap=1.5, ygap=1.5, colorbar=bar)  # fmt: skip
+         numbers=points, xgap=1.5, ygap=1.5, colorbar=bar)  # fmt: skip
     style(figure, theme, name="accuracy_matrix", height=380)
     figure.update_xaxes(title_text="tested on task", showgrid=False, side="bottom", type="category")
     figure.update_yaxes(title_text="after task", showgrid=False, autorange="reversed", type="category")

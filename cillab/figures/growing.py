@@ -45,7 +45,7 @@ def draw_growing(here: Path, recorded: Path | None, theme: Theme = "light") -> P
     turns = [path.turn for _, path, *_ in shown]
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", row=1, col=1)
     figure.update_yaxes(range=reach(*turns, low=0.0), row=1, col=2)
-    figure.update_xaxes(title_text="classes seen", range=[0.01, 1.04 * float(here.classes[-1])])
+    figure.update_xaxes(title_text="classes seen", range=[1, 1.04 * float(here.classes[-1])])
     finished(figure, theme, "growing", 1, height=300)
     return Picture(figure, growing_sentence(here, recorded), NOTES)
 

@@ -13,7 +13,7 @@ from cillab.figures.palette import ACCENT, AGES, MUTED, Theme, cursor, diverging
 from cillab.figures.panels import finished, grid, heat, line, log_reach, matrix_axes, missing, reach, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
-from cillab.figures.words import after, class_labels, number, percent, place, places, plural, task_axis
+from cillab.figures.words import after, class_labels, number, percent, place, places, plural, points, task_axis
 from cillab.geometry.rows import centre, cosine, unit
 from cillab.runs import Run, Snapshot, parse_step
 
@@ -64,7 +64,7 @@ def prompt_choice(run: Run, step: str | int | None = None, *, theme: Theme = "li
     tasks = [f"{place(s):g}" for s in steps]
     heat(
         drawn, shares, hover="task %{y}, prompt %{x}<br><b>%{z:.1%}</b> of its choices",
-        ends=(0.0, max(float(np.nanmax(shares, initial=0.0)), 1e-3)), numbers=".0%", x=_ordinals(shares.shape[1]),
+        ends=(0.0, max(float(np.nanmax(shares, initial=0.0)), 1e-3)), numbers=points, x=_ordinals(shares.shape[1]),
         y=tasks, xgap=1.5, ygap=1.5, colorbar={"tickformat": ".0%"},
     )  # fmt: skip
     finished(drawn, theme, "prompt_choice", 1, height=150 + 24 * len(steps), top=34)
@@ -144,15 +144,15 @@ def low_rank(run: Run, step: str | int | None = None, *, theme: Theme = "light")
     hover = "layer %{y}, direction of task %{x}<br>"
     names = {"x": _ordinals(tasks), "y": _ordinals(layers), "xgap": 1.5, "ygap": 1.5}
     top = max(float(np.nanmax(one, initial=0.0)) for one in over)
-    heat(drawn, magnitude, hover=f"{hover}norm <b>%{{z:.3g}}</b>", ends=(0.0, top or 1.0), cell=cells[0], numbers=".2g",
-         colorbar={"x": 0.455}, **names)  # fmt: skip
+    heat(drawn, magnitude, hover=f"{hover}norm <b>%{{z:.3g}}</b>", ends=(0.0, top or 1.0), cell=cells[0],
+         numbers="{:.2g}".format, colorbar={"x": 0.455}, **names)  # fmt: skip
     title(drawn, cells[0], "magnitude", "Frobenius norm", theme)
     title(drawn, cells[1], "rank in use", "", theme)
     if rank is None:
         missing(drawn, cells[1])
     else:
         heat(drawn, rank, hover=f"{hover}rank <b>%{{z:.0f}}</b>", ends=(0.0, max(float(np.max(rank)), 1.0)),
-             cell=cells[1], numbers=".0f", **names)  # fmt: skip
+             cell=cells[1], numbers="{:.0f}".format, **names)  # fmt: skip
     finished(drawn, theme, "low_rank", 1, height=200 + 22 * layers)
     drawn.update_xaxes(title_text="direction of task", type="category", showgrid=False)
     drawn.update_yaxes(type="category", autorange="reversed", showgrid=False)
@@ -254,8 +254,8 @@ def adapters(run: Run, step: str | int | None = None, *, theme: Theme = "light")
     chosen, similar = _at(run, step, _SIMILAR)
     drawn, cells = grid(1, 1)
     names = _ordinals(len(similar))
-    heat(drawn, similar, hover="adapters of tasks %{y} and %{x}<br>CKA <b>%{z:.3f}</b>", ends=(0.0, 1.0), numbers=".2f",
-         x=names, y=names, xgap=1.5, ygap=1.5)  # fmt: skip
+    heat(drawn, similar, hover="adapters of tasks %{y} and %{x}<br>CKA <b>%{z:.3f}</b>", ends=(0.0, 1.0),
+         numbers="{:.2f}".format, x=names, y=names, xgap=1.5, ygap=1.5)  # fmt: skip
     finished(drawn, theme, "adapters", 1, height=440, top=34)
     matrix_axes(drawn, cells[0], "adapter of task")
     pairs = similar[np.triu_indices(len(similar), 1)]

@@ -171,7 +171,7 @@ def on_object(
                 )  # fmt: skip
     for column, (measure, shown, hint) in enumerate(_MEASURES, start=1):
         title(figure, (1, column), shown, f"{hint} \N{RIGHTWARDS ARROW} 100 %", theme)
-        title(figure, (2, column), f"{shown}, by task", f"at task {place(found[0].step):g}", theme)
+        title(figure, (2, column), "by task", f"{shown} at task {place(found[0].step):g}", theme)
         pooled = [values for data in found for values in (data.over[measure], data.by_task[measure])]
         # Intervals of single tasks are wide: the axis holds them all, whatever the step.
         _, top = reach(*pooled, low=0.0)

@@ -1,6 +1,6 @@
 """Small multiples: the pieces that figures with several panels share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,10 +138,10 @@ def heat(
     ends: tuple[float, float],
     colours: Any = SEQUENTIAL,
     cell: Cell = (1, 1),
-    numbers: str = "",
+    numbers: Callable[[float], str] | None = None,
     **trace: Any,
 ) -> None:
-    """A heat map on the scale `ends`, with `numbers` (a format) in its cells where they can still be read."""
+    """A heat map on the scale `ends`, with its values as `numbers` writes them where they can still be read."""
     z = np.asarray(z).astype(np.float32)
     figure.add_heatmap(**{
         "z": z, "zmin": ends[0], "zmax": ends[1], "colorscale": colours, "hoverongaps": False,
@@ -151,7 +151,9 @@ def heat(
         _write_numbers(figure, z, numbers, ends, colours, cell, trace)
 
 
-def _write_numbers(figure: go.Figure, z: np.ndarray, form: str, ends, colours, cell: Cell, trace) -> None:
+def _write_numbers(
+    figure: go.Figure, z: np.ndarray, form: Callable[[float], str], ends, colours, cell: Cell, trace
+) -> None:
     """The numbers of a heat map, black or white, whichever can be read on the ground of its cell.
 
     Plotly's own choice is white or a dark grey, which falls to a contrast of 2.9 on the middle of a scale.
@@ -161,7 +163,7 @@ def _write_numbers(figure: go.Figure, z: np.ndarray, form: str, ends, colours, c
     x, y = trace.get("x", range(z.shape[1])), trace.get("y", range(z.shape[0]))
     font = {"size": 12, "color": inks(colours, (values - ends[0]) / ((ends[1] - ends[0]) or 1.0))}
     figure.add_scatter(
-        x=[x[c] for c in columns], y=[y[r] for r in rows], text=[format(value, form) for value in values], mode="text",
+        x=[x[c] for c in columns], y=[y[r] for r in rows], text=[form(value) for value in values], mode="text",
         textfont=font, hoverinfo="skip", showlegend=False, cliponaxis=False, name="numbers", meta=WRITTEN, row=cell[0],
         col=cell[1],
     )  # fmt: skip

@@ -28,6 +28,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %" if math.isfinite(fraction) else "not measured"
 
 
+def points(fraction: float) -> str:
+    """0.873 -> `87`, where the sign has no room and the axis has it."""
+    return f"{100 * fraction:.0f}"
+
+
 def number(value: float) -> str:
     """Three significant digits."""
     if not math.isfinite(value):

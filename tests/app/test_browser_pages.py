@@ -34,6 +34,10 @@ _OVER = (
 )
 
 
+_CELLS = """() => Math.min(50, ...[...document.querySelectorAll('.ci-strip figure, .ci-strip .void, .ci-margins > div')]
+  .map(n => n.getBoundingClientRect().width))"""
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opens_below_a_prefix_does_not_jump_and_fits_every_width(page, address, name) -> None:  # noqa: F811
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -48,6 +52,7 @@ def test_a_page_opens_below_a_prefix_does_not_jump_and_fits_every_width(page, ad
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(1200)
         assert max(page.evaluate(_OVER)) <= 0, width
+    assert page.evaluate(_CELLS) >= 50  # of less, words stand letter below letter
 
 
 def test_ways_lead_on_and_back_below_a_prefix(page, address) -> None:  # noqa: F811

@@ -50,7 +50,7 @@ def test_a_heat_map_writes_its_numbers_for_eyes_and_not_into_the_table() -> None
         np.array([[0.0, 0.6], [np.nan, 1.0]]),
         hover="",
         ends=(0.0, 1.0),
-        numbers=".0%",
+        numbers="{:.0%}".format,
         x=["a", "b"],
         y=["c", "d"],
     )

@@ -117,7 +117,7 @@ def answers(view: Opened, step: int, index: int) -> None:
         head = f"<b>{head}</b>" if at == step else head
         number = f"<small>{html.number(float(value), 2)}</small>" if np.isfinite(value) else ""
         cells.append(f"<div><small>{head}</small><span>{bar}</span>{number}<em>{html.safe(text)}</em></div>")
-    style = f"grid-template-columns:repeat({len(shown)},minmax(0,1fr))"
+    style = f"grid-template-columns:repeat({len(shown)},minmax(var(--cell),1fr))"
     html.show(
         f'<div class="ci-margins" role="img" style="{style}" aria-label="{html.safe("; ".join(says))}">'
         f"{''.join(cells)}</div>"

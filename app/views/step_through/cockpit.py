@@ -32,6 +32,7 @@ body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 202px); }
 [data-lecture] .stMainBlockContainer { padding-top: 0.7rem; } [data-lecture] .st-key-cockpit-bar { display: none; }
 @media (min-width: 901px) { .st-key-cockpit-bar [data-testid="stHeading"] { position: relative; top: -8px; } }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 0.8rem 1rem; } }
+@media (max-width: 900px) { .st-key-cockpit-bar h1 { padding-bottom: 0.6rem; } }
 """
 
 
