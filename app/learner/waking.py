@@ -1,7 +1,8 @@
 """Waking a learner in the background: how far it is, how long it took here, and a way to stop it.
 
 Loading torch, a checkpoint and the data takes a minute on a slow machine. It happens in a thread, so that the page
-answers meanwhile; what it took is remembered per run on this machine, so that the next visitor is told.
+answers meanwhile; what it took is remembered per run on this machine, so that the next visitor is told. A learner is
+awake as soon as it can be asked. What makes its answers fast is measured afterwards, and can be stopped as well.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,23 +43,34 @@ class Waking:
     what_if: Any = None
     floors: dict[str, float] = field(default_factory=dict)  # of its maps, by target
     unit: str = "batches"
+    # Work for when it is awake: how much of it is done, and of how much.
+    rest: Iterator[tuple[int, int]] = field(default_factory=lambda: iter(()))
     stop: threading.Event = field(default_factory=threading.Event)
+    _one: Any = field(default_factory=threading.Lock)  # thread that measures
 
     def run(self) -> None:
-        """The work: load, then measure. Whatever happens, the state says so."""
-        try:
-            from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
+        """The work: load, then measure."""
+        self._safely(self._wake)
 
-            reopened = reopen(self.path, self.task)
-            found = None if self.stop.is_set() else self.prepared(reopened)
-            if self.stop.is_set():
-                return
-            self.what_if, self.state = found, "awake"
-            remember(self.key, time.perf_counter() - self.began)
-            server.out_of_sight()  # torch is half a million objects, walked through after every answer
-        except Exception as error:  # a thread that dies would leave the page waiting for ever
+    def _safely(self, work: Callable[[], None]) -> None:
+        """Whatever happens, the state says so: a thread that dies would leave the page waiting for ever."""
+        try:
+            work()
+        except Exception as error:
             if not self.stop.is_set():
                 self.state, self.words = "failed", one_line(error)
+
+    def _wake(self) -> None:
+        from cillab.lab.reopen import reopen  # noqa: PLC0415 (torch is loaded only when somebody asks)
+
+        reopened = reopen(self.path, self.task)
+        found = None if self.stop.is_set() else self.prepared(reopened)
+        if self.stop.is_set():
+            return
+        self.what_if, self.state = found, "awake"
+        remember(self.key, time.perf_counter() - self.began)
+        server.out_of_sight()  # torch is half a million objects, walked through after every answer
+        self.go_on()
 
     def prepared(self, reopened: Any) -> Any:
         """What is asked later, from the learner that was reopened: here whatever touching the cockpit may ask."""
@@ -65,15 +78,48 @@ class Waking:
 
         images = reopened.probe_images
         found = WhatIf(reopened.learner, images.images, images.labels)
-        self.loaded, self.words = time.perf_counter(), "Measuring mixtures" if found.count else "Asking it once"
-        for self.done, self.total in found.measure():
+        self.loaded, self.words, self.total = time.perf_counter(), "Asking it once", found.batches
+        self.rest, whole = found.measure(), 0
+        while self.done < found.batches:
+            self.done, whole = next(self.rest)
             if self.stop.is_set():
                 return None
         self.floors = found.floors()
+        self.total = whole
         return found
 
+    def go_on(self) -> None:
+        """What makes answers fast, once it is awake: measure the mixtures, as far as nobody stops it."""
+        self.words = "Measuring mixtures"
+        with self._one:  # one that was stopped and taken up again at once is still at its batch
+            for done, total in self.rest:
+                self.done, self.total = done, total
+                if self.stop.is_set():
+                    return
+        if self.loaded is not None:
+            remember(f"{self.key} whole", time.perf_counter() - self.began)
+
+    def resume(self) -> None:
+        """Measure on where it was stopped."""
+        if self.halted:
+            self.stop.clear()
+            threading.Thread(target=self._safely, args=(self.go_on,), daemon=True, name="measuring").start()
+
+    @property
+    def measuring(self) -> bool:
+        """Awake, and still measuring?"""
+        return self.state == "awake" and self.done < self.total and not self.stop.is_set()
+
+    @property
+    def halted(self) -> bool:
+        """Awake, and stopped before everything was measured?"""
+        return self.state == "awake" and self.done < self.total and self.stop.is_set()
+
     def end(self) -> None:
-        """Stop. The page is free at once; the thread ends at its next look, after loading or a batch."""
+        """Stop. The page is free at once; the thread ends at its next look, after loading or a batch.
+
+        One that is awake stays so, and only stops measuring.
+        """
         self.stop.set()
         if self.state == "waking":
             self.state, self.what_if = "stopped", None
@@ -85,7 +131,7 @@ class Waking:
 
     def said(self) -> str:
         """What it does, and for how long still: by the pace of this very measurement."""
-        if self.state != "waking":
+        if self.state != "waking" and not self.measuring:
             return self.words if self.state == "failed" else ""
         spent = time.perf_counter() - self.began
         if self.loaded is None or not self.done:
@@ -129,6 +175,7 @@ def start(view: Opened, task: int, kind: type[Waking] = Waking) -> Waking | None
             there.state, there.words = "failed", why
         else:
             threading.Thread(target=there.run, daemon=True, name="waking").start()
+    there.resume()
     return there
 
 
@@ -213,8 +260,11 @@ def _taken() -> dict[str, float]:
 
 def before(key: str) -> str:
     """What it took here the last time, as a sentence; empty if it was never measured."""
-    took = _taken().get(key)
-    return "" if took is None else f"It took {seconds(took)} on this machine the last time."
+    took, whole = _taken().get(key), _taken().get(f"{key} whole")
+    if took is None:
+        return ""
+    more = "" if whole is None or whole < took + 1 else f", and {seconds(whole)} until mixtures were answered at once"
+    return f"It took {seconds(took)} on this machine the last time{more}."
 
 
 def remember(key: str, took: float) -> None:

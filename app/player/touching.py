@@ -47,13 +47,18 @@ def tell(view: Opened, step: int, token: str, plane: Plane) -> None:
     if not possible():
         return
     job = waking.job(view, view.snapshots[step].task)
-    going = job is not None and job.state == "waking"
+    going = _going(job)
     st.fragment(_tell, run_every=_POLL_S if going else None)(view, step, token, plane, going)
+
+
+def _going(job: waking.Waking | None) -> bool:
+    """Is there something to look at again soon?"""
+    return job is not None and (job.state == "waking" or job.measuring)
 
 
 def _tell(view: Opened, step: int, token: str, plane: Plane, going: bool) -> None:
     job = waking.job(view, view.snapshots[step].task)
-    if going and (job is None or job.state != "waking"):
+    if going and not _going(job):
         st.rerun()  # the whole page: nothing is polled from now on
     mount = component("touched", _HTML, _HOME)
 
@@ -83,6 +88,7 @@ def _status(view: Opened, step: int, job: waking.Waking | None, plane: Plane) ->
     words = "Awake: Grad-CAM follows the head. It mixes nothing that could be dragged."
     return {
         "state": "awake", "words": words, "terms": found.count, "agreement": found.agreement,
+        "measuring": job.said(), "halted": job.halted,
         "answer": _answer(view, step, found, plane), "floors": [job.floors.get(name) for name in TARGETS],
     }  # fmt: skip
 
@@ -92,6 +98,13 @@ def _answer(view: Opened, step: int, found: Any, plane: Plane) -> dict[str, Any]
     asked = st.session_state.get("touch-question")
     if not asked or asked["step"] != step or asked["run"] != view.token:
         return None
+    done = st.session_state.get("touch-answer")  # while mixtures are measured the page looks again and again
+    if done is None or done[0] != asked:
+        done = st.session_state["touch-answer"] = (asked, _answered(view, step, found, plane, asked))
+    return done[1]
+
+
+def _answered(view: Opened, step: int, found: Any, plane: Plane, asked: dict[str, Any]) -> dict[str, Any] | None:
     began = time.perf_counter()
     factors = tuple(min(max(float(value), 0.0), 2.0) for value in asked["factors"] or found.one)
     if len(factors) != found.count:

@@ -214,10 +214,13 @@ def _tensors_of(slot: Slot) -> dict[str, Tensor]:
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer of zeros, made without a draw from the global generator."""
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
+    """A linear layer of zeros, made without a draw from the global generator.
+
+    Not by `to_empty`: its first call in a process imports a library of symbols, which takes more than a second.
+    """
+    layer = nn.Linear(inputs, outputs, device="meta")
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype)))
     return layer
 
 

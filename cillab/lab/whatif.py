@@ -9,6 +9,9 @@ measured once, and between them features are interpolated:
 f is a factor per term (1 = as learnt, 0 = off), q_i the parabola through the measured factors 0, 1 and 2 of term i, and
 p(f) the share of pairs of terms that are turned down together. What was measured is answered exactly: each term alone
 switched off, all of them, only the newest. Scores are those of the learner's own classifier on these features.
+
+The first answer needs one measurement, of the mixture as it was learnt. A question that comes before those around it
+were measured is answered by the learner itself, and what the next one like it needs is measured next.
 """
 
 import time
@@ -78,7 +81,10 @@ class WhatIf:
         self.count = max((len(weights) for weights in self.learnt), default=0)  # terms that can be dragged
         self.known: dict[Factors, Float[np.ndarray, "image feature"]] = {}
         self.agreement: float | None = None  # share of trial answers that the interpolation gets right
+        self.wanted: tuple[Factors, ...] = ()  # what the last question that could not be interpolated lacked
         self.lock = RLock()
+        self.door = RLock()  # a question holds it: measuring waits outside, between two batches
+        self._asked: tuple[Factors | None, np.ndarray] = None, np.empty((0, 0))  # measured for the last question
 
     @property
     def one(self) -> Factors:
@@ -90,29 +96,54 @@ class WhatIf:
         n = self.count
         if not n:
             return [()]
-        single = [tuple(0.0 if at == off else 1.0 for at in range(n)) for off in reversed(range(n))]
         newest = (0.0,) * (n - 1) + (1.0,)
-        double = [tuple(2.0 if at == on else 1.0 for at in range(n)) for on in range(n)] if n <= _DOUBLED else []
-        return list(dict.fromkeys([self.one, (0.0,) * n, newest, *single, *double]))
+        around = [one for at in reversed(range(n)) for one in self._around(at)]
+        return list(dict.fromkeys([self.one, (0.0,) * n, newest, *around]))
+
+    def _around(self, at: int) -> list[Factors]:
+        """One term off, or twice as strong, and all others as learnt: what its parabola goes through."""
+        values = (0.0, 2.0) if self.count <= _DOUBLED else (0.0,)
+        return [tuple(value if k == at else 1.0 for k in range(self.count)) for value in values]
+
+    def lacking(self, factors: Factors) -> tuple[Factors, ...]:
+        """What is to be measured before this mixture can be interpolated; empty for one that was measured."""
+        if factors in self.known:
+            return ()
+        needed = [one for at, factor in enumerate(factors) if factor != 1 for one in self._around(at)]
+        if sum(factor < 1 for factor in factors) > 1:  # then all terms off are compared with every one of them off
+            needed += [(0.0,) * self.count, *(self._around(at)[0] for at in range(self.count))]
+        return tuple(one for one in dict.fromkeys(needed) if one not in self.known)
 
     def measure(self) -> Generator[tuple[int, int], None, None]:
-        """Measure the plan and try the interpolation; yields batches done and to do, a chance to stop."""
+        """Measure the plan and try the interpolation; yields batches done and to do, a chance to stop.
+
+        After the first `batches` it can be asked anything.
+        """
         plan, draws = self.plan(), rng.numpy_stream(1993, "what-if")
         trials = [tuple(draws.uniform(0, 2, self.count).round(2).tolist()) for _ in range(TRIALS if self.count else 0)]
-        each = -(-len(self.images) // BATCH)
-        total, done = each * (len(plan) + len(trials)), 0
+        total, done = self.batches * (len(plan) + len(trials)), 0
         hits: list[np.ndarray] = []
-        for factors in [*plan, *trials]:
-            guess = self.reply(factors) if factors in trials else None
+        while plan or trials:
+            factors = next((one for one in self.wanted if one in plan), (plan or trials)[0])
+            (plan if plan else trials).remove(factors)
+            guess = self.reply(factors) if factors not in self.plan() else None
             found = []
             for where in range(0, len(self.images), BATCH):
+                with self.door:
+                    pass
                 found.append(self._features(factors, slice(where, where + BATCH)))
                 done += 1
+                if len(found) == self.batches:
+                    self.known[factors] = np.concatenate(found)
                 yield done, total
-            self.known[factors] = np.concatenate(found)
             if guess is not None:
                 hits.append(guess.classes == self.reply(factors).classes)
         self.agreement = float(np.mean(hits)) if hits else None
+
+    @property
+    def batches(self) -> int:
+        """Batches of one mixture."""
+        return -(-len(self.images) // BATCH)
 
     def _features(self, factors: Factors, where: slice) -> Float[np.ndarray, "image feature"]:
         """Features of some images under a mixture, by the learner itself."""
@@ -122,12 +153,21 @@ class WhatIf:
     def features(self, factors: Factors) -> tuple[Float[np.ndarray, "image feature"], bool]:
         """Features of all images under a mixture, and whether they were measured; else interpolated as above.
 
+        Where that is not possible yet they are measured now, which takes as long as the learner takes for all images.
+
         Raises:
             KeyError: nothing was measured yet.
         """
+        start = self.known[self.one]
         if factors in self.known:
             return self.known[factors], True
-        start = self.known[self.one]
+        with self.door:
+            if lacking := () if factors == self._asked[0] else self.lacking(factors):
+                self.wanted = lacking
+                where = range(0, len(self.images), BATCH)
+                self._asked = factors, np.concatenate([self._features(factors, slice(a, a + BATCH)) for a in where])
+            if factors == self._asked[0]:
+                return self._asked[1], True
         out = start.copy()
         for share, at in _shares(factors, self.known, self.plan()):
             out += share * (self.known[at] - start)
@@ -139,7 +179,7 @@ class WhatIf:
         features, exact = self.features(factors)
         seen = np.asarray(self.learner.seen, dtype=np.int64)
         if head is None:
-            with self.lock, torch.no_grad():
+            with self.door, self.lock, torch.no_grad():
                 scores = self.learner.scores(torch.as_tensor(features).to(self.images.device)).float().cpu().numpy()
         else:
             scores = head.scores(features)
@@ -158,7 +198,7 @@ class WhatIf:
             own = label[where].to(logits.device)
             return {name: target_score(logits, learner.seen, name, own) for name in CAM_TARGETS}
 
-        with self.lock, mixed(self.slots, self.learnt, factors or None):
+        with self.door, self.lock, mixed(self.slots, self.learnt, factors or None):
             found = maps_of(learner_backbone(learner), scores, 1)
         arrays = {name: one[0].detach().float().cpu().numpy() for name, one in found.items()}
         return {name: values for name, values in arrays.items() if np.isfinite(values).all()}

@@ -93,6 +93,7 @@ def test_the_learner_is_woken_in_the_cockpit_and_its_mixture_answers(page, addre
     )
     page.locator("[data-preset='All off']").click()
     playwright.expect(cells.nth(9)).not_to_have_text(re.compile("^0 of"), timeout=_WAIT_MS)
+    page.locator("[data-stop]").wait_for(state="hidden", timeout=_PATIENT_MS)  # all mixtures are measured
     page.locator("[data-term='0']").fill("0.35")
     playwright.expect(line).to_contain_text("interpolated", timeout=_WAIT_MS)
     page.locator("[data-head=ridge]").click()

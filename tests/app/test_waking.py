@@ -27,20 +27,24 @@ pytestmark = pytest.mark.app
 
 
 class Found:
-    """A what-if of two batches; `gate` holds it between them."""
+    """A what-if of two batches, and three more once it can be asked; events hold it after the first and the third."""
 
-    count, agreement = 3, 1.0
+    count, agreement, batches = 3, 1.0, 2
 
-    def __init__(self, gate: threading.Event) -> None:
-        self.gate = gate
+    def __init__(self, gate: threading.Event, later: threading.Event) -> None:
+        self.gate, self.later = gate, later
 
     def floors(self) -> dict[str, float]:
         return {"predicted": 0.5}
 
     def measure(self):
-        yield 1, 2
+        yield 1, 5
         self.gate.wait(10)
-        yield 2, 2
+        yield 2, 5
+        yield 3, 5
+        self.later.wait(10)
+        yield 4, 5
+        yield 5, 5
 
 
 @pytest.fixture
@@ -51,26 +55,50 @@ def job(tmp_path, monkeypatch: pytest.MonkeyPatch):
         class probe_images:
             images = labels = None
 
-    gate = threading.Event()
+    gate, later = threading.Event(), threading.Event()
     monkeypatch.setenv("CILLAB_CACHE", str(tmp_path))
     monkeypatch.setattr("cillab.lab.reopen.reopen", lambda path, task: Reopened)
-    monkeypatch.setattr("cillab.lab.whatif.WhatIf", lambda *_: Found(gate))
-    return waking.Waking("key", "run", 0), gate
+    monkeypatch.setattr("cillab.lab.whatif.WhatIf", lambda *_: Found(gate, later))
+    return waking.Waking("key", "run", 0), gate, later
 
 
 def test_it_wakes_and_the_next_visitor_is_told_how_long_it_took(job) -> None:
-    mine, gate = job
+    mine, gate, later = job
     gc.unfreeze()
     assert waking.before("key") == ""
     gate.set()
+    later.set()
     mine.run()
     assert (mine.state, mine.share, mine.floors) == ("awake", 1.0, {"predicted": 0.5})
-    assert waking.before("key") == "It took 0 s on this machine the last time."
+    assert waking.before("key").startswith("It took 0 s on this machine the last time")
+    for name, took in (("slow", 7), ("slow whole", 52)):
+        waking.remember(name, took)
+    assert waking.before("slow").endswith("the last time, and 52 s until mixtures were answered at once.")
     assert gc.get_freeze_count() > 0  # torch is not walked through after every answer: 284 ms each
 
 
+def test_it_is_awake_before_all_is_measured_which_can_be_stopped_and_taken_up_again(job) -> None:
+    mine, gate, later = job
+    gate.set()
+    thread = threading.Thread(target=mine.run)
+    thread.start()
+    while mine.done < 3:
+        pass
+    assert mine.state == "awake" and mine.what_if is not None and mine.measuring
+    assert "3 of 5 batches" in mine.said()
+    assert "until mixtures" not in waking.before("key")
+    mine.end()
+    later.set()
+    thread.join(10)
+    assert mine.state == "awake" and mine.halted and not mine.measuring  # only the measuring has ended
+    mine.resume()
+    while mine.done < 5:
+        pass
+    assert mine.state == "awake" and not mine.halted and not mine.measuring
+
+
 def test_stopped_the_page_is_free_at_once_and_stays_so(job) -> None:
-    mine, gate = job
+    mine, gate, _ = job
     thread = threading.Thread(target=mine.run)
     thread.start()
     while mine.done < 1:
@@ -115,7 +143,8 @@ def page(view):
 
 
 def test_a_page_goes_on_while_a_learner_wakes_and_can_stop_it(job, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, gate = job
+    _, gate, later = job
+    later.set()
     (tmp_path / "state").touch()
     run = SimpleNamespace(path=tmp_path, checkpoint=lambda task: tmp_path / "state", probe=[1])
     view = SimpleNamespace(run=run, entry=SimpleNamespace(kind="demo"))

@@ -1,5 +1,8 @@
 """The noise slot against its equations written out term by term, and the properties that MiN relies on."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -136,3 +139,12 @@ def test_the_meter_reads_noise_over_signal() -> None:
         meter.ratios()
     slot.mix(torch.tensor([0.0, 1.0]))
     assert slot.ratios(r)[0].max() == 0
+
+
+def test_a_slot_loads_no_library_of_symbols() -> None:
+    code = (
+        "import sys, torch; from cillab.backbones import NoiseSlot\n"
+        "slot = NoiseSlot(8, 4, branch=True, generator=torch.Generator()); slot.grow(torch.ones(1))\n"
+        "assert not any(p.any() for p in slot.branch.parameters()) and 'sympy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

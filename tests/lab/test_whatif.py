@@ -105,3 +105,27 @@ def test_a_stopped_measurement_answers_with_what_it_has() -> None:
     assert found.reply(found.one).exact
     head = Head(np.eye(3, 6), np.array([0.0, 0.0, 100.0]))
     assert set(found.reply((0.5, 1.0, 1.0), head).classes) == {2}  # the class of the third row
+
+
+def test_the_first_answer_waits_for_one_mixture_and_what_is_asked_is_measured_next() -> None:
+    whole, factors = asked(0.3), (1.0, 0.35, 1.0)
+    found = WhatIf(whole.learner, whole.images, whole.labels)
+    passes: list[tuple[float, ...]] = []
+    measured = found._features
+    found._features = lambda factors, where: passes.append(factors) or measured(factors, where)  # type: ignore[method-assign]
+    steps = found.measure()
+    done, total = [next(steps) for _ in range(found.batches)][-1]
+    assert passes == [found.one] and done < total
+    features, exact = found.features(factors)
+    assert exact and passes == [found.one, factors]
+    np.testing.assert_allclose(features, truth(whole, factors), atol=1e-6)
+    assert found.features(factors)[1] and len(passes) == 2  # asked twice, measured once
+    for _ in range(2):
+        next(steps)
+    assert passes[2:] == [(1.0, 0.0, 1.0), (1.0, 2.0, 1.0)]  # before all others
+    other = (1.0, 1.4, 1.0)
+    assert not found.features(other)[1] and len(passes) == 4  # now it lies between what was measured
+    np.testing.assert_allclose(found.features(other)[0], whole.features(other)[0], atol=1e-6)
+    assert found.lacking((0.5, 0.5, 1.0))  # terms that are down together need more
+    list(steps)
+    assert not found.lacking((0.5, 0.5, 1.0)) and found.agreement is not None

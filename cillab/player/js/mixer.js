@@ -103,6 +103,7 @@ export class Mixer {
     const { state, words, share, terms, kept, step } = this.status, button = (text, act, more = {}) => element("button", { type: "button", class: "toggle", onclick: act, ...more }, text);
     const say = (what) => this.player.send("touch", { ask: what, at: Date.now(), step });
     this.faders = null;
+    this.more = { stop: button("Stop measuring", () => say("stop"), { "data-stop": true }), on: button("Measure on", () => say("wake"), { "data-wake": true }) };
     this.node.hidden = false;
     this.node.dataset.state = state;
     this.line = element("span", { class: "line", "aria-live": "polite" }, words ?? "");
@@ -118,7 +119,7 @@ export class Mixer {
   board(terms, button) {
     if (!terms) return [this.line];
     const presets = element("div", { class: "presets", role: "group", "aria-label": "Mixtures" }, ...PRESETS.filter((_, at) => terms > 1 || at < 2).map(([name, of]) =>
-      button(name, () => { this.factors = Array.from({ length: terms }, (_, at) => of(at, terms)); this.show(); this.ask(); }, { "data-preset": name })), this.line);
+      button(name, () => { this.factors = Array.from({ length: terms }, (_, at) => of(at, terms)); this.show(); this.ask(); }, { "data-preset": name })), ...Object.values(this.more), this.line);
     this.faders = Array.from({ length: terms }, (_, at) => {
       const input = element("input", { type: "range", min: 0, max: 2, step: 0.05, value: 1, "data-term": at, "aria-label": `Weight of task ${at + 1}, times`,
         oninput: () => this.set(at, Number(input.value)), ondblclick: () => this.set(at, 1) });
@@ -130,11 +131,14 @@ export class Mixer {
   }
 
   describe() {
-    const { state, words, agreement, terms } = this.status;
+    const { state, words, agreement, terms, measuring, halted } = this.status;
     if (state !== "awake" || !this.line) return;
     const now = this.answer, close = agreement == null ? "" : `, agreed on ${Math.round(100 * agreement)} % of trial answers`;
-    this.line.textContent = !terms ? words : !now || !this.moved ? "A factor multiplies the weight of a task's term in every layer. Drag, or press a number to switch it off."
-      : `${now.exact ? "Measured: these are the learner's own answers" : `≈ interpolated between measured mixtures${close}`}. ${Math.round(this.took)} ms, ${Math.round(now.ms)} of them in the learner.`;
+    this.more.stop.hidden = !measuring; // in place: a fader may be held
+    this.more.on.hidden = !halted;
+    const meanwhile = !terms || !(measuring || halted) ? "" : ` ${measuring || "Not all mixtures were measured."} Others are answered by the learner itself, which takes longer.`;
+    this.line.textContent = (!terms ? words : !now || !this.moved ? "A factor multiplies the weight of a task's term in every layer. Drag, or press a number to switch it off."
+      : `${now.exact ? "Measured: these are the learner's own answers" : `≈ interpolated between measured mixtures${close}`}. ${Math.round(this.took)} ms, ${Math.round(now.ms)} of them in the learner.`) + meanwhile;
   }
 }
 
@@ -143,5 +147,5 @@ export function touchedMaps(player, run, index, step) {
   const { touch } = player, answer = touch?.mixer?.answer;
   if (!(touch?.active || touch?.mixer?.alone) || run !== player.runs[0] || !answer?.cam || answer.step !== step || answer.cam.index !== index || answer.head !== touch.head) return null;
   const most = Math.max(0, ...Object.values(answer.cam.maps).flatMap((map) => [...map]));
-  return { ...answer.cam, most: clamp(most, 0, Infinity), floors: touch.head === "learned" ? touch.mixer.status.floors ?? [] : [], words: `up to ${number(most)}` };
+  return { ...answer.cam, at: answer.at, most: clamp(most, 0, Infinity), floors: touch.head === "learned" ? touch.mixer.status.floors ?? [] : [], words: `up to ${number(most)}` };
 }
