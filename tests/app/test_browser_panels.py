@@ -98,6 +98,52 @@ def test_nothing_lies_over_the_numbers_of_a_panel(page, address) -> None:  # noq
     assert value["x"] + value["width"] <= button["x"]
 
 
+# How often each canvas was wiped, which is where every drawing begins. Panels by name, the map as "map".
+_WIPES = """() => {
+  const wipe = CanvasRenderingContext2D.prototype.clearRect;
+  window.wiped = {};
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    const here = this.canvas.closest("[data-panel], .pane"), name = here?.dataset.panel ?? (here ? "map" : "other");
+    const sizes = [this.canvas.width, this.canvas.height];
+    const whole = sizes.every((size, at) => box[2 + at] * devicePixelRatio >= size - 1);
+    if (whole) window.wiped[name] = (window.wiped[name] ?? 0) + 1;
+    return wipe.apply(this, box);
+  };
+}"""
+
+
+def wiped(page, act) -> dict[str, int]:  # noqa: F811
+    page.evaluate("() => { window.wiped = {}; }")
+    act()
+    page.wait_for_timeout(1500)
+    return page.evaluate("window.wiped")
+
+
+def test_a_panel_is_drawn_when_what_it_shows_has_changed(page, address) -> None:  # noqa: F811
+    cockpit(page, f"{address}/step_through?run=first&step=1")
+    canvas = page.locator(".pane canvas")
+    canvas.focus()
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(2500)  # until pictures are there and the server is silent
+    page.evaluate(_WIPES)
+    step = wiped(page, lambda: page.keyboard.press("ArrowRight"))
+    assert step["map"] > 2, step  # it glides
+    assert {name: step.get(name) for name in ("angles", "matrix", "own", "cams")} == dict.fromkeys(
+        ("angles", "matrix", "own", "cams"), 1
+    )
+    assert step["nc1"] > 2 and step["drift"] > 2  # their cursor glides too
+    view = wiped(page, lambda: page.keyboard.press("+"))
+    assert set(view) <= {"map", "other"} and view["map"] >= 1, view
+    box = canvas.bounding_box()
+
+    def point() -> None:
+        for share in np.linspace(0.2, 0.8, 30):
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
+
+    over = wiped(page, point)
+    assert set(over) <= {"map", "other", "cams"} and over["cams"] >= 1, over  # maps are of the image at the pointer
+
+
 def test_the_timeline_keeps_its_width_while_it_plays(page, address) -> None:  # noqa: F811
     cockpit(page, f"{address}/step_through?run=demo-min&step=0")
     page.get_by_role("button", name="Play (space)").click()

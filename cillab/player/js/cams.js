@@ -35,21 +35,13 @@ function top(cams, images, image, steps) {
 }
 
 // A map as a picture of its own cells, warm where evidence is; the browser smooths it over the image.
-function heat(cams, images, step, target, image, most) {
-  const size = cams.grid[0] * cams.grid[1];
-  return warm(cams.grid, (cell) => (most > 0 ? value(cams, images, step, target, image, cell, size) / most : 0));
-}
-
-function warm([rows, columns], of) {
-  const picture = document.createElement("canvas");
-  Object.assign(picture, { width: columns, height: rows });
-  const pen = picture.getContext("2d"), pixels = pen.createImageData(columns, rows);
+function warm(pen, [rows, columns], of) {
+  const pixels = pen.createImageData(columns, rows);
   for (let cell = 0; cell < rows * columns; cell++) {
     const share = clamp(of(cell), 0, 1);
     pixels.data.set([255, Math.round(210 * share), Math.round(40 * (1 - share)), Math.round(235 * share ** 0.8)], 4 * cell);
   }
   pen.putImageData(pixels, 0, 0);
-  return picture;
 }
 
 // Does a map stay below what 95 % of the maps of a random head do? Then it says nothing, and is not drawn.
@@ -99,35 +91,45 @@ export function cams(scene) {
   const most = data?.tops.get(index) ?? 0;
   player.touch?.mixer?.look(index);
   const touched = touchedMaps(player, run, index, now);
-  const tile = (row, column, target, at, label) => {
-    const [x, y] = place(row, column);
-    pen.save(); pen.beginPath(); pen.roundRect(x, y, side, side, 5); pen.clip();
-    if (run.image?.naturalWidth) {
+  const inside = (to, [x, y], paint) => { to.save(); to.beginPath(); to.roundRect(x, y, side, side, 5); to.clip(); to.imageSmoothingQuality = "high"; paint(to, x, y); to.restore(); };
+  // What stays while the step changes: the image, in grey where maps lie over it, and words.
+  const ground = (to, row, column, grey, label) => {
+    inside(to, place(row, column), (_, x, y) => {
+      if (!run.image?.naturalWidth) return;
       const { tile: size, columns } = run.sprites;
-      pen.imageSmoothingQuality = "high"; pen.globalAlpha = target == null ? 1 : 0.75;
-      if (target != null) pen.filter = "grayscale(1)";
-      pen.drawImage(run.image, (index % columns) * size, Math.floor(index / columns) * size, size, size, x, y, side, side);
-      pen.filter = "none"; pen.globalAlpha = 1;
-    }
-    if (target != null && touched && at === now && faint(touched.maps[TARGETS[target]], touched.floors[target])) silence(pen, theme, x, y, side, large);
-    else if (target != null && touched && at === now) pen.drawImage(warm(touched.grid, (cell) => (touched.maps[TARGETS[target]]?.[cell] ?? 0) / (touched.most || 1)), x, y, side, side);
-    else if (target == null || !data) { /* the image alone */ } else if (weak(data, images, at, target, index)) silence(pen, theme, x, y, side, large);
-    else pen.drawImage(heat(data, images, at, target, index, most), x, y, side, side);
-    pen.restore();
-    pen.font = `${Math.min((large ? 12 : 9) * (theme.scale ?? 1), large ? 16 : side / 5)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = 0.66; pen.textAlign = "left"; pen.textBaseline = "middle";
+      to.globalAlpha = grey ? 0.75 : 1;
+      if (grey) to.filter = "grayscale(1)";
+      to.drawImage(run.image, (index % columns) * size, Math.floor(index / columns) * size, size, size, x, y, side, side);
+    });
+    const [x, y] = place(row, column);
+    to.font = `${Math.min((large ? 12 : 9) * (theme.scale ?? 1), large ? 16 : side / 5)}px ${theme.font}`; to.fillStyle = theme.ink; to.globalAlpha = 0.66; to.textAlign = "left"; to.textBaseline = "middle";
     const lines = large || height - y - side < 26 ? 1 : 2, tall = 10 * (theme.scale ?? 1);
-    broken(pen, label, side + gap - 3, lines).forEach((part, at) => pen.fillText(part, x, y + side + (large ? 10 : 8) + at * tall));
-    pen.globalAlpha = 1;
+    broken(to, label, side + gap - 3, lines).forEach((part, at) => to.fillText(part, x, y + side + (large ? 10 : 8) + at * tall));
+    to.globalAlpha = 1;
+  };
+  const still = scene.keep("still", [player.runs.indexOf(run), index, steps.length, Boolean(run.image?.naturalWidth)], (to) => {
+    ground(to, 0, 0, false, run.names[run.cls[index]]);
+    for (let row = 3 - steps.length; row < 3; row++) TARGETS.forEach((target, column) => ground(to, row, column, true, WORDS[target]));
+  });
+  pen.drawImage(still, 0, 0, width, height);
+  const maps = (row, at) => {
+    const fresh = touched && at === now, size = data && data.grid[0] * data.grid[1], grid = fresh ? touched.grid : data?.grid;
+    const key = fresh ? `asked ${touched.at}` : [player.runs.indexOf(run), index, at];
+    if (grid) TARGETS.forEach((name, target) => inside(pen, place(row, target), (to, x, y) => {
+      const mine = fresh && touched.maps[name], of = fresh ? (cell) => (mine?.[cell] ?? 0) / (touched.most || 1)
+        : (cell) => (most > 0 ? value(data, images, at, target, index, cell, size) / most : 0);
+      if (fresh ? faint(mine, touched.floors[target]) : weak(data, images, at, target, index)) silence(to, theme, x, y, side, large);
+      else to.drawImage(scene.keep(`${row} ${name}`, key, (picture) => warm(picture, grid, of), [grid[1], grid[0], 1]), x, y, side, side);
+    }));
   };
   const head = (row, text) => {
     const [x, y] = place(row, 0);
     pen.font = `600 ${(large ? 13 : 10) * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.textAlign = "left"; pen.textBaseline = "middle"; pen.fillText(text, x, y - 8);
   };
-  tile(0, 0, null, now, run.names[run.cls[index]]);
   steps.forEach((at, order) => {
     const row = order + 3 - steps.length; // now always stands last
     head(row, `${at === now ? (touched && player.touch.active ? `now, ${player.touch.title}: ` : player.touch?.active ? "now, as learned: " : "now: ") : ""}${run.steps[at].label.replace(/ of \d+/, "").toLowerCase()}`);
-    TARGETS.forEach((target, column) => tile(row, column, column, at, WORDS[target]));
+    maps(row, at);
   });
   const seen = run.task[index] <= run.steps[now].task, answer = run.shown[now * images + index];
   const floors = (touched ? touched.floors : [...(data?.floors ?? [])].slice(now * TARGETS.length, (now + 1) * TARGETS.length)).filter(Number.isFinite);

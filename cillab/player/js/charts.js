@@ -78,14 +78,21 @@ const joined = (scene, each) => scene.runs.map(each).join("  |  ");
 
 // ---- NC1 to NC4 over the steps: training images solid, test images dotted, the target of full collapse dashed ----------
 
-export const lines = (index) => (scene) => {
-  const { runs, pen, theme, step, large, width, height } = scene, of = runs.map((run) => run.panels.collapse[index]);
-  const { log, target } = of[0], place = log ? (v) => Math.log10(Math.max(v, MIN)) : (v) => v;
-  const write = of[0].percent ? percent : number;
+const scaleOf = (log) => (log ? (v) => Math.log10(Math.max(v, MIN)) : (v) => v);
+
+// The ends of the axis: they are of all steps, and so do not change with the step.
+function ends(of) {
+  const { log, target } = of[0], place = scaleOf(log);
   let [low, high] = range(of.flatMap((one) => one.lines.flatMap((line) => [...line.values].map((v) => (log && !(v > 0) ? NaN : place(v))))), Infinity, -Infinity);
   if (!(low <= high)) [low, high] = [0, 1];
   if (!log) [low, high] = [Math.min(low, target), Math.max(high, target)];
-  if (low === high) high = low + (log ? 1 : 1e-3);
+  return [low, low === high ? low + (log ? 1 : 1e-3) : high];
+}
+
+export const lines = (index, known = null) => (scene) => {
+  const { runs, pen, theme, step, large, width, height } = scene, of = runs.map((run) => run.panels.collapse[index]);
+  const { log, target } = of[0], place = scaleOf(log), [low, high] = (known ??= ends(of));
+  const write = of[0].percent ? percent : number;
   const f = frame(scene, low, high);
   const colour = (run, line) => (runs.length > 1 ? theme.runs[run] : hue(theme, line.hue));
   if (!of.some((one) => one.lines.length)) { words(pen, theme, "not measured in this run", width / 2, height / 2, { align: "center", size: large ? 13 : 10 }); return { value: "–", hint: "" }; }
@@ -104,7 +111,7 @@ export const lines = (index) => (scene) => {
     const v = line.values[Math.min(step, line.values.length - 1)];
     if (Number.isFinite(v) && step < line.values.length && (line.side === "train" || large)) dot(pen, theme, f.x(step), f.y(place(v)), colour(run, line));
   }));
-  if (log) words(pen, theme, "target 0 ↓", width - 12, height - (large ? 46 : 14), { align: "right", size: large ? 12 : 9 });
+  if (log) lay(pen, scene.keep("target", "", (to) => words(to, theme, "target 0 ↓", width - 12, height - (large ? 46 : 14), { align: "right", size: large ? 12 : 9 })), width, height);
   const now = (one) => one.lines.find((line) => line.side === "train") ?? one.lines[0];
   return { value: joined(scene, (run, at) => write(now(of[at])?.values[step])), hint: now(of[0])?.label ?? "" };
 };

@@ -29,7 +29,7 @@ export const telling = {
   // The points of one class, everything else pale; null for none.
   light(cls) {
     this.lit = cls;
-    this.draw();
+    this.drawMap();
   },
 
   // Something was touched: everything that shows answers is drawn anew.

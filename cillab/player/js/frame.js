@@ -42,14 +42,14 @@ export class FrameView {
   over(stage) {
     const canvas = element("canvas", { tabindex: 0, role: "img", class: "space", "aria-label": "The frame of the chosen classes in space. Shift and arrows turn it." });
     stage.frame = { canvas, say: element("div", { class: "said" }) };
-    this.turn.follow(canvas, () => this.player.draw());
+    this.turn.follow(canvas, () => this.player.drawMap());
     canvas.addEventListener("keydown", (event) => {
       const way = event.shiftKey && { ArrowLeft: [-0.12, 0], ArrowRight: [0.12, 0], ArrowUp: [0, -0.12], ArrowDown: [0, 0.12] }[event.key];
       if (!way) return;
       event.preventDefault();
       event.stopPropagation();
       this.turn.by(...way);
-      this.player.draw();
+      this.player.drawMap();
     });
     stage.pane.append(canvas, stage.frame.say, ...(stage.index ? [] : [this.chooser]));
     this.canvases.push(canvas);
@@ -86,7 +86,7 @@ export class FrameView {
 
   tell() {
     this.player.send("frame", this.on ? this.classes.join(".") : null);
-    this.player.draw();
+    this.player.drawMap();
   }
 
   show() {

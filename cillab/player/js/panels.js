@@ -1,6 +1,10 @@
 // The panels beside the map: one canvas each, drawn from arrays that came with the points, so that they follow the step
 // within the frame, also while playing. Every number on them is of the snapshot on the left, as on the map.
 //
+// A panel is drawn when what it shows has changed: curves with the time, for their cursor, everything else with the step,
+// maps of an image also with the pointer. Words are set when all are drawn: a canvas asks for its font, and for that the
+// browser works out the style of the whole page anew if a word on it has just changed.
+//
 // A press makes a panel large, the next one asks the page for the one that explains it: `send("page", {panel, at})`.
 
 import { angles, drift, lines, matrix, own } from "./charts.js";
@@ -9,6 +13,8 @@ import { element, number, percent } from "./dom.js";
 import { takers } from "./taking.js";
 import { byTask } from "./touch.js";
 
+const inTime = (t) => t, inSteps = (_, step) => step;
+
 export class Panels {
   constructor(player, grown) {
     this.player = player;
@@ -16,12 +22,12 @@ export class Panels {
     this.chosen = 0; // of the method's own quantities
     const { runs } = player, some = (name) => runs.some((run) => run.panels[name] && run.panels[name].length !== 0);
     const kinds = [
-      ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), figure: "collapse" })),
+      ...[0, 1, 2, 3].map((at) => ({ name: `nc${at + 1}`, paint: lines(at), figure: "collapse", follows: runs.some((run) => run.panels.collapse[at].lines.length) ? inTime : inSteps })),
       ...(some("angles") ? [{ name: "angles", title: "Angles of class means", short: "Angles", paint: angles, figure: "angles" }] : []),
-      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", short: "Drift", paint: drift, figure: "drift" }] : []),
+      ...(some("drift") ? [{ name: "drift", title: "Drift of class means", short: "Drift", paint: drift, figure: "drift", follows: inTime }] : []),
       { name: "matrix", title: "Accuracy by task", short: "Accuracy", paint: (scene) => (scene.player.touch?.active ? byTask : matrix)(scene), figure: "accuracy_matrix" },
-      ...(some("own") ? [{ name: "own", title: "", paint: own }] : []),
-      ...(some("cams") || player.data.asks ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams" }] : []),
+      ...(some("own") ? [{ name: "own", title: "", paint: own, follows: (t, step) => (this.quantity().kind === "line" ? t : step) }] : []),
+      ...(some("cams") || player.data.asks ? [{ name: "cams", title: "Grad-CAM", paint: cams, figure: "cams", follows: (_, step) => `${step} ${player.hover?.run} ${player.hover?.index}` }] : []),
     ];
     const halves = kinds.filter((kind) => kind.name !== "cams"); // two stand in a row
     this.panels = kinds.map((kind) => this.panel(kind));
@@ -33,7 +39,7 @@ export class Panels {
 
   panel(kind) {
     const title = kind.title ?? this.player.runs[0].panels.collapse[Number(kind.name[2]) - 1].title;
-    const panel = { ...kind, title, canvas: element("canvas", { "aria-hidden": "true" }), value: element("output"), heading: element("b", { "data-short": kind.short }, title),
+    const panel = { follows: inSteps, ...kind, title, canvas: element("canvas", { "aria-hidden": "true" }), value: element("output"), heading: element("b", { "data-short": kind.short }, title),
       hint: element("span"), kept: new Map() };
     panel.face = element("button", { type: "button", class: "face", onclick: () => this.press(panel) },
       element("span", { class: "caption" }, panel.heading, panel.hint, panel.value), panel.canvas);
@@ -54,6 +60,12 @@ export class Panels {
     return this.quantities()[this.chosen % this.quantities().length];
   }
 
+  // The one that is shown, of the first run that has it.
+  quantity() {
+    const title = this.title();
+    return this.player.runs.flatMap((run) => run.panels.own).find((one) => one.title === title);
+  }
+
   other(panel) {
     this.chosen = (this.chosen + 1) % this.quantities().length;
     panel.kept.clear();
@@ -63,8 +75,7 @@ export class Panels {
   press(panel) {
     if (this.grown === panel.name) {
       this.asked = (this.asked ?? 0) + 1;
-      const mine = panel.name === "own" && this.player.runs.flatMap((run) => run.panels.own).find((one) => one.title === this.title());
-      return this.player.send("page", { figure: mine ? mine.figure : panel.figure, at: `${Date.now()}-${this.asked}` });
+      return this.player.send("page", { figure: panel.name === "own" ? this.quantity().figure : panel.figure, at: `${Date.now()}-${this.asked}` });
     }
     this.grow(panel.name);
   }
@@ -85,28 +96,40 @@ export class Panels {
     }
   }
 
+  // Something else than time, step and pointer has changed: all are drawn at the next chance.
+  renew() {
+    for (const panel of this.panels) panel.shows = null;
+  }
+
   // `t` may lie between two steps: only the cursor does.
   draw(t, step) {
-    const { player } = this, ratio = window.devicePixelRatio || 1;
+    const { player } = this, ratio = window.devicePixelRatio || 1, drawn = [];
     for (const panel of this.panels) {
-      if (panel.node.hidden) continue;
+      const shows = panel.follows(t, step);
+      if (panel.node.hidden || panel.shows === shows) continue;
+      panel.shows = shows;
       const [pen, width, height] = player.surface(panel.canvas);
       if (width < 8 || height < 8) continue;
       const large = panel.name === this.grown;
-      const keep = (name, key, paint) => this.keep(panel, name, [key, width, height, ratio, player.theme.page].join("|"), width, height, ratio, paint);
-      const told = panel.paint({ pen, width, height, large, t, step, player, runs: player.runs, theme: player.theme, chosen: this.chosen, keep });
-      if (panel.said === told.value && panel.hinted === told.hint) continue;
-      panel.said = told.value;
-      panel.hinted = told.hint;
-      panel.value.textContent = told.value;
-      panel.hint.textContent = told.hint ?? "";
-      if (told.title) panel.heading.textContent = told.title;
-      panel.face.setAttribute("aria-label", `${told.title || panel.title} ${told.hint ?? ""}: ${told.value}`);
+      const keep = (name, key, paint, size = [width, height, ratio]) => this.keep(panel, name, [key, ...size, player.theme.page, player.theme.scale].join("|"), size, paint);
+      drawn.push([panel, panel.paint({ pen, width, height, large, t, step, player, runs: player.runs, theme: player.theme, chosen: this.chosen, keep })]);
     }
+    for (const [panel, told] of drawn) this.say(panel, told);
   }
 
-  // A picture that stays the same for a key is painted once and laid on the canvas from then on.
-  keep(panel, name, key, width, height, ratio, paint) {
+  say(panel, { value, hint = "", title }) {
+    const text = `${title || panel.title} ${hint}: ${value}`;
+    if (panel.said === text) return;
+    panel.said = text;
+    panel.value.textContent = value;
+    panel.hint.textContent = hint;
+    if (title) panel.heading.textContent = title;
+    panel.face.setAttribute("aria-label", text);
+  }
+
+  // A picture that stays the same for a key is painted once and laid on the canvas from then on. Its size is in CSS pixels,
+  // with the pixels of the screen to one of them.
+  keep(panel, name, key, [width, height, ratio], paint) {
     let kept = panel.kept.get(name);
     if (kept?.key !== key) {
       const canvas = kept?.canvas ?? document.createElement("canvas");

@@ -249,7 +249,7 @@ class Player extends View {
       if (share === 1) { this.t = this.glide.to; this.glide = null; }
     }
     this.odd = Boolean(this.glide) && this.crowded && !this.odd;
-    if (!this.odd) this.draw();
+    if (!this.odd && this.t !== this.drawn) this.drawMap(); // between two glides of a player that plays nothing moves
     if (this.playing || this.glide) this.request = requestAnimationFrame(this.frame);
   }
 
@@ -302,8 +302,16 @@ class Player extends View {
 
   // ---- drawing ---------------------------------------------------------------------------------------------------
 
+  // Everything: something else than the time, the view or the pointer has changed.
   draw() {
+    this.panels?.renew();
+    this.drawMap();
+  }
+
+  // The map, and what follows the step beside it.
+  drawMap() {
     if (!this.stages || !this.theme || !this.sizes) return;
+    this.drawn = this.t;
     const from = performance.now();
     for (const stage of this.stages) this.space?.on ? this.space.draw(stage) : this.drawStage(stage);
     this.drawTrack();

@@ -26,7 +26,7 @@ export const selecting = {
     if (tool === "box") path[1] = point;
     else if (Math.hypot(point[0] - last[0], point[1] - last[1]) >= 3) path.push(point);
     this.tellCount();
-    this.draw();
+    this.drawMap();
   },
 
   outline({ tool, path }) {
@@ -71,7 +71,7 @@ export const selecting = {
     this.revision += 1;
     this.send("selected", { revision: this.revision, at: [...chosen].sort((a, b) => a - b) });
     this.tellCount();
-    this.draw();
+    this.drawMap();
   },
 
   tellCount() {
@@ -98,7 +98,7 @@ export const selecting = {
     const box = stage.canvas.getBoundingClientRect();
     const event = { clientX: box.left + this.cross.x, clientY: box.top + this.cross.y };
     this.setHover(this.gesture ? null : this.hit(stage, event), event);
-    this.draw();
+    this.drawMap();
   },
 
   enter() {
@@ -112,18 +112,18 @@ export const selecting = {
     this.gesture = { stage: stage.index, tool: "box", mode: "new", path: [point] }; // with keys a lasso is a box as well
     this.setHover(null);
     this.tellCount();
-    this.draw();
+    this.drawMap();
   },
 
   zoomAt(factor, x, y) {
     const zoom = clamp(this.view.zoom * factor, 0.5, 40), ratio = zoom / this.view.zoom;
     this.view = { zoom, x: x - (x - this.view.x) * ratio, y: y - (y - this.view.y) * ratio };
-    this.draw();
+    this.drawMap();
   },
 
   reset() {
     this.view = { zoom: 1, x: 0, y: 0 };
-    this.draw();
+    this.drawMap();
   },
 
   geometry({ canvas, run }) {
@@ -157,7 +157,7 @@ export const selecting = {
   setHover(found, event) {
     const same = this.hover?.index === found?.index && this.hover?.run === found?.run;
     this.hover = found;
-    if (!same) { this.fillCard(); this.draw(); }
+    if (!same) { this.fillCard(); this.drawMap(); }
     if (found && event) this.placeCard(event);  // by the size that it has now
   },
 

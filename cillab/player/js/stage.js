@@ -21,7 +21,7 @@ export const staging = {
       }
       canvas.setPointerCapture(event.pointerId);
     });
-    canvas.addEventListener("pointercancel", () => { drag = this.gesture = null; this.tellCount(); this.draw(); });
+    canvas.addEventListener("pointercancel", () => { drag = this.gesture = null; this.tellCount(); this.drawMap(); });
     canvas.addEventListener("pointermove", (event) => {
       if (drag && this.gesture) {
         if (!drag.moved && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) < 4) return;
@@ -35,7 +35,7 @@ export const staging = {
         this.view.x += dx;
         this.view.y += dy;
         this.setHover(null);
-        this.draw();
+        this.drawMap();
       } else this.setHover(this.hit(stage, event), event);
     });
     canvas.addEventListener("pointerup", (event) => {
@@ -94,7 +94,7 @@ export const staging = {
     this.shell.dataset.tool = name;
     for (const button of this.toolButtons) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     this.tellCount();
-    this.draw();
+    this.drawMap();
   },
 
   buildOptions() {
@@ -121,6 +121,6 @@ export const staging = {
   flip(name) {
     this.show[name] = !this.show[name];
     for (const node of this.options.querySelectorAll("[data-show]")) node.setAttribute("aria-pressed", String(this.show[node.dataset.show]));
-    this.draw();
+    this.drawMap();
   },
 };
