@@ -10,14 +10,17 @@ import streamlit as st
 from app.images import images
 from app.shell import html, state
 from app.shell.component import component
+from app.shell.kept import keep, weight
 from app.shell.store import Opened
 from app.shell.theme import task_colour
 
 _HOME = Path(__file__).parent
 _LIMIT = 240  # buttons in the grid
+_OUTCOMES_BYTES = 4_000_000  # kept for all who look: three bits an image and step
 SHOW = {"all": "All", "errors": "Errors", "forgotten": "Forgotten"}
 
 
+@keep(_OUTCOMES_BYTES, weight, lambda view, step: (view.token, step))
 def outcomes(view: Opened, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every probe image at `step`: class seen, answer right, forgotten (right at an earlier step, wrong now)."""
     labels = view.run.probe.labels

@@ -24,7 +24,13 @@ def data_url(image: Image.Image) -> str:
 
 
 def file_url(path: Path) -> str:
-    """A picture file inside the page, as it is."""
+    """A picture file inside the page, as it is; read once, until the file changes."""
+    stat = path.stat()
+    return _file_url(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=16)  # about 0.5 MB each
+def _file_url(path: Path, changed: int, size: int) -> str:
     kind = {".webp": "webp", ".png": "png", ".jpg": "jpeg"}[path.suffix]
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 

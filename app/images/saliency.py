@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -9,6 +10,7 @@ import streamlit as st
 from app.images import images
 from app.learner import live
 from app.shell import html, state
+from app.shell.kept import keep, weight
 from app.shell.store import Opened
 from cillab.core.errors import CillabError, one_line
 
@@ -23,6 +25,7 @@ _ATTENTION = {
     "rollout": ("Attention rollout", "where the features come from; of no class"),
 }
 _MOST_STEPS = 12  # in the strip
+_MAPS_BYTES = 48_000_000  # of recorded maps kept for all who look
 
 
 @dataclass
@@ -45,11 +48,17 @@ class Maps:
         return floor is not None and float(values.max()) < floor
 
 
+@keep(_MAPS_BYTES, weight, lambda view, step: (view.token, step))
+def _stored(view: Opened, step: int) -> dict[str, tuple[Any, ...]]:
+    """What the probe stored at this step, by target: maps, scales and noise floor of all images, read once for all."""
+    names, shot = ("cam", "cam_scale", "cam_floor"), view.snapshots[step]
+    return {target: tuple(shot.get(f"{name}/{target}") for name in names) for target in TARGETS}
+
+
 def _recorded(view: Opened, step: int, index: int) -> dict[str, np.ndarray]:
     """The maps that the probe stored at this step, in the unit of the learner's scores."""
-    snapshot, out = view.snapshots[step], {}
-    for target in TARGETS:
-        values, scale = snapshot.get(f"cam/{target}"), snapshot.get(f"cam_scale/{target}")
+    out = {}
+    for target, (values, scale, _) in _stored(view, step).items():
         if values is None or scale is None or not np.isfinite(scale[index]):
             continue
         out[target] = np.asarray(values[index], dtype=np.float64) / 255 * float(scale[index])
@@ -79,8 +88,8 @@ def collect(view: Opened, index: int) -> Maps:
     """The maps that the probe stored, without torch."""
     floors = {
         (i, target): float(floor)
-        for i, shot in enumerate(view.snapshots) for target in TARGETS
-        if (floor := shot.get(f"cam_floor/{target}")) is not None and np.isfinite(floor)
+        for i in range(len(view.steps)) for target, (_, _, floor) in _stored(view, i).items()
+        if floor is not None and np.isfinite(floor)
     }  # fmt: skip
     maps = Maps({i: m for i in range(len(view.steps)) if (m := _recorded(view, i, index))}, floors=floors)
     if not maps.found:

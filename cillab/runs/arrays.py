@@ -54,6 +54,9 @@ class Arrays:
         self._known[name] = array
         return array
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the arrays, sorted."""

@@ -77,7 +77,7 @@ class Snapshot(Mapping[str, np.ndarray]):
             raise damaged(self._arrays.path, "its notes cannot be read") from error
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._arrays.names:
+        if name not in self._arrays:
             raise unknown_name(f"array of step {self.id}", name, self._arrays.names)
         return self._arrays[name]
 
@@ -88,7 +88,7 @@ class Snapshot(Mapping[str, np.ndarray]):
         return self[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._arrays.names
+        return name in self._arrays
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays.names)

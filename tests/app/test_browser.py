@@ -148,6 +148,34 @@ def test_the_tour_is_walked_with_the_keyboard(page, address) -> None:
     page.wait_for_function("() => !location.search.includes('tour')", timeout=_WAIT_MS)
 
 
+def test_a_choice_sends_its_part_of_the_page_and_not_the_page(page, address) -> None:
+    """The line under the heading stands outside of what a choice or a knob changes."""
+    got: list[bytes] = []
+
+    def sent(words: bytes) -> bool:
+        return any(words in (frame if isinstance(frame, bytes) else frame.encode()) for frame in got)
+
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: got.append(frame)))  # noqa: PLW0108
+    ready(page, f"{address}/grad_cam?run=first")
+    page.locator(".gallery button").nth(5).wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(2000)
+    assert sent(b"Which parts of an image speak")
+    got.clear()
+    page.locator(".gallery button").nth(5).click()
+    page.wait_for_url("**point=*", timeout=_WAIT_MS)
+    page.wait_for_timeout(1500)
+    assert got and not sent(b"Which parts of an image speak")
+    ready(page, f"{address}/toy_collapse")
+    page.wait_for_selector(".toy[data-frame]", timeout=_WAIT_MS)
+    page.wait_for_timeout(2000)
+    assert sent(b"Train a classifier to the end")
+    got.clear()
+    page.get_by_role("slider", name="Classes", exact=True).press("ArrowRight")
+    page.wait_for_url("**toy_classes=5*", timeout=_WAIT_MS)
+    page.wait_for_timeout(1500)
+    assert got and not sent(b"Train a classifier to the end")
+
+
 def test_the_toy_plays_and_steps_without_the_server(page, address) -> None:
     ready(page, f"{address}/toy_collapse")
     page.wait_for_selector(".toy[data-frame]", timeout=_WAIT_MS)

@@ -10,11 +10,17 @@ html.heading(
     "Train a classifier to the end on a few points and its last features arrange themselves: one point per class, all "
     "as far apart as can be. Watch it happen, then break it.",
 )
-toy.prepare()
-toy.presets()
-with st.expander("Knobs", expanded=True, icon=":material/tune:"):
-    asked = toy.controls()
-if asked:
+
+
+@st.fragment
+def solved_anew() -> None:
+    """Knobs, frames and words; a knob reruns this and not the page."""
+    toy.prepare()
+    toy.presets()
+    with st.expander("Knobs", expanded=True, icon=":material/tune:"):
+        asked = toy.controls()
+    if not asked:
+        return
     toy.watch()
     solved = toy.stage(asked)
     toy.told(solved)
@@ -24,3 +30,6 @@ if asked:
         "beginning. Axes are fixed over all frames: in space for up to four classes, else the two directions in which "
         "the last frame is widest. Images here are random points, not pictures."
     )
+
+
+solved_anew()
