@@ -144,9 +144,13 @@ def touching(page: Page, url: str, run: str, repeats: int) -> None:
     page.wait_for_selector(".mixer[data-state=awake]", timeout=10 * PATIENCE_MS)
     took = time.perf_counter() - began
     if page.locator("[data-term]").count():
-        values = np.random.default_rng(0).uniform(0, 2, repeats + 2).round(2).tolist()
-        times = [page.evaluate("v => clocks.fader(v)", value) for value in values]
-        report("touch: a mixing weight", run, times[2:], woken_in_s=round(took, 1), images=len(opened_probe(run)))
+        values = np.random.default_rng(0).uniform(0, 2, repeats + 3).round(2).tolist()
+        early = page.evaluate("v => clocks.fader(v)", values[0])  # the learner itself answers: nothing is measured yet
+        page.locator("[data-stop]").wait_for(state="hidden", timeout=10 * PATIENCE_MS)
+        whole = time.perf_counter() - began
+        times = [page.evaluate("v => clocks.fader(v)", value) for value in values[1:]]
+        more = {"woken_in_s": round(took, 1), "first_answer_ms": round(early), "all_measured_in_s": round(whole, 1)}
+        report("touch: a mixing weight", run, times[2:], **more, images=len(opened_probe(run)))
 
 
 def opened_probe(run: str) -> list[str]:
