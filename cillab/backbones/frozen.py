@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cillab.backbones import abreast
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
 from cillab.backbones.compiled import compile_blocks
+from cillab.backbones.first_token import first_token_alone
 from cillab.core import processes
 from cillab.core.contract import Backbone, Conditional, Delta
 from cillab.core.devices import check_device
@@ -37,6 +38,10 @@ class Anatomy:
     feature_dim: int
     patch_size: int | None = None
     prefix_tokens: int = 0  # class and register tokens before the patch tokens
+
+    def tokens(self, pixels: Float[Tensor, "image 3 size size"]) -> int:
+        """Tokens of an image in the blocks of a ViT, as long as nobody adds any."""
+        return self.prefix_tokens + (pixels.shape[-1] // (self.patch_size or 1)) ** 2
 
 
 class FrozenBackbone(Backbone):
@@ -175,6 +180,8 @@ class FrozenBackbone(Backbone):
             for tap in self._taps:  # hooked now, not earlier, so that they run after the hooks of what is worn
                 for name in tap.names:
                     stack.enter_context(self.module.get_submodule(name).register_forward_hook(tap.hook(name)))
+            if torch.is_grad_enabled() and not (self._taps or self.compiled):
+                stack.enter_context(first_token_alone(self.module, self.block_names[-1], self.anatomy.tokens(pixels)))
             stack.enter_context(self.autocast())
             features = self._forward(pixels)
         return features.float()

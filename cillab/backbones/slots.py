@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, final
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -248,8 +249,19 @@ def _entrance_of_mlp(block: nn.Module) -> nn.Module:
     raise InvalidRequestError(f"A {type(block).__name__} has no MLP branch of its own that a slot could stand beside.")
 
 
+_TOKENS_FIRST: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()  # of models that are still there
+
+
 def _tokens_first(root: nn.Module, name: str) -> bool:
-    """Does open_clip run this place on [token, image, dim]? The attention module of the block around it knows."""
+    """Does open_clip run this place on [token, image, dim]? Found once: looking through a model takes a millisecond."""
+    known = _TOKENS_FIRST.setdefault(root, {})
+    if name not in known:
+        known[name] = _find_tokens_first(root, name)
+    return known[name]
+
+
+def _find_tokens_first(root: nn.Module, name: str) -> bool:
+    """The attention module of the block around the place knows."""
     while name:
         attentions = [m for m in root.get_submodule(name).modules() if isinstance(m, nn.MultiheadAttention)]
         if attentions:

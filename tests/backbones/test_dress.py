@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cillab.backbones import AdapterSlot, Overlay, Slots, norms
+from cillab.backbones import AdapterSlot, Overlay, Slots, norms, slots as places
 from cillab.backbones.slots import PromptSlot
 from cillab.core import rng
 from cillab.core.errors import IncompatibleError, InvalidRequestError, RunError
@@ -278,3 +278,15 @@ def test_prompt_places_take_prompts_alone() -> None:
         Slots(backbone, {"after:blocks.0": slot})
     with pytest.raises(InvalidRequestError, match="is no block that takes any number of tokens"):
         Slots(backbone, {"before:blocks.0.attn": slot})
+
+
+def test_dressing_looks_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    own = places._find_tokens_first
+    monkeypatch.setattr(places, "_find_tokens_first", lambda root, name: looked.append(name) or own(root, name))
+    backbone = vit()
+    worn = adapters(backbone)
+    for _ in range(3):
+        with backbone.wearing(worn):
+            pass
+    assert looked == list(backbone.block_names)
