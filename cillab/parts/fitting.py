@@ -54,7 +54,7 @@ class Fit(HyperParams):
     clip: PositiveFloat | None = None
     """Largest norm of the gradient; a longer one is shortened to it."""
     augment: Literal["rrc-flip", "flip", "none"] = "rrc-flip"
-    """Random resized crop and mirroring, mirroring alone, or the evaluation crop."""
+    """Random resized crop and mirroring, mirroring alone, or the evaluation transform, the same view every time."""
     crop_scale: PositiveFloat = 0.3
     """Smallest share of the image's area that a random crop keeps."""
     brightness: NonNegativeFloat = 0.0
@@ -85,6 +85,8 @@ def views(
 
 
 def _seen_anew(images: Tensor, backbone: Backbone, augment: Augment, draws: torch.Generator) -> Tensor:
+    if augment.constant:
+        return backbone.pixels(images)
     pre = backbone.preprocessing
     drawn = augment.draw(draws, len(images), images.shape[2], images.shape[3], pre.crop_fraction)
     return normalise(augment.apply(images, drawn, pre.size, pre.interpolation), pre.mean, pre.std)

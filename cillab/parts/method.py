@@ -299,15 +299,19 @@ def revisit(
 ) -> Iterator[Progress]:
     """Hand h and labels of `passes` augmented passes over `task` to `visit`, batch by batch and without gradient.
 
-    `draws` names their random numbers.
+    `draws` names their random numbers. Where every view of an image is the same, it is forwarded once, or looked up.
     """
     augment = fitting.augmentation(how)
 
-    def each(pixels: Tensor, labels: Tensor) -> None:
-        visit(learner.embed(learner.on_pixels(pixels)), labels)
+    def each(views: Tensor, labels: Tensor) -> None:
+        run = learner.on(views) if augment.constant else learner.on_pixels(views)
+        visit(learner.embed(run), labels)
 
     for number in range(passes):
-        views = fitting.augmented(task, learner.backbone, augment, batch_size, learner.seed, draws, number)
+        if augment.constant:
+            views = task.batches(batch_size, shuffle=learner.draws("shuffle", task.index, draws, number))
+        else:
+            views = fitting.augmented(task, learner.backbone, augment, batch_size, learner.seed, draws, number)
         yield from fitting.sweep(views, each, len(task), f"{stage} {number + 1}")
 
 

@@ -51,6 +51,11 @@ class Augment(HyperParams):
             raise ValueError(f"ratio must rise and be positive, got {self.ratio}")
         return self
 
+    @property
+    def constant(self) -> bool:
+        """Is every view of an image the same?"""
+        return self.kind == "none" and not self.brightness
+
     def draw(self, rng: torch.Generator, n: int, height: int, width: int, crop_fraction: float = 1.0) -> Drawn:
         """Boxes, mirrorings and brightness factors for `n` images of `height` x `width` pixels.
 

@@ -8,6 +8,8 @@ import torch
 from cillab.backbones import cache
 from cillab.lab.probe import Examiner
 from cillab.learners import learners
+from cillab.parts import fitting
+from cillab.parts.method import Fit, gathered, revisit
 from cillab.streams.stream import make_stream
 from tests.backbones.models import vit
 from tests.lab.fakes import Squares
@@ -62,3 +64,20 @@ def test_every_image_is_hashed_once_and_forwarded_once_for_every_state_of_the_mo
     assert len({state for state, _ in counted.forwarded}) == states
     if states == 1:
         assert len(counted.hashed) == len(counted.forwarded) == 7 * tasks
+
+
+def test_views_that_are_always_the_same_are_forwarded_once_for_all_passes(counted: Counted) -> None:
+    task = make_stream(Squares(1, train=6, test=1), split="B0-Inc1").on(counted.backbone)[0]
+    learner = learners["simplecil"](counted.backbone, seed=0)
+    found: dict[str, list[torch.Tensor]] = {"none": [], "rrc-flip": []}
+    for _ in gathered(learner, task):
+        pass
+    for kind, forwarded in (("none", 6), ("rrc-flip", 6 + 2 * 6)):
+        for _ in revisit(learner, task, lambda h, y, kind=kind: found[kind].append(h), 2, Fit(augment=kind)):
+            pass
+        assert sum(counted.forwarded.values()) == forwarded
+    views = fitting.augmented(task, counted.backbone, fitting.augmentation(Fit(augment="none")), 6, 0, "views", 0)
+    with torch.no_grad():
+        (direct,) = (counted.backbone.embed(pixels) for pixels, _ in views)
+    torch.testing.assert_close(found["none"][0], direct)
+    assert not torch.allclose(found["rrc-flip"][0], direct)
