@@ -9,8 +9,8 @@ and the bare passes in this process: images that are ready as pixels, forwarded 
 wears, or a training step of its own loss and optimiser; each a measured time per image, times the number that the
 method cannot do without (`fewest`). Test images count once for each state of the model in which they are asked.
 CPU time, fp32, one thread. `passes` are images forwarded and images in steps, of the run and at least: they depend on
-no machine. `parts` are shares of the run's CPU time inside one process, from cProfile, which makes Python's own calls
-look dearer than they are.
+no machine. `without imports and start` is the run again, in this process, where everything is imported. `parts` are
+shares of one more run's CPU time, from cProfile, which makes Python's own calls look dearer than they are.
 """
 
 import argparse
@@ -192,14 +192,22 @@ def command(spec: RunSpec, folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def profiled(spec: RunSpec, folder: Path) -> tuple[Counts, dict[str, float], float]:
-    """The same run in this process: images, shares of its CPU time, CPU seconds."""
-    counts, profile = Counts(), cProfile.Profile(time.process_time)
-    profile.enable()
-    lab = Lab.from_spec(spec.with_(out=str(folder / "profiled")))
+def again(spec: RunSpec, folder: Path) -> tuple[Counts, float]:
+    """The same run in this process: images, CPU seconds."""
+    counts, began = Counts(), time.process_time()
+    lab = Lab.from_spec(spec.with_(out=str(folder / "again")))
     with counts.watching(type(lab.backbone)):  # pyright: ignore[reportArgumentType]
         for _ in lab:
             pass
+    return counts, time.process_time() - began
+
+
+def profiled(spec: RunSpec, folder: Path) -> dict[str, float]:
+    """Shares of the CPU time of the same run in this process."""
+    profile = cProfile.Profile(time.process_time)
+    profile.enable()
+    for _ in Lab.from_spec(spec.with_(out=str(folder / "profiled"))):
+        pass
     profile.disable()
     stats: Any = pstats.Stats(profile)
     whole = stats.total_tt
@@ -208,7 +216,7 @@ def profiled(spec: RunSpec, folder: Path) -> tuple[Counts, dict[str, float], flo
         for part, owners in PARTS.items():
             if any(function == name and Path(path).name == file and "cillab" in path for file, name in owners):
                 found[part] += cumulative / whole
-    return counts, {part: round(share, 4) for part, share in found.items()}, whole
+    return {part: round(share, 4) for part, share in found.items()}
 
 
 def main() -> None:
@@ -245,7 +253,8 @@ def main() -> None:
                 least = sum(n * s for n, s in zip(needed, (bare.naked, bare.dressed, bare.step), strict=False))
                 ratios.append(whole / least)
             assert bare is not None
-            counts, parts, inside = profiled(spec, Path(folder))
+            counts, inside = again(spec, Path(folder))
+            parts = profiled(spec, Path(folder))
         naked, dressed, steps, inside_steps = fewest(name, bare.learner.params, bare.train, bare.test)
         print(json.dumps({
             "learner": name, "run_s": round(whole, 1), "fewest_s": round(least, 1),

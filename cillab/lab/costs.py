@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from cillab.core.contract import Backbone, Learner
 
-COUNTED = 16  # images: a backbone may pad very small batches
+COUNTED = 8  # images: a backbone may pad smaller batches
 
 
 class Trainable:

@@ -139,9 +139,17 @@ def test_closed_forms_over_one_backbone_cost_one_extraction(tmp_path: Path, monk
 
     monkeypatch.setattr(FrozenBackbone, "_embed", embed)
     found = {}
-    for name in ("simplecil", "ncm-etf", "lda", "klda", "fecam", "acil"):
+    given = {"ranpac": {"adapt": "none", "expansion": 64}}  # its own first session makes another backbone of it
+    for name in ("simplecil", "ncm-etf", "lda", "klda", "fecam", "acil", "teen", "ranpac"):
         forwarded[0] = 0
-        spec = RunSpec(data="digits", split="B0-Inc5", learner=name, train_per_class=4, test_per_class=2)
+        spec = RunSpec(
+            data="digits",
+            split="B0-Inc5",
+            learner=name,
+            train_per_class=4,
+            test_per_class=2,
+            params=given.get(name, {}),
+        )
         lab = Lab.from_spec(spec.with_(out=str(tmp_path / name)))
         list(lab)
         lab.backbone.memory.flush()  # pyright: ignore[reportAttributeAccessIssue]
