@@ -49,8 +49,10 @@ def first_token_alone(root: nn.Module, block: str, count: int) -> Iterator[None]
 
     # Before whatever is worn there, which then sees one token. All tokens plus the branch of the first one is right for
     # the first one, and the others are gone before anybody sees them.
-    ends: list[Any] = [getattr(getattr(module, "attn", None), "proj", None), _entrance_of_mlp(module)]
-    handles = [end.register_forward_pre_hook(enter, prepend=True) for end in ends if end is not None]
+    ends, attention = [_entrance_of_mlp(module)], module.get_submodule("attn")
+    if type(attention).__name__ == "Attention":  # timm's own, which ends with this map
+        ends.append(attention.get_submodule("proj"))
+    handles = [end.register_forward_pre_hook(enter, prepend=True) for end in ends]
     handles.append(module.register_forward_hook(leave, prepend=True))
     try:
         yield
