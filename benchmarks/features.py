@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="bundled:vit")
     parser.add_argument("--weights")
     parser.add_argument("--image-size", type=int)
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--stored-size", type=int, help="side of the stored images; default: the backbone's canvas")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
@@ -79,7 +80,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.cpu_time:
         torch.set_num_threads(1)
-    backbone = make_backbone(args.backbone, weights=args.weights, image_size=args.image_size)
+    backbone = make_backbone(args.backbone, weights=args.weights, image_size=args.image_size, precision=args.precision)
     side = args.stored_size or backbone.preprocessing.resize
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (args.images, 3, side, side), dtype=torch.uint8, generator=rng).to(backbone.device)
