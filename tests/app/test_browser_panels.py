@@ -128,9 +128,8 @@ def test_a_panel_is_drawn_when_what_it_shows_has_changed(page, address) -> None:
     page.evaluate(_WIPES)
     step = wiped(page, lambda: page.keyboard.press("ArrowRight"))
     assert step["map"] > 2, step  # it glides
-    assert {name: step.get(name) for name in ("angles", "matrix", "own", "cams")} == dict.fromkeys(
-        ("angles", "matrix", "own", "cams"), 1
-    )
+    for name in ("angles", "matrix", "own", "cams"):  # once; again if the words below take another line: sizes change
+        assert 1 <= step.get(name, 0) <= 2, step
     assert step["nc1"] > 2 and step["drift"] > 2  # their cursor glides too
     view = wiped(page, lambda: page.keyboard.press("+"))
     assert set(view) <= {"map", "other"} and view["map"] >= 1, view
