@@ -83,7 +83,10 @@ def must_be_declared(data: str, weights: str | None = None, order: str = "") -> 
     for place in places:
         path = Path(place).expanduser().resolve()
         if root is None:
-            raise InvalidRequestError(f"{place!r} lies outside this app's data folder: none is set (CILLAB_DATA).")
+            raise InvalidRequestError(
+                f"{place!r} lies outside this app's data folder: none is set. Start the app with CILLAB_DATA=FOLDER "
+                "in the environment, a folder that holds it."
+            )
         if not path.is_relative_to(root):
             raise InvalidRequestError(f"{place!r} lies outside this app's data folder {root} (CILLAB_DATA).")
 
