@@ -158,9 +158,9 @@ def _curves(figure: go.Figure, toy: "Toy", theme: Theme) -> None:
         if first < len(x):
             line = {"color": MUTED[theme], "width": 1}
             figure.add_scatter(x=[first - 0.5] * 2, y=ends, mode="lines", line=line, hoverinfo="skip", **cell)
-        more: dict[str, Any] = log_axis(low, high) if name == "NC1" else {}
-        more |= {"tickformat": ".0%", "dtick": 0.5} if name == "Right answers" else {}
-        figure.update_yaxes(range=[low, high], nticks=4, **more, **cell)
+        axis: dict[str, Any] = log_axis(low, high) if name == "NC1" else {"range": [low, high], "nticks": 4}
+        axis |= {"tickformat": ".0%", "dtick": 0.5} if name == "Right answers" else {}
+        figure.update_yaxes(**axis, **cell)
         figure.update_xaxes(showticklabels=False, range=[-0.5, len(x) - 0.5], showgrid=False, **cell)
     ticks = np.linspace(0, len(x) - 1, 5).round().astype(int)
     figure.update_xaxes(
