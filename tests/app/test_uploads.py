@@ -317,7 +317,7 @@ def test_a_hand_written_list_leads_nowhere(tmp_path, runs, monkeypatch) -> None:
 
 @pytest.mark.parametrize("data", ["folder:/etc", "parquet:../x", "folder:~"])
 def test_requests_name_no_file_outside_the_root(data, tmp_path, monkeypatch) -> None:
-    with pytest.raises(InvalidRequestError, match="none is set. Start the app with CILLAB_DATA=FOLDER"):
+    with pytest.raises(InvalidRequestError, match="Start the app with CILLAB_DATA=FOLDER"):
         safety.must_be_declared(data)
     monkeypatch.setenv("CILLAB_DATA", str(tmp_path))
     with pytest.raises(InvalidRequestError, match="outside"):
