@@ -229,7 +229,7 @@ def reproduce(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/reproduce"),
-    page: Annotated[Path | None, typer.Option(help="Write the whole ledger with what was run to this file.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the whole ledger with what was run to this file; remarks in it stay.")] = None,
 ) -> None:
     """Run a published protocol and say how near its numbers one comes; without a name, list what is published."""
     given = {
@@ -238,10 +238,11 @@ def reproduce(
     }  # fmt: skip
     from cillab.lab import reproduce as lab  # noqa: PLC0415
     from cillab.protocol.ledger import ledger  # noqa: PLC0415
+    from cillab.runs.files import write_page  # noqa: PLC0415
     from cillab.screen import step_line  # noqa: PLC0415
 
     if page is not None:
-        page.write_text(lab.page(out), encoding="utf-8")
+        write_page(page, lab.page(out))
         typer.echo(f"{page}")
     elif name is None:
         for entry in ledger().values():

@@ -12,9 +12,8 @@ from cillab.figures.palette import style, task_colour
 from cillab.figures.panels import finished, grid, title
 from cillab.geometry.association import Correlation
 from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Association, Observations, associations, observations, table
-from cillab.runs.files import write_text
+from cillab.runs.files import write_page, write_text
 
-_MARK = "<!-- remarks -->"  # what stands below is kept
 _SHOWN = ("nc1_then", "nc3_now", "nc4_now", "angle_drift", "mean_drift", CONTROL)
 _KINDS = (
     ("all", "all rows"), ("between", "between methods"), ("within", "within methods"),
@@ -45,11 +44,7 @@ def write_study(runs: Sequence[Path], out: Path, draws: int = 2000) -> list[Path
                 raise CillabError(f"{path} cannot be drawn: kaleido needs Chrome or Chromium ({error}).") from error
             pictures[name] = f"![{said}]({path.name})"
             written.append(path)
-    text = page(data, found, pictures, runs)
-    if out.is_file():
-        _, mark, remarks = out.read_text(encoding="utf-8").partition(_MARK)
-        text += f"\n{mark}{remarks}" if mark else ""
-    write_text(out, text)
+    write_page(out, page(data, found, pictures, runs))
     rows = out.with_suffix(".csv")
     write_text(rows, table(data))
     return [out, rows, *written]

@@ -15,6 +15,7 @@ from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
 from cillab.runs import Run
+from cillab.runs.files import write_page
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,7 @@ def write_sweep_page(plan: Plan, path: Path) -> None:
     Raises:
         InvalidRequestError: there is nothing to write down yet.
     """
-    text, mark = sweep_page(plan), "<!-- remarks -->"
-    if path.is_file():
-        _, found, remarks = path.read_text(encoding="utf-8").partition(mark)
-        text += f"\n{mark}{remarks}" if found else ""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_page(path, sweep_page(plan))
 
 
 def _values(plan: Plan, name: str) -> Values:

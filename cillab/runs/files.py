@@ -71,6 +71,16 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def write_page(path: Path, text: str) -> None:
+    """A page that a command makes; what somebody wrote below a line `<!-- remarks -->` stays."""
+    mark = "<!-- remarks -->"
+    if path.is_file():
+        _, found, remarks = path.read_text(encoding="utf-8").partition(mark)
+        text += f"\n{mark}{remarks}" if found else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain JSON (see `schema.plain`), as a whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from cillab import figures
+from cillab.cli import app
 from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
 from cillab.core.params import build
 from cillab.lab.reproduce import Reproduction, compared, found_of, page, reproduce, spec_for
@@ -98,6 +100,16 @@ def test_what_is_printed_and_written(small: Reproduction, tmp_path: Path) -> Non
     assert all(f"| {name} |" in written for name in ledger())
     first = written.partition("## Not run here")[0]
     assert "| simplecil/cifar100-inc5 |" in first and "stand-in" in first
+
+
+def test_the_command_keeps_what_somebody_wrote_below_the_ledger(tmp_path: Path) -> None:
+    written = tmp_path / "docs" / "ledger.md"
+    for _ in range(2):
+        asked = CliRunner().invoke(app, ["reproduce", "--page", str(written), "--out", str(tmp_path / "none")])
+        assert asked.exit_code == 0, asked.output
+        if "remarks" not in written.read_text():
+            written.write_text(written.read_text() + "\n<!-- remarks -->\n\nkept\n")
+    assert written.read_text().endswith("<!-- remarks -->\n\nkept\n")
 
 
 def test_a_published_curve_lies_over_a_run(small: Reproduction, tmp_path: Path) -> None:
