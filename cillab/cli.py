@@ -229,7 +229,7 @@ def reproduce(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/reproduce"),
-    page: Annotated[Path | None, typer.Option(help="Write the whole ledger with what was run to this file; remarks in it stay.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the whole ledger with what was run to this file.")] = None,
 ) -> None:
     """Run a published protocol and say how near its numbers one comes; without a name, list what is published."""
     given = {
