@@ -167,9 +167,8 @@ class _Late(_Loader):
         def asked(name: str) -> Any:
             if self._first and hasattr(file := import_module(f"{package}.{self._first}"), name):
                 return getattr(file, name)
-            if (
-                name.startswith("__") and name not in _OF_PACKAGES
-            ):  # whoever looks through all modules wants none of them
+            # Whoever looks through all modules for what each of them may have wants none of these loaded.
+            if name.startswith("__") and name not in _OF_PACKAGES:
                 raise AttributeError(f"module {package!r} has no attribute {name!r}")
             load()
             return getattr(module, name)

@@ -42,9 +42,8 @@ def draw_seeds(groups: Sequence[Group], names: Sequence[str], by: str = "a_last"
     )  # fmt: skip
     ends = [v for group in groups for v in (*group.values.values(), group.interval.low, group.interval.high)]
     low, high = min(v for v in ends if isfinite(v)), max(v for v in ends if isfinite(v))
-    pad = max(
-        0.08 * (high - low), 0.02
-    )  # of one seed, too, something beside it is seen; of shares nothing beyond 0 and 1
+    # Beside a single seed, too, something is seen; of shares nothing beyond 0 and 1.
+    pad = max(0.08 * (high - low), 0.02)
     reach = [max(low - pad, -0.01) if low >= 0 else low - pad, min(high + pad, 1.01) if high <= 1 else high + pad]
     figure.update_xaxes(tickformat=".1%", title_text=by, linecolor=MUTED[theme], range=reach, nticks=8)
     notes = (
