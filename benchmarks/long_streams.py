@@ -24,6 +24,8 @@ from types import SimpleNamespace
 from cillab.lab import Lab, RunSpec, engine
 from cillab.runs import Run
 
+import numpy as np
+
 SPANS = (10, 100, 200, 300)  # tasks 10 to 99 bring classes, 100 to 299 return
 COUNTED = ("bytes", "rounds")  # the same whatever else the machine does
 
@@ -70,21 +72,23 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def plot(measured: dict[str, dict[str, list[float]]], path: Path) -> None:
     """A running median of each curve, drawn by the package's figures in Chromium."""
     from cillab.figures.palette import style, task_colour  # noqa: PLC0415
+    from cillab.figures.panels import log_reach  # noqa: PLC0415
     from pictures import save_png  # noqa: PLC0415 - beside this file; a browser only where a plot is asked for
 
     import plotly.graph_objects as go  # noqa: PLC0415
 
-    figure = go.Figure()
+    figure, drawn = go.Figure(), []
     for index, (learner, seconds) in enumerate(measured.items()):
         for name, dash in (("learn", "solid"), ("probe", "dot")):
             smooth = [statistics.median(seconds[name][max(0, t - 4) : t + 5]) for t in range(len(seconds[name]))]
+            drawn += [1000 * s for s in smooth]
             figure.add_scatter(
-                y=[1000 * s for s in smooth], name=f"{learner}: {name}", mode="lines",
+                y=drawn[-len(smooth) :], name=f"{learner}: {name}", mode="lines",
                 line={"dash": dash, "width": 2, "color": task_colour(index, "light")},
             )  # fmt: skip
     style(figure, "light", name="long_streams", height=380)
     figure.update_xaxes(title_text="task (from task 100 on classes return)")
-    figure.update_yaxes(title_text="CPU milliseconds, running median of 9 tasks", type="log")
+    figure.update_yaxes(title_text="CPU milliseconds, running median of 9 tasks", **log_reach(np.array(drawn)))
     save_png(figure, path, 900, 420)
 
 

@@ -109,6 +109,7 @@ def cost(learner: str, classes: int, tasks: int, points: int, tests: int) -> dic
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """A panel for each quantity, both axes logarithmic."""
     from cillab.figures.palette import style, task_colour  # noqa: PLC0415
+    from cillab.figures.panels import log_reach  # noqa: PLC0415
     from pictures import save_png  # noqa: PLC0415 - beside this file; a browser only where a plot is asked for
 
     from plotly.subplots import make_subplots  # noqa: PLC0415
@@ -126,9 +127,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 )  # fmt: skip
     style(figure, "light", name="scaling", height=400)
     figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 50, "b": 90})
-    for column, words in enumerate(("tasks", "classes", "probe points"), start=1):
-        figure.update_xaxes(title_text=words, type="log", row=1, col=column)
-    figure.update_yaxes(type="log")
+    for column, (name, words) in enumerate(zip(names, ("tasks", "classes", "probe points"), strict=True), start=1):
+        reach = log_reach(np.array([row[name] for row in rows if row["varied"] == name]))
+        figure.update_xaxes(title_text=words, row=1, col=column, **reach)
+    figure.update_yaxes(**log_reach(np.array([[row["learn"], row["probe"]] for row in rows])))
     figure.update_yaxes(title_text="CPU ms of the last task", row=1, col=1)
     save_png(figure, path, 1000, 420)
 

@@ -17,32 +17,35 @@ from tests.torture.test_kills import ROOT, facts
 
 pytestmark = pytest.mark.slow
 REQUEST = [
-    "run",
-    "--data",
-    "digits",
-    "--split",
-    "B0-Inc5",
-    "--precision",
-    "fp32",
-    "--probe-points",
-    "20",
-    "--train-per-class",
-    "10",
-    "--test-per-class",
-    "10",
-    "--train-probe-per-class",
-    "4",
-    "--learner",
+    *("run", "--split", "B0-Inc5", "--precision", "fp32", "--probe-points", "20"),
+    *("--train-per-class", "10", "--test-per-class", "10", "--train-probe-per-class", "4"),
 ]
-LEARNERS = {"acil": ["--set", "expansion=256"]}
+# One of every kind of state: sums, prototypes, trained weights, noise, an alignment, remembered Gaussians, prompts,
+# adapters by task, exemplars, and text.
+LEARNERS = {
+    "simplecil": [],
+    "acil": ["--set", "expansion=256"],
+    "finetune": ["--set", "epochs=2"],
+    "min": ["--set", "epochs=2", "--set", "expansion=128"],
+    "ncptm": ["--set", "epochs=2"],
+    "slca": ["--set", "epochs=2"],
+    "l2p": ["--set", "epochs=2"],
+    "ease": ["--set", "epochs=2"],
+    "icarl": ["--set", "epochs=2"],
+    "cpt": ["--set", "epochs=2"],
+    "dmc-ot": ["--set", "epochs=2"],
+}
+CLIP = {"cpt", "dmc-ot"}
 TOLERANCE = 1e-3
 
 
 def made(learner: str, folder: Path, **environment: str) -> Run:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     folder.mkdir()
-    words = [sys.executable, "-m", "cillab", *REQUEST, learner, *LEARNERS[learner], "--out", "r"]
-    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    data = ["--data", "shields", "--backbone", "bundled:clip"] if learner in CLIP else ["--data", "digits"]
+    words = [*REQUEST, *data, "--learner", learner, *LEARNERS[learner], "--out", "r"]
+    command = [sys.executable, "-m", "cillab", *words]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Run(folder / "r")
 
