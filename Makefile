@@ -47,7 +47,7 @@ write: $(BIN)/python  ## notebooks/*.ipynb from notebooks/sources/*.py
 	$(BIN)/python scripts/notebooks.py write
 
 fuzz: $(VENV)/.test  ## 10,000 mutated files and requests per test (CILLAB_FUZZ=...)
-	CILLAB_FUZZ=$${CILLAB_FUZZ:-10000} $(PYTEST) tests/fuzz
+	CILLAB_FUZZ=$${CILLAB_FUZZ:-10000} $(PYTEST) --hypothesis-show-statistics tests/fuzz
 
 torture: $(VENV)/.test  ## kill runs at random moments, many times (CILLAB_KILLS=...)
 	CILLAB_KILLS=$${CILLAB_KILLS:-50} $(PYTEST) -m slow tests/torture

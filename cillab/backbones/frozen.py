@@ -180,8 +180,9 @@ class FrozenBackbone(Backbone):
             for tap in self._taps:  # hooked now, not earlier, so that they run after the hooks of what is worn
                 for name in tap.names:
                     stack.enter_context(self.module.get_submodule(name).register_forward_hook(tap.hook(name)))
-            if torch.is_grad_enabled() and not (self._taps or self.compiled):
-                stack.enter_context(first_token_alone(self.module, self.block_names[-1], self.anatomy.tokens(pixels)))
+            last = self.block_names[-1:] if torch.is_grad_enabled() and not (self._taps or self.compiled) else ()
+            for block in last:  # none where a model has no blocks
+                stack.enter_context(first_token_alone(self.module, block, self.anatomy.tokens(pixels)))
             stack.enter_context(self.autocast())
             features = self._forward(pixels)
         return features.float()

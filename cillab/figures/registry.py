@@ -106,7 +106,8 @@ def figure(
                 except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                     if isinstance(error, CillabError) or not isinstance(run, Run):
                         raise
-                    why = f"what {run.path} holds does not fit together ({one_line(error)})"
+                    said = one_line(error).partition(" -----")[0]  # a wrong shape comes with all right ones
+                    why = f"what {run.path} holds does not fit together ({said})"
                     raise RunError(f"The figure {known.name} cannot be drawn: {why}.") from error
             return empty(known.name, reason, theme)
 

@@ -5,9 +5,11 @@ import torch
 
 from cillab.backbones import Overlay, Slots
 from cillab.backbones.first_token import reads_first_token
+from cillab.backbones.frozen import Anatomy, FrozenBackbone
 from cillab.backbones.lora import LoRA
 from cillab.backbones.slots import PromptSlot
 from cillab.core import rng
+from cillab.core.pixels import Preprocessing
 from tests.backbones.models import clip, hooks_of, pixels, vit
 from tests.backbones.test_compiled import asked, dresses
 
@@ -55,6 +57,22 @@ def test_tokens_that_a_learner_adds_go_through_to_the_end(blocks: int) -> None:
     with backbone.tap():
         wanted = asked(backbone, [prompts], images)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+class Flat(FrozenBackbone):
+    """The pixels themselves."""
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.module(pixels)
+
+
+def test_a_model_without_blocks_takes_steps_too() -> None:
+    backbone = Flat(
+        torch.nn.Flatten(), tag="flat", anatomy=Anatomy("convnet", (), 48, 48), precision="fp32", device="cpu",
+        preprocessing=Preprocessing(4, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    )  # fmt: skip
+    image = torch.rand(2, 3, 4, 4)
+    assert torch.equal(backbone.embed(image), image.flatten(1))
 
 
 def test_where_other_tokens_are_read_or_no_step_is_taken_every_token_goes_on() -> None:

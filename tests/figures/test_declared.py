@@ -4,16 +4,18 @@ import inspect
 import re
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 from cillab import figures, glossary
-from cillab.core.errors import InvalidRequestError
+from cillab.core.errors import InvalidRequestError, RunError
 from cillab.core.internals import SHARED
 from cillab.core.registry import learners
 from cillab.figures import registry
 from cillab.protocol import FACTS, protocol_key
 from cillab.report import write_report
 from cillab.runs import Run
+from cillab.runs.files import write_arrays
 from cillab.runs.schema import SCALARS, SNAPSHOT_ARRAYS
 from cillab.runs.table import ranking, table
 from cillab.streams.stream import make_stream
@@ -134,3 +136,13 @@ def test_method_quantity_figure_and_fact_from_outside_reach_run_report_pages_and
     page = (tmp_path / "report.html").read_text()
     assert "<h3>How far a class reaches</h3>" in page
     assert "The widest class reaches" in page
+
+
+def test_shapes_that_do_not_fit_are_one_short_line(tmp_path) -> None:
+    path = write_synthetic_run(tmp_path / "r", noise=True)
+    file = path / "steps" / f"{Run(path).steps[-1]}.safetensors"
+    arrays = {name: np.array(values) for name, values in Run(path).snapshot(-1).items()}
+    write_arrays(file, arrays | {"internals/noise/similarity": arrays["internals/noise/similarity"][:0]})
+    with pytest.raises(RunError, match="parameter 'similarity'") as told:
+        figures.mixing(Run(path))
+    assert len(str(told.value).replace(str(path), "")) < 400 and "\n" not in str(told.value)
