@@ -65,6 +65,9 @@ class Flat(FrozenBackbone):
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.module(pixels)
 
+    def _weights(self) -> torch.nn.Module:
+        return self.module
+
 
 def test_a_model_without_blocks_takes_steps_too() -> None:
     backbone = Flat(
