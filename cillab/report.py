@@ -25,7 +25,8 @@ _STRIPS = 4  # of these the first ones get their Grad-CAM over all steps
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { color: #1b1f24; background: #ffffff; } /* the preview of the app lies on its page, which may be dark */
 h1 { font-size: 1.6rem; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; }
 h2 { margin-top: 3rem; border-bottom: 1px solid #e5e7eb; } h3 { margin: 2rem 0 0; font-size: 1.05rem; }

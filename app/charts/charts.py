@@ -35,7 +35,7 @@ def picture(name: str, key: str, *args: Any, **options: Any) -> Any:
     """A figure by name, or in one line why there is none; that of a run is made once."""
     if args and isinstance(args[0], Run):
         changed = (str(args[0].path), *signature(args[0].path))
-        return _remembered(name, key, args[1:], tuple(sorted(options.items())), changed, args[0])
+        return _remembered(name, key, args[1:], tuple(sorted(options.items())), (*changed, theme.narrow()), args[0])
     return _made(name, key, *args, **options)
 
 
@@ -68,7 +68,11 @@ def _made(name: str, key: str, *args: Any, **options: Any) -> Any:
 
 
 def dressed(picture: Any, key: str) -> Any:
-    """On the ground of the page, in its font; its zoom outlives a change of step."""
+    """On the ground of the page, in its font, in one column where the window is narrow; its zoom outlives a step."""
+    if theme.narrow():
+        from cillab.figures.narrow import stacked  # noqa: PLC0415 (plotly: only pages with figures load it)
+
+        stacked(picture.figure)
     picture.figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -1,23 +1,13 @@
-// A grid of probe images to choose from: one button per image, cut out of the sprite atlas. Keys: tab in, arrows, enter.
+// A grid of probe images to choose from: one button per image, cut out of the atlas of atlas.js. Keys: tab in, arrows, enter.
 
 const state = new WeakMap();
 
-// The atlas as an address of a few letters: as text in every button it would be a megabyte 240 times.
-function address(url) {
-  const [head, body] = url.split(","), raw = atob(body), bytes = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-  return URL.createObjectURL(new Blob([bytes], { type: head.slice("data:".length).split(";")[0] }));
-}
-
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".gallery");
-  const known = state.get(root);
-  const same = known && known.token === data.token;
+  const same = state.get(root) === data.token;
   if (!same) {
-    const atlas = known?.url === data.url ? known.atlas : address(data.url);
-    if (known && known.atlas !== atlas) URL.revokeObjectURL(known.atlas);
-    root.style.setProperty("--atlas", `url(${atlas})`);
-    state.set(root, { token: data.token, url: data.url, atlas });
+    root.style.setProperty("--atlas", `var(--atlas-${data.atlas})`);
+    state.set(root, data.token);
     root.replaceChildren(...data.items.map((item) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -55,8 +45,5 @@ export default function ({ data, parentElement, setStateValue }) {
     event.preventDefault();
     all[Math.min(all.length - 1, Math.max(0, (here < 0 ? at : here) + move))]?.focus();
   };
-  return () => {
-    URL.revokeObjectURL(state.get(root)?.atlas);
-    state.delete(root);
-  };
+  return () => state.delete(root);
 }

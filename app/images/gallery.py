@@ -107,10 +107,29 @@ def grid(view: Opened, step: int, among: np.ndarray, index: int | None) -> None:
     html.note(f"{count} images. ✗ answered wrongly now, · class not seen yet; the bar has the colour of the task.")
 
 
+def atlas(view: Opened) -> None:
+    """The sprites of a run, for every grid of the page.
+
+    A message of its own: no step and no choice changes it, so Streamlit sends it once and then only its name.
+    """
+    mount, sprites = component("atlas", '<div class="atlas"></div>', _HOME), view.run.probe.sprites
+    if mount is not None and sprites is not None and images.has_sprites(view):
+        url = images.file_url(sprites)
+        with st.container(key="atlas-place"):
+            mount(key="atlas", data={"url": url, "token": _digest(url)})
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def tiles(
     view: Opened, step: int, indices: Sequence[int], picked: int | None, key: str, extra: Sequence[str] = ()
 ) -> bool:
-    """Pictures to click, each at its position in the probe; `extra` is said of each. False where there is no way to."""
+    """Pictures to click, each at its position in the probe, below the page's `atlas`; `extra` is said of each.
+
+    False where there is no way to.
+    """
     probe, ids = view.run.probe, [str(i) for i in view.run.probe.ids]
     seen, right, _ = outcomes(view, step)
     mount = component("gallery", '<div class="gallery" role="group" aria-label="Probe images"></div>', _HOME)
@@ -128,13 +147,13 @@ def tiles(
         }
         for place, i in enumerate(indices)
     ]
-    token = hashlib.blake2b(repr((view.key, items)).encode(), digest_size=8).hexdigest()
+    token = _digest(repr((view.key, items)))
 
     def pick() -> None:
         state.put("point", (st.session_state.get(key) or {}).get("picked"))
 
     data = {
-        "url": images.file_url(probe.sprites),
+        "atlas": _digest(images.file_url(probe.sprites)),
         "columns": probe.columns,
         "rows": -(-len(probe) // probe.columns),
         "items": items,

@@ -18,6 +18,7 @@ TASK_COLOURS: dict[Mode, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+NARROW = "theme-narrow"  # in the session: what the browser said last
 _STYLE = Path(__file__).with_name("style.css")
 
 
@@ -47,6 +48,11 @@ def sheet(css: str) -> None:
 def mode() -> Mode:
     """The theme that the browser shows."""
     return "dark" if getattr(st.context.theme, "type", None) == "dark" else "light"
+
+
+def narrow() -> bool:
+    """Is the window of the browser too narrow for panels side by side? It says so when it arrives."""
+    return bool(st.session_state.get(NARROW))
 
 
 def task_colour(task: int) -> str:

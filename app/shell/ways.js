@@ -73,10 +73,16 @@ function whenDressed(act) {
   else requestAnimationFrame(() => whenDressed(act));
 }
 
+// The server draws figures and has to know how wide the window is: it is told on arrival, and when that changes.
+const NARROW = matchMedia("(max-width: 700px)");
+let tell = () => {};
+NARROW.addEventListener("change", () => tell());
+
 export default function ({ data, setTriggerValue }) {
   keepOneEntryAPage();
   listen();
-  if (data.ask) whenDressed(() => setTriggerValue("dressed", true));
+  if ("ask" in data) tell = () => setTriggerValue("dressed", { narrow: NARROW.matches });
+  if (data.ask) whenDressed(() => tell());
   const { to, here, token } = data;
   if (!token || token === taken) return;
   taken = token;

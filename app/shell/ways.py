@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from app.shell import state
+from app.shell import state, theme
 from app.shell.component import component
 
 _HERE, _COUNT, _DRESSED = "way-here", "way-count", "way-dressed"
@@ -27,12 +27,16 @@ def arrive(page: str) -> None:
         state.adopt()
     st.session_state[_HERE] = page
     new = bool(st.context.headers) and not st.session_state.get(_DRESSED)
-    if _mount("ways", {"ask": new}, on_dressed_change=_dressed) and new:
+    told = _mount("ways", {"ask": new}, on_dressed_change=_dressed)
+    if told is not None and told.dressed:
+        st.session_state[theme.NARROW] = bool(told.dressed["narrow"])
+    elif told is not None and new:
         _wait(_PATIENCE_FIRST_S)  # a browser without our style sheet would show the page, then move all of it
     _dressed()
 
 
 def _dressed() -> None:
+    """The browser has our style sheet; how wide its window is, it says on arrival and when that changes."""
     st.session_state[_DRESSED] = True
 
 
@@ -75,9 +79,10 @@ def _wait(patience_s: float) -> None:
         beat.empty()
 
 
-def _mount(key: str, data: dict[str, Any], **told: Any) -> bool:
+def _mount(key: str, data: dict[str, Any], **told: Any) -> Any:
+    """What the browser said to the component, None where Streamlit has no components v2."""
     mount = component("ways", _HTML, _HOME)
-    if mount is not None:
-        with st.container(key=f"{key}-place"):
-            mount(key=key, data=data, **told)
-    return mount is not None
+    if mount is None:
+        return None
+    with st.container(key=f"{key}-place"):
+        return mount(key=key, data=data, **told)

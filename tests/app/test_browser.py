@@ -107,6 +107,31 @@ def test_choosing_an_image_moves_the_maps(page, address) -> None:
     page.locator(".ci-strip img").nth(5).wait_for(timeout=_WAIT_MS)
 
 
+@pytest.mark.parametrize("path", ["grad_cam", "explore"])
+def test_the_atlas_of_a_run_is_sent_once(page, address, path) -> None:
+    """Its base64 text has a piece of 200 letters in the middle that stands in no other message."""
+    got: list[bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: got.append(frame)))  # noqa: PLW0108
+    ready(page, f"{address}/{path}?run=first")
+    picture = page.locator(".gallery button").nth(5)
+    picture.wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(2000)
+    whole = b"".join(frame if isinstance(frame, bytes) else frame.encode() for frame in got)
+    letters = re.search(rb"data:image/(?:webp|png);base64,([A-Za-z0-9+/]+)", whole)
+    assert letters is not None
+    piece = letters[1][len(letters[1]) // 2 :][:200]
+    assert whole.count(piece) == 1
+    got.clear()
+    picture.click()
+    page.wait_for_url("**point=*", timeout=_WAIT_MS)
+    page.wait_for_timeout(1500)
+    page.keyboard.press("ArrowRight")
+    after = b"".join(frame if isinstance(frame, bytes) else frame.encode() for frame in got)
+    assert after and piece not in after
+    shown = "n => getComputedStyle(n.firstChild).backgroundImage"
+    assert picture.evaluate(shown).startswith('url("blob:')
+
+
 @pytest.mark.parametrize(
     "path",
     ["?tour=1", "collapse?run=first&collapse=Angles", "drift?run=first&drift=Who+is+taken+for+whom"],

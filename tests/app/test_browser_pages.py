@@ -55,6 +55,29 @@ def test_a_page_opens_below_a_prefix_does_not_jump_and_fits_every_width(page, ad
     assert page.evaluate(_CELLS) >= 50  # of less, words stand letter below letter
 
 
+_COLUMNS = """() => Math.max(...[...document.querySelectorAll('.js-plotly-plot')].map(plot =>
+  new Set([...plot.querySelectorAll('.nsewdrag')].map(n => Math.round(n.getBoundingClientRect().x / 20))).size))"""
+
+
+def test_panels_stand_below_each_other_where_the_window_is_narrow(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 390, "height": 844})
+    ready(page, f"{address}/collapse?run=first")
+    page.locator(".js-plotly-plot .nsewdrag").nth(3).wait_for(timeout=_WAIT_MS)
+    page.wait_for_function(f"() => ({_COLUMNS})() === 1", timeout=_WAIT_MS)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.wait_for_function(f"() => ({_COLUMNS})() === 2", timeout=_WAIT_MS)
+
+
+@pytest.mark.parametrize("path", ["grad_cam?run=first", "explore?run=first"])
+def test_nothing_jumps_on_a_phone_where_pictures_come_late(page, address, path) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.add_init_script(path=ROOT / "tests" / "app" / "shift.js")
+    ready(page, f"{address}/{path}")
+    page.locator(".gallery button").first.wait_for(timeout=_WAIT_MS)
+    page.wait_for_timeout(2500)
+    assert page.evaluate("layoutShift()") < SHIFT, page.evaluate("shifts.filter((one) => one.value > 0.005)")
+
+
 def test_ways_lead_on_and_back_below_a_prefix(page, address) -> None:  # noqa: F811
     ready(page, address)
     page.get_by_role("button", name="Step through it").click()

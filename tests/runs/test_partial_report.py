@@ -28,3 +28,6 @@ def test_a_run_without_features_has_a_report(tmp_path: Path) -> None:
     assert "<li>All cosines, by task: This run does not record `cosine` (cosines of the class means now" in page
     assert page.count("<figure ") >= 3  # accuracy, matrix, confusion
     assert "not stated" in page
+    assert (
+        "body { color: #1b1f24; background: #ffffff; }" in page
+    )  # dark words need a ground of their own: pages may be dark

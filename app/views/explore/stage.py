@@ -42,6 +42,7 @@ def _moved(view: Opened, step: int) -> np.ndarray:
 def stage(view: Opened, kind: str, focused: list[int]) -> None:
     """Map, gallery and chosen image. What happens in here reruns this part only."""
     step = state.step(len(view.steps))
+    gallery.atlas(view)
     left, right = st.columns([1.75, 1], gap="large")
     with right:
         passed = gallery.filters(view, step)

@@ -18,6 +18,7 @@ html.heading(
 @fragment
 def looked(run: Opened, step: int) -> None:
     """The images of a step to choose from, and the maps of the chosen one; a choice reruns this and not the page."""
+    gallery.atlas(run)
     left, right = st.columns([1, 1.75], gap="large")
     with left:
         among = gallery.filters(run, step)

@@ -250,7 +250,11 @@ def journey(run: Opened, found: Bench, asked: dict[str, Any]) -> None:
     here = path(found, asked, order, int(each))
     same = each == size and (order == np.arange(count)).all()
     recorded = here if same else path(found, asked, np.arange(count), size)
-    _way(here, recorded, (str(run.run.path), found.images.classes.tobytes(), kind, seed, each, theme.mode()))
+    _way(
+        here,
+        recorded,
+        (str(run.run.path), found.images.classes.tobytes(), kind, seed, each, theme.mode(), theme.narrow()),
+    )
     if count > stops(found) * min(each, size):
         html.note(f"Of so many tasks {stops(found)} are worked out, evenly spread.")
     html.note(

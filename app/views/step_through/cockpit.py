@@ -24,7 +24,6 @@ _STYLE = """
 .st-key-cockpit-bar { margin-bottom: -0.6rem; }
 body { --cockpit-height: calc(100vh - 150px); }
 body:has(.st-key-tour) { --cockpit-height: calc(100vh - 218px); }
-div:has(> .st-key-touched-place) { position: absolute; width: 0; height: 0; overflow: hidden; }
 .st-key-tour { padding: 0.4rem 0.9rem; margin-bottom: -0.5rem; }
 body:has(.st-key-live-strip) { --cockpit-height: calc(100vh - 202px); }
 [data-lecture] body { --cockpit-height: calc(100vh - 72px); }

@@ -293,4 +293,5 @@ function marks({ pen, theme, large }, box, one, { values }, run, player) {
     pen.beginPath(); pen.arc(box.x + (i + 0.5) * w, y(values[i]), large ? 4 : 2.3, 0, 6.2832); pen.fill();
   }
   words(pen, theme, number(Math.max(one.high, 0)), box.x, 6, { size: large ? 12 : 9 });
+  if (classes || tasks) words(pen, theme, classes ? "class →" : "task →", box.x, box.y + box.h + (large ? 14 : 6), { size: large ? 12 : 9 });
 }

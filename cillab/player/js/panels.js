@@ -123,7 +123,7 @@ export class Panels {
     panel.said = text;
     panel.value.textContent = value;
     panel.hint.textContent = hint;
-    if (title) panel.heading.textContent = title;
+    if (title) { panel.heading.textContent = title; panel.heading.dataset.short = title.split(": ").at(-1); }
     panel.face.setAttribute("aria-label", text);
   }
 
