@@ -63,6 +63,15 @@ def on_what(count: int) -> str:
     )
 
 
+def in_turn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Places of changed answers, a lost one and a gained one in turn; those wrong in both say least and come last."""
+    kind = np.where(before, 0, np.where(after, 1, 2))
+    nth = np.zeros(len(kind), dtype=int)  # of its kind
+    for one in range(3):
+        nth[kind == one] = np.arange((kind == one).sum())
+    return np.lexsort((kind, nth, kind == 2))
+
+
 def pictures(run: Opened, before: Answer, after: Answer, same: str = "No answer differs.") -> None:
     """The images whose answer changed, with the answer before and now."""
     changed = np.flatnonzero(before.predicted != after.predicted)
@@ -70,8 +79,7 @@ def pictures(run: Opened, before: Answer, after: Answer, same: str = "No answer 
         html.note(same)
         return
     st.header("Changed answers", anchor=False)
-    in_vain = ~(before.right | after.right)[changed]  # wrong in both: these say least and come last
-    shown = changed[np.lexsort((after.right[changed], in_vain))][:_MOST]
+    shown = changed[in_turn(before.right[changed], after.right[changed])][:_MOST]
     info, cells = run.run.info, []
     url = (
         images.crop_atlas(run, [int(after.positions[i]) for i in shown], len(shown)) if images.has_sprites(run) else ""

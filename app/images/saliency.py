@@ -266,11 +266,8 @@ def strip(view: Opened, step: int, index: int, maps: Maps, answers: bool = True)
     sprite, label = np.ascontiguousarray(view.run.probe.sprite(index)), int(view.run.probe.labels[index])
     steps = steps_shown(len(view.steps), step)
     heads = [f"task {view.snapshots[i].task + 1}" for i in steps]
-    rows = ["<div></div>"]
-    for i, head in zip(steps, heads, strict=True):  # where the row scrolls, it begins at the step that is shown
-        rows.append(
-            f'<figcaption class="now"><b>{head}</b></figcaption>' if i == step else f"<figcaption>{head}</figcaption>"
-        )
+    bold = [f"<b>{head}</b>" if i == step else head for i, head in zip(steps, heads, strict=True)]
+    rows = ["<div></div>", *(f"<figcaption>{head}</figcaption>" for head in bold)]
     for target, (title, _) in TARGETS.items():
         rows.append(f'<div class="head">{title}</div>')
         rows += [_small(sprite, maps, i, target, i == step) for i in steps]

@@ -5,8 +5,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from cillab.figures.panels import HINT
+
 _PLOTLY_PX = 450  # the height of a figure that states none
-_GAP_PX = 84  # the ticks and the title of an axis, and the title of the panel below
+_GAP_PX = 92  # the ticks and the title of an axis, and the title of the panel below with its hint
+_HINT_PX = 14  # the line of a hint
 _LEAST_PX, _MOST_PX, _SQUARE_PX = 170.0, 300.0, 230.0  # heights; a panel is some 300 px wide, beside a colour bar 230
 
 
@@ -45,17 +48,19 @@ class _Panel:
 def stacked(figure: go.Figure) -> None:
     """Put the panels of a figure into one column, in reading order, each about as high as it was; changes the figure.
 
-    The figure grows. What belongs to a panel moves with it: its titles, its lines, its colour bar. A figure whose
-    panels stand in one column already stays as it is unless one of them is square, and so does one with a
-    three-dimensional scene.
+    The figure grows. What belongs to a panel moves with it: its titles, its lines, its colour bar. Hints get a line of
+    their own. Panels that stand in one column already stay where they are unless one of them is square, and so do those
+    beside a three-dimensional scene.
     """
+    top, bottom = _margin(figure, "t"), _margin(figure, "b")
+    before = (figure.layout.height or _PLOTLY_PX) - top - bottom
+    if _break_hints(figure) and figure.layout.legend.y is not None:
+        figure.layout.legend.y += _HINT_PX / before
     panels = sorted(_panels(figure), key=lambda panel: (-round(panel.top, 3), panel.left))
     square = any(panel.y.scaleanchor for panel in panels)
     side_by_side = len({round(panel.left, 3) for panel in panels}) > 1
     if not (side_by_side or square) or figure.layout.scene.domain.x is not None:
         return
-    top, bottom = _margin(figure, "t"), _margin(figure, "b")
-    before = (figure.layout.height or _PLOTLY_PX) - top - bottom
     heights = [panel.height_px(before) for panel in panels]
     after = sum(heights) + _GAP_PX * (len(panels) - 1)
     edge = after
@@ -69,6 +74,14 @@ def stacked(figure: go.Figure) -> None:
     if figure.layout.legend.y is not None:
         figure.layout.legend.y = 1 + (figure.layout.legend.y - 1) * before / after
     figure.layout.height = round(after + top + bottom)
+
+
+def _break_hints(figure: go.Figure) -> bool:
+    """Titles beside their hints would be wider than the panel. Are there any?"""
+    hinted = [words for words in figure.layout.annotations if HINT in (words.text or "")]
+    for words in hinted:
+        words.update(text=words.text.replace(HINT, "<br>" + HINT.lstrip()), align="left")
+    return bool(hinted)
 
 
 def _margin(figure: go.Figure, side: str) -> float:

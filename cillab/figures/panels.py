@@ -16,6 +16,7 @@ from cillab.figures.words import MINUS, places
 from cillab.runs import Run
 
 Cell = tuple[int, int]
+HINT = "  <span style='font-size:11px;"  # between the title of a panel and what to wish for
 _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of little more than a decade may have ticks
 _FINE, _MOST_TICKS = 1.2, 6
 
@@ -54,7 +55,7 @@ def grid(panels: int, columns: int, **options: Any) -> tuple[go.Figure, list[Cel
 
 def title(figure: go.Figure, cell: Cell, text: str, hint: str = "", theme: Theme = "light") -> None:
     """What a panel shows, above its top left corner; the hint says what to wish for."""
-    more = f"  <span style='font-size:11px;color:{MUTED[theme]}'>{hint}</span>" if hint else ""
+    more = f"{HINT}color:{MUTED[theme]}'>{hint}</span>" if hint else ""
     figure.add_annotation(
         text=f"<b>{text}</b>{more}",
         x=0,

@@ -303,7 +303,7 @@ def test_what_changed_names_classes_that_light_up(page, address) -> None:  # noq
     ready(page, f"{address}/step_through?run=demo-finetune&step=9")
     page.wait_for_selector(".player[data-step='9']", timeout=_WAIT_MS)
     line = page.locator(".changes")
-    assert f"{len(worse)} lost answers" in line.inner_text()
+    assert f"{len(worse)} {'classes' if len(worse) > 1 else 'class'} lost answers" in line.inner_text()
     chip = line.locator("button").first
     cls = run.order[int(chip.get_attribute("data-lit"))]
     a, b = right[cls]

@@ -14,6 +14,7 @@ from tests.runs.synthetic import write_synthetic_run
 
 pytest.importorskip("streamlit")
 
+from app.images import changes
 from app.shell import export, tour
 from app.shell.store import Entry, Opened
 from app.shell.ways import file
@@ -23,6 +24,14 @@ from cillab.runs import Run
 from tests.runs.edit import unsealed
 
 pytestmark = [pytest.mark.app, pytest.mark.filterwarnings("default")]
+
+
+def test_changed_answers_show_lost_and_gained_ones_in_turn() -> None:
+    before = np.array([0, 1, 0, 1, 1, 0, 1], dtype=bool)
+    after = np.array([0, 0, 1, 0, 0, 1, 0], dtype=bool)
+    assert changes.in_turn(before, after).tolist() == [1, 2, 3, 5, 4, 6, 0]
+    assert changes.in_turn(before[:0], after[:0]).tolist() == []
+
 
 PAGES = {"head_lab": "Head lab", "toy_collapse": "Toy collapse", "compare": "Compare"}
 SAYS = {

@@ -9,7 +9,7 @@ from plotly.io.json import to_json_plotly
 from cillab.figures import figures_of
 from cillab.figures.narrow import stacked
 from cillab.figures.palette import style
-from cillab.figures.panels import grid
+from cillab.figures.panels import HINT, grid
 from cillab.runs import Run
 from tests.app.conftest import ROOT
 
@@ -48,6 +48,7 @@ def test_every_figure_of_a_run_stands_in_one_column_and_nothing_in_it_overlaps(d
         before, traces = boxes(figure), [trace.to_plotly_json() for trace in figure.data]
         stacked(figure)
         after = boxes(figure)
+        assert not [words.text for words in figure.layout.annotations if HINT in words.text], one.name
         square = {
             x.plotly_name: figure.layout[f"yaxis{(x.anchor or 'y')[1:]}"].scaleanchor for x in figure.select_xaxes()
         }

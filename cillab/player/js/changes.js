@@ -35,6 +35,6 @@ export function changesLine(run, step, light) {
     return element("button", { type: "button", class: "toggle", title, "aria-label": `${title}: light up its points`, "data-lit": one.cls,
       onpointerenter: () => light(one.cls), onpointerleave: () => light(null), onfocus: () => light(one.cls), onblur: () => light(null) }, text);
   };
-  const part = (word, some) => (some.length ? [element("span", { class: "name" }, `${some.length} ${word}`), ...some.slice(0, SHOWN).map(chip)] : []);
-  return [element("p", { class: "changes" }, ...part("lost answers", worse), ...part("gained", better))];
+  const part = (word, some) => (some.length ? [element("span", { class: "name" }, `${some.length} ${some.length > 1 ? "classes" : "class"} ${word}`), ...some.slice(0, SHOWN).map(chip)] : []);
+  return [element("p", { class: "changes" }, ...part("lost answers", worse), ...part(worse.length ? "gained" : "gained answers", better))];
 }

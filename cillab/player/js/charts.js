@@ -14,8 +14,8 @@ function frame({ width, height, large, player, theme }, low, high) {
     y: (v) => height - bottom - ((height - top - bottom) * (clamp(v, low, high) - low)) / span };
 }
 
-function words(pen, theme, text, x, y, { align = "left", size = 10, alpha = 0.62 } = {}) {
-  pen.font = `${size * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = theme.ink; pen.globalAlpha = alpha; pen.textAlign = align; pen.textBaseline = "middle";
+function words(pen, theme, text, x, y, { align = "left", size = 10, ink = null, alpha = ink ? 1 : 0.62 } = {}) {
+  pen.font = `${size * (theme.scale ?? 1)}px ${theme.font}`; pen.fillStyle = ink ?? theme.ink; pen.globalAlpha = alpha; pen.textAlign = align; pen.textBaseline = "middle";
   pen.fillText(text, x, y);
   pen.globalAlpha = 1;
 }
@@ -100,12 +100,18 @@ export const lines = (index, known = null) => (scene) => {
     axes(to, scene, f, low, high, (v) => (of[0].percent ? `${Math.round(100 * v)} %` : number(log ? 10 ** v : v)));
     if (!log) rule(to, theme, f.left, f.y(target), f.right, f.y(target), 0.7, [4, 3]);
     of.forEach((one, run) => {
-      const names = [...new Set(one.lines.map((line) => line.label))];
       for (const line of one.lines) {
         path(to, f, line.values, colour(run, line), { place, dash: line.side === "test" ? [2, 3] : [], width: line.side === "test" ? 1.3 : 2 });
       }
-      if (large) names.forEach((name, at) => words(to, theme, `${name}: training images solid, test images dotted`, f.left + 6, f.top + 8 + 16 * at, { size: 12 }));
     });
+    if (large) { // the head says the first name
+      const names = [...new Set(of.flatMap((one) => one.lines.map((line) => line.label)))], test = of.some((one) => one.lines.some((line) => line.side === "test"));
+      const said = [...(names.length > 1 ? names : []), ...(test ? ["dotted: test images"] : [])];
+      said.forEach((name, at) => {
+        const mine = runs.length > 1 ? null : of[0].lines.find((line) => line.label === name);
+        words(to, theme, name, f.left + 6, f.top + 8 + 16 * at, { size: 12, ink: mine && hue(theme, mine.hue) });
+      });
+    }
   }));
   of.forEach((one, run) => one.lines.forEach((line) => {
     const v = line.values[Math.min(step, line.values.length - 1)];
