@@ -10,6 +10,7 @@ from cillab.figures.panels import HINT
 _PLOTLY_PX = 450  # the height of a figure that states none
 _GAP_PX = 92  # the ticks and the title of an axis, and the title of the panel below with its hint
 _HINT_PX = 14  # the line of a hint
+_NAME = 18  # letters of a name at a point
 _LEAST_PX, _MOST_PX, _SQUARE_PX = 170.0, 300.0, 230.0  # heights; a panel is some 300 px wide, beside a colour bar 230
 
 
@@ -48,14 +49,16 @@ class _Panel:
 def stacked(figure: go.Figure) -> None:
     """Put the panels of a figure into one column, in reading order, each about as high as it was; changes the figure.
 
-    The figure grows. What belongs to a panel moves with it: its titles, its lines, its colour bar. Hints get a line of
-    their own. Panels that stand in one column already stay where they are unless one of them is square, and so do those
-    beside a three-dimensional scene.
+    The figure grows, its margins shrink. What belongs to a panel moves with it: its titles, its lines, its colour bar.
+    Hints get a line of their own, names of points are shortened. Panels that stand in one column already stay where
+    they are unless one of them is square, and so do those beside a three-dimensional scene.
     """
     top, bottom = _margin(figure, "t"), _margin(figure, "b")
     before = (figure.layout.height or _PLOTLY_PX) - top - bottom
+    figure.update_layout(margin={"l": 44, "r": 10})  # axes ask for more where their numbers need it
     if _break_hints(figure) and figure.layout.legend.y is not None:
         figure.layout.legend.y += _HINT_PX / before
+    _shorten_names(figure)
     panels = sorted(_panels(figure), key=lambda panel: (-round(panel.top, 3), panel.left))
     square = any(panel.y.scaleanchor for panel in panels)
     side_by_side = len({round(panel.left, 3) for panel in panels}) > 1
@@ -82,6 +85,14 @@ def _break_hints(figure: go.Figure) -> bool:
     for words in hinted:
         words.update(text=words.text.replace(HINT, "<br>" + HINT.lstrip()), align="left")
     return bool(hinted)
+
+
+def _shorten_names(figure: go.Figure) -> None:
+    """Words at a point of the data; the card of the point says the whole name."""
+    for words in figure.layout.annotations:
+        placed = f"{words.xref} {words.yref}"
+        if "paper" not in placed and "domain" not in placed and len(words.text or "") > _NAME and "<" not in words.text:
+            words.text = words.text[: _NAME - 1].rstrip() + "…"
 
 
 def _margin(figure: go.Figure, side: str) -> float:

@@ -81,6 +81,17 @@ def test_every_figure_of_a_run_stands_in_one_column_and_nothing_in_it_overlaps(d
     assert changed >= 3
 
 
+def test_names_of_points_are_shortened_and_nothing_else() -> None:
+    figure, _ = grid(2, 2)
+    style(figure, "light", name="test", height=300)
+    figure.add_annotation(x=1, y=2, text="purple key on a blue shield", row=1, col=2)
+    figure.add_annotation(x=1, y=2, text="gold sun", row=1, col=1)
+    figure.add_annotation(x=0, y=1, xref="x domain", yref="y domain", text="a sentence that stands above a panel")
+    stacked(figure)
+    said = [words.text for words in figure.layout.annotations]
+    assert said == ["purple key on a b…", "gold sun", "a sentence that stands above a panel"]
+
+
 def test_words_placed_on_the_figure_stay_at_their_panel() -> None:
     figure, _ = grid(4, 2, subplot_titles=["a", "b", "c", "d"])
     style(figure, "light", name="test", height=600)

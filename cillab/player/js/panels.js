@@ -123,7 +123,7 @@ export class Panels {
     panel.said = text;
     panel.value.textContent = value;
     panel.hint.textContent = hint;
-    if (title) { panel.heading.textContent = title; panel.heading.dataset.short = title.split(": ").at(-1); }
+    if (title) { panel.heading.textContent = title; panel.heading.dataset.short = title.split(": ").at(-1).replace(" against ", " / "); }
     panel.face.setAttribute("aria-label", text);
   }
 
