@@ -72,6 +72,23 @@ def test_no_number_is_cut_at_any_width(page, address, query, keys) -> None:  # n
             assert page.locator(".stMain").evaluate("n => n.scrollHeight - n.clientHeight") <= 0, width
 
 
+# Heads of panels whose name is cut or stands on a second line.
+_HEADS = """() => {
+  const root = [...document.querySelectorAll('*')].map(n => n.shadowRoot).find(r => r?.querySelector('.cockpit'));
+  return [...root.querySelectorAll('.panel .caption b')]
+    .filter(n => n.scrollWidth > n.clientWidth + 1 || n.parentElement.clientHeight > 26).map(n => n.textContent);
+}"""
+
+
+def test_the_names_of_panels_stand_whole_on_one_line_at_every_width(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    cockpit(page, f"{address}/step_through?run=demo-ncptm&step=8")
+    for width, height in ((1920, 1080), (1440, 900), (1000, 900), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(500)
+        assert page.evaluate(_HEADS) == [], width
+
+
 # What the panels leave free of the place that they share, as a fraction, without the gaps between them.
 _FREE = """() => {
   const root = [...document.querySelectorAll('*')].map(n => n.shadowRoot).find(r => r?.querySelector('.cockpit'));
