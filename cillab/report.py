@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from cillab import figures
 from cillab.core.errors import CillabError, RunError, UnknownNameError, one_line
 from cillab.figures import Picture
+from cillab.figures.words import MINUS
 from cillab.runs import Run
 from cillab.runs.checks import is_finite
 from cillab.runs.files import write_text
@@ -163,7 +164,7 @@ def _numbers(run: Run) -> str:
             "accuracy at the end": percent(result.a_last),
             "average accuracy over tasks": percent(result.a_avg),
             "forgetting (Chaudhry)": percent(result.forgetting_chaudhry),
-            "backward transfer (GEM)": percent(result.bwt_gem),
+            "backward transfer (GEM)": percent(result.bwt_gem).replace("-", MINUS),
             "seconds": f"{result.seconds.get('total', 0):.0f}",
             "numbers stored": _count(result.stored_floats),
             "parameters trained": _count(result.trainable_parameters),
