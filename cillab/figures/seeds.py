@@ -5,7 +5,7 @@ from math import isfinite
 
 import plotly.graph_objects as go
 
-from cillab.figures.palette import MUTED, TEXT, Theme, see_through, style, task_colour, task_mark
+from cillab.figures.palette import ACCENT, MUTED, TEXT, Theme, see_through, style
 from cillab.figures.picture import Picture
 from cillab.figures.words import empty
 from cillab.runs.seeds import Group
@@ -17,8 +17,9 @@ def draw_seeds(groups: Sequence[Group], names: Sequence[str], by: str = "a_last"
         return empty("seeds", "No finished run yet.", theme)
     figure = go.Figure()
     places = list(range(len(groups)))[::-1]
-    for index, (group, name, place) in enumerate(zip(groups, names, places, strict=True)):
-        colour, i = task_colour(index, theme), group.interval
+    colour = ACCENT[theme]  # of all: rows have names, and the hues of curves on the same page belong to runs
+    for group, name, place in zip(groups, names, places, strict=True):
+        i = group.interval
         if len(group.values) > 1:
             figure.add_scatter(
                 x=[i.low, i.high], y=[place, place], mode="lines", line={"color": colour, "width": 3}, name=name,
@@ -31,8 +32,7 @@ def draw_seeds(groups: Sequence[Group], names: Sequence[str], by: str = "a_last"
         )  # fmt: skip
         figure.add_scatter(
             x=[i.mean], y=[place], mode="markers", name=name,
-            marker={"color": colour, "size": 13, "symbol": task_mark(index),
-                    "line": {"width": 1.5, "color": TEXT[theme]}},
+            marker={"color": colour, "size": 13, "line": {"width": 1.5, "color": TEXT[theme]}},
             hovertemplate=f"{name}<br>mean over {len(group.values)} seeds<br><b>%{{x:.2%}}</b><extra></extra>",
         )  # fmt: skip
     style(figure, theme, name="seeds", height=110 + 44 * len(groups), showlegend=False, margin={"l": 10})

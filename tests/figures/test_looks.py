@@ -95,3 +95,9 @@ def test_an_axis_of_accuracies_over_seeds_ends_where_accuracies_end(values) -> N
     if len(values) == 1:  # the interval of few seeds may end above 100 %, a value alone does not
         assert low >= -0.02
         assert high <= 1.02
+
+
+def test_learners_over_seeds_have_no_hues_that_curves_beside_them_give_to_runs() -> None:
+    groups = [Group(name, "{}", (), {1: 0.5 + at / 10}, t_interval([0.5 + at / 10])) for at, name in enumerate("ab")]
+    traces = draw_seeds(groups, ["a", "b"]).figure.data
+    assert {trace.marker.color for trace in traces[1::2]} == {ACCENT["light"]}
