@@ -15,6 +15,7 @@ from app.shell.store import Opened
 from app.shell.theme import task_colour
 
 _HOME = Path(__file__).parent
+_MANY, _TALL_PX = 60, 438
 _LIMIT = 240  # buttons in the grid
 _OUTCOMES_BYTES = 4_000_000  # kept for all who look: three bits an image and step
 SHOW = {"all": "All", "errors": "Errors", "forgotten": "Forgotten"}
@@ -160,5 +161,6 @@ def tiles(
         "token": token,
         "picked": None if picked is None else ids[picked],
     }
-    mount(key=key, data=data, on_picked_change=pick)
+    # So many fill the place that the style sheet gives at every width: it is there before they are, and nothing jumps.
+    mount(key=key, data=data, on_picked_change=pick, height=_TALL_PX if len(items) >= _MANY else "content")
     return True

@@ -64,7 +64,7 @@ def prepare() -> None:
 
 def presets() -> None:
     """Buttons that set every knob."""
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="small", key="presets"):
         for name, (changed, _) in PRESETS.items():
             st.button(name, key=f"preset-{html_key(name)}", on_click=_set, args=({**DEFAULTS, **changed},))
 
