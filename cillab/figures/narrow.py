@@ -1,7 +1,8 @@
 """A figure for a narrow screen: its panels stand below each other, whatever grid they were drawn on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import plotly.graph_objects as go
 
@@ -53,16 +54,17 @@ def stacked(figure: go.Figure) -> None:
     Hints get a line of their own, names of points are shortened. Panels that stand in one column already stay where
     they are unless one of them is square, and so do those beside a three-dimensional scene.
     """
-    top, bottom = _margin(figure, "t"), _margin(figure, "b")
-    before = (figure.layout.height or _PLOTLY_PX) - top - bottom
+    layout: Any = figure.layout
+    top, bottom = _margin(layout, "t"), _margin(layout, "b")
+    before = (layout.height or _PLOTLY_PX) - top - bottom
     figure.update_layout(margin={"l": 44, "r": 10})  # axes ask for more where their numbers need it
-    if _break_hints(figure) and figure.layout.legend.y is not None:
-        figure.layout.legend.y += _HINT_PX / before
-    _shorten_names(figure)
+    if _break_hints(layout) and layout.legend.y is not None:
+        layout.legend.y += _HINT_PX / before
+    _shorten_names(layout)
     panels = sorted(_panels(figure), key=lambda panel: (-round(panel.top, 3), panel.left))
     square = any(panel.y.scaleanchor for panel in panels)
     side_by_side = len({round(panel.left, 3) for panel in panels}) > 1
-    if not (side_by_side or square) or figure.layout.scene.domain.x is not None:
+    if not (side_by_side or square) or layout.scene.domain.x is not None:
         return
     heights = [panel.height_px(before) for panel in panels]
     after = sum(heights) + _GAP_PX * (len(panels) - 1)
@@ -71,40 +73,40 @@ def stacked(figure: go.Figure) -> None:
         panel.high, panel.low = edge / after, (edge - height) / after
         edge -= height + _GAP_PX
     _move_bars(figure, panels)
-    _move_words(figure, panels, before / after)
+    _move_words(layout, panels, before / after)
     for panel in panels:
         panel.x.domain, panel.y.domain = (0.0, 1.0), (max(panel.low, 0.0), min(panel.high, 1.0))
-    if figure.layout.legend.y is not None:
-        figure.layout.legend.y = 1 + (figure.layout.legend.y - 1) * before / after
-    figure.layout.height = round(after + top + bottom)
+    if layout.legend.y is not None:
+        layout.legend.y = 1 + (layout.legend.y - 1) * before / after
+    layout.height = round(after + top + bottom)
 
 
-def _break_hints(figure: go.Figure) -> bool:
+def _break_hints(layout: Any) -> bool:
     """Titles beside their hints would be wider than the panel. Are there any?"""
-    hinted = [words for words in figure.layout.annotations if HINT in (words.text or "")]
+    hinted = [words for words in layout.annotations if HINT in (words.text or "")]
     for words in hinted:
         words.update(text=words.text.replace(HINT, "<br>" + HINT.lstrip()), align="left")
     return bool(hinted)
 
 
-def _shorten_names(figure: go.Figure) -> None:
+def _shorten_names(layout: Any) -> None:
     """Words at a point of the data; the card of the point says the whole name."""
-    for words in figure.layout.annotations:
+    for words in layout.annotations:
         placed = f"{words.xref} {words.yref}"
         if "paper" not in placed and "domain" not in placed and len(words.text or "") > _NAME and "<" not in words.text:
             words.text = words.text[: _NAME - 1].rstrip() + "…"
 
 
-def _margin(figure: go.Figure, side: str) -> float:
+def _margin(layout: Any, side: str) -> float:
     """Of the figure, of its template, or plotly's own."""
-    asked = figure.layout.margin[side], figure.layout.template.layout.margin[side], {"t": 100, "b": 80}[side]
+    asked = layout.margin[side], layout.template.layout.margin[side], {"t": 100, "b": 80}[side]
     return float(next(pixels for pixels in asked if pixels is not None))
 
 
 def _panels(figure: go.Figure) -> list[_Panel]:
-    out = []
-    for x in figure.select_xaxes():
-        y = figure.layout[f"yaxis{(x.anchor or 'y')[1:]}"]
+    out, axes, layout = [], cast(Iterable[Any], figure.select_xaxes()), cast(Any, figure.layout)
+    for x in axes:
+        y = layout[f"yaxis{(x.anchor or 'y')[1:]}"]
         if x.overlaying is None and y.overlaying is None:
             out.append(_Panel(x, y, *(x.domain or (0.0, 1.0)), *(y.domain or (0.0, 1.0))))
     return out
@@ -113,7 +115,7 @@ def _panels(figure: go.Figure) -> list[_Panel]:
 def _move_bars(figure: go.Figure, panels: list[_Panel]) -> None:
     """Each colour bar beside the panel of its trace."""
     places = {panel.names[0]: panel for panel in panels}
-    for trace in figure.data:
+    for trace in cast(Iterable[Any], figure.data):
         panel = places.get(getattr(trace, "xaxis", None) or "x")
         if panel is None:
             continue
@@ -124,9 +126,9 @@ def _move_bars(figure: go.Figure, panels: list[_Panel]) -> None:
             trace.marker.colorbar.update(bar)
 
 
-def _move_words(figure: go.Figure, panels: list[_Panel], scale: float) -> None:
+def _move_words(layout: Any, panels: list[_Panel], scale: float) -> None:
     """Annotations that were placed on the figure; those placed on a panel follow it by themselves."""
-    for words in figure.layout.annotations:
+    for words in layout.annotations:
         if words.yref != "paper":
             continue
         panel = min(panels, key=lambda one: _away(one, words))
