@@ -87,6 +87,9 @@ def test_the_names_of_panels_stand_whole_on_one_line_at_every_width(page, addres
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(500)
         assert page.evaluate(_HEADS) == [], width
+    said = page.locator(".panel .face").evaluate_all("nodes => nodes.map(n => n.getAttribute('aria-label'))")
+    assert len(said) == 9
+    assert all(one and ": " in one for one in said)
 
 
 # What the panels leave free of the place that they share, as a fraction, without the gaps between them.

@@ -123,8 +123,16 @@ export class Panels {
     panel.said = text;
     panel.value.textContent = value;
     panel.hint.textContent = hint;
-    if (title) { panel.heading.textContent = title; panel.heading.dataset.short = title.split(": ").at(-1).replace(" against ", " / "); }
+    if (title) this.entitle(panel.heading, title);
     panel.face.setAttribute("aria-label", text);
+  }
+
+  // Where there is little room, `noise: weights` is `weights`; of `align: before against after` the end is cut.
+  entitle(heading, title) {
+    const last = title.split(": ").at(-1);
+    heading.textContent = title;
+    if (last.includes(" ")) delete heading.dataset.last;
+    else heading.dataset.last = last;
   }
 
   // A picture that stays the same for a key is painted once and laid on the canvas from then on. Its size is in CSS pixels,
