@@ -12,7 +12,7 @@ import statistics
 import time
 
 from cillab.backbones import make_backbone
-from cillab.backbones.frozen import resolve_precision
+from cillab.backbones.computing import resolve_precision
 
 import torch
 

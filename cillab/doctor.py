@@ -96,7 +96,7 @@ def _packages() -> str:
 def _torch() -> str:
     import torch  # noqa: PLC0415 - seconds, and only this check needs it
 
-    from cillab.backbones.frozen import resolve_device, resolve_precision  # noqa: PLC0415
+    from cillab.backbones.computing import resolve_device, resolve_precision  # noqa: PLC0415
 
     device = resolve_device("auto")
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""

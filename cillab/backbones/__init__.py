@@ -15,7 +15,8 @@ import torch
 
 from cillab.backbones.cache import FeatureMemory
 from cillab.backbones.card import Card
-from cillab.backbones.frozen import FrozenBackbone, Precision
+from cillab.backbones.computing import Precision
+from cillab.backbones.frozen import FrozenBackbone
 from cillab.backbones.noise import NoiseMeter, NoiseSlot, metered, sampling
 from cillab.backbones.overlay import Overlay, norms
 from cillab.backbones.slots import AdapterSlot, Slot, Slots

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -15,14 +16,12 @@ from torch import Tensor, nn
 from cillab.backbones import abreast
 from cillab.backbones.cache import FeatureKey, FeatureMemory, TensorDigests, image_digests
 from cillab.backbones.compiled import compile_blocks
+from cillab.backbones.computing import Precision, resolve_device, resolve_precision
 from cillab.backbones.first_token import first_token_alone
 from cillab.core import processes
 from cillab.core.contract import Backbone, Conditional, Delta
-from cillab.core.devices import check_device
 from cillab.core.errors import InvalidRequestError, nearest
 from cillab.core.pixels import Preprocessing, evaluation_crop, normalise
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 CHUNK = 64  # images per forward pass of `__call__`: 32-128 is fastest on CPUs, in fp32 and in bf16
 SMALLEST_BF16_BATCH = 8  # below it, CPU matrix products take another path and round differently
@@ -310,8 +309,9 @@ class FrozenBackbone(Backbone):
         """All that features depend on, except the image; `without` are worn now and do not count."""
         counted = [delta for delta in self._worn if not any(delta is other for other in without)]
         worn = tuple(self._tensor_digests.of_mapping(t) for delta in counted if (t := delta.tensors()))
-        transform = json.dumps(self.preprocessing.as_json(), sort_keys=True)
-        return FeatureKey(self.digest(), worn, transform, f"{self.precision}{', compiled' * self.compiled}")
+        return FeatureKey(
+            self.digest(), worn, _named(self.preprocessing), f"{self.precision}{', compiled' * self.compiled}"
+        )
 
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes of all weights of the naked model; computed once."""
@@ -364,44 +364,7 @@ def digest_of_weights(module: nn.Module) -> str:
     return hasher.hexdigest()
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU; Apple's MPS only by name.
-
-    MPS has no float64, in which means, Gram matrices and covariances are summed: those lie on the CPU (`doubles_on`).
-    """
-    if device != "auto":
-        check_device(str(device))
-        found = torch.device(device)
-        usable = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(found.type, lambda: True)
-        if not usable():
-            raise InvalidRequestError(f"device = {str(device)!r}: the installed torch cannot use it. Take auto or cpu.")
-        return found
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 where that is faster: CUDA with bf16, CPUs with AMX.
-
-    A CPU with AVX512-BF16 alone is slower in bf16 than in fp32 (`benchmarks/precision.py`).
-
-    Raises:
-        InvalidRequestError: none of auto, fp32, bf16.
-    """
-    match precision:
-        case "fp32" | "bf16":
-            return precision
-        case "auto" if device.type == "cuda":
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-        case "auto" if device.type == "cpu":
-            return "bf16" if _cpu_has_amx() else "fp32"
-        case "auto":
-            return "fp32"
-        case _:
-            raise InvalidRequestError(f"precision = {precision!r}. Valid: auto, fp32, bf16.")
-
-
-def _cpu_has_amx() -> bool:
-    """Torch asks the CPU, but has no stable public name for the question in all supported versions."""
-    return getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+@cache
+def _named(transform: Preprocessing) -> str:
+    """A transform in the key of features, which every batch asks for."""
+    return json.dumps(transform.as_json(), sort_keys=True)

@@ -22,14 +22,13 @@ from cillab.geometry.collapse import Collapse, collapse
 from cillab.geometry.drift import cosine_drift, relative_drift
 from cillab.geometry.moments import Moments
 from cillab.lab import exposure, measures
+from cillab.lab.maps import maps_of
 from cillab.lab.measures import Seen
 from cillab.lab.stored import stored_gaussians
 from cillab.streams.images import ImageSet
 from cillab.streams.stream import Stream
 
 BATCH = 128  # the fastest size on CPUs, see benchmarks/
-CAM_TARGETS = ("true", "predicted", "difference")
-FLOOR_IMAGES, FLOOR_DRAWS = 24, 4  # of the noise floor of maps: images, and random heads
 
 # Names in metrics.jsonl <- names of the collapse record.
 METRICS = {
@@ -122,7 +121,7 @@ class Examiner:
             seen_tests.append((yield from eye.over(images, labels)) if len(labels) else None)
         for images, labels in trains:
             seen_trains.append((yield from eye.over(images, labels)))
-        maps = (yield from _cams(learner, fixed)) if cams else {}
+        maps = (yield from maps_of(learner, fixed, BATCH)) if cams else {}
         to_come = (yield from _ahead(learner, self.stream, task_index)) if self.stream.scenario.transfers else {}
         with torch.no_grad():
             look = self._conclude(learner, task_index, point=point, tests=seen_tests, trains=seen_trains)
@@ -155,8 +154,10 @@ class Examiner:
             if c in classes or c not in self.memory.means or self.memory.means[c].shape != now[row].shape:
                 self.memory.means[c], self.memory.variances[c] = now[row], float(within[row])
         stored = np.stack([self.memory.means[c] for c in seen])
-        rows = [_hits(one, seen) for one in tested]
-        accuracy = _accuracy([hits for hits, _ in rows], own, task_index)
+        row_of = {c: row for row, c in enumerate(seen)}
+        truth = [np.array([row_of[c] for c in one.labels.tolist()], dtype=np.int64) for one in tested]
+        guessed = [one.logits.argmax(axis=1) for one in tested]
+        accuracy = _accuracy([a == b for a, b in zip(truth, guessed, strict=True)], own, task_index)
         arrays = {
             "features": _half(point.features),
             "logits": _half(point.logits),
@@ -168,7 +169,7 @@ class Examiner:
             "means/test": test_moments.means().astype(np.float32),
             "nc/within": within,
             "train_images": np.array([self.stream.train_images[c] for c in seen], dtype=np.int32),
-            "confusion": sum(matrix for _, matrix in rows),
+            "confusion": _confusion(np.concatenate(truth), np.concatenate(guessed), len(seen)),
             "accuracy/row": np.array(accuracy.row, dtype=np.float64),
             "cosine": _cosine(train, seen),
             **measures.collapse_detail(train, seen),
@@ -250,48 +251,6 @@ class _Eye:
         return Seen(features, logits, array(labels))
 
 
-def _cams(learner: Learner, points: ImageSet) -> Generator[Progress, None, dict[str, np.ndarray]]:
-    """Grad-CAM of every probe point; a map is value / 255 * scale, and its scale is NaN where it is not defined."""
-    from cillab.explain.gradcam import gradcam, learner_backbone  # noqa: PLC0415 - only runs with maps
-
-    objects: list[dict[str, np.ndarray]] = []
-    pieces: dict[str, list[np.ndarray]] = {name: [] for name in CAM_TARGETS}
-    for done in range(0, len(points), BATCH):
-        images, labels = points.images[done : done + BATCH], points.labels[done : done + BATCH]
-        maps = gradcam(learner, images, CAM_TARGETS, labels=labels)
-        for name in CAM_TARGETS:
-            pieces[name].append(maps[name].detach().float().cpu().numpy())
-        if points.masks is not None:
-            masks = points.masks[done : done + BATCH]
-            objects.append(measures.on_object(maps, masks, learner_backbone(learner).preprocessing))
-        yield Progress("gradcam", done + len(images), len(points))
-    found: dict[str, np.ndarray] = {}
-    for name, parts in pieces.items():
-        values = np.concatenate(parts)
-        scale = values.max(axis=(1, 2))
-        shares = np.nan_to_num(values / np.where(scale > 0, scale, 1)[:, None, None])
-        found[f"cam/{name}"] = np.round(255 * shares).clip(0, 255).astype(np.uint8)
-        found[f"cam_scale/{name}"] = scale.astype(np.float32)
-    for name in objects[0] if objects else ():
-        found[name] = np.concatenate([part[name] for part in objects])
-    floors = cam_floors(learner, points.images, points.labels)
-    return found | {f"cam_floor/{name}": np.array(floor, dtype=np.float32) for name, floor in floors.items()}
-
-
-def cam_floors(learner: Learner, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """What 95 % of the maps of a random head stay below, by target, on some of the images of seen classes."""
-    from cillab.explain.gradcam import noise_floors  # noqa: PLC0415
-
-    some = _spread(labels, learner.seen)
-    return noise_floors(learner, images[some], CAM_TARGETS, labels=labels[some], draws=FLOOR_DRAWS)
-
-
-def _spread(labels: Tensor, seen: tuple[int, ...]) -> Tensor:
-    """Positions of at most FLOOR_IMAGES images of seen classes, evenly over the probe."""
-    known = torch.isin(labels, torch.tensor(seen, device=labels.device)).nonzero().flatten()
-    return known[torch.linspace(0, len(known) - 1, min(len(known), FLOOR_IMAGES), device=labels.device).round().long()]
-
-
 def _stratified(stream: Stream, points: int) -> ImageSet:
     """About `points` test images, the same number of each class (at least one), by class in the stream's order."""
     everything = stream.test(None)
@@ -317,12 +276,10 @@ def _first_of_each(labels: Tensor, count: int, classes: set[int]) -> Tensor:
     return torch.tensor(keep, dtype=torch.int64, device=labels.device)
 
 
-def _hits(images: Seen, seen: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Which images are right, and their confusion matrix (rows true, columns predicted, both in order of `seen`)."""
-    guessed, row_of = images.logits.argmax(axis=1), {c: i for i, c in enumerate(seen)}
-    truth = np.array([row_of[c] for c in images.labels.tolist()], dtype=np.int64)
-    pairs = np.bincount(truth * len(seen) + guessed, minlength=len(seen) ** 2)
-    return guessed == truth, pairs.reshape(len(seen), len(seen)).astype(np.int32)
+def _confusion(truth: np.ndarray, guessed: np.ndarray, classes: int) -> np.ndarray:
+    """Counts of images by true class (row) and predicted class (column)."""
+    pairs = np.bincount(truth * classes + guessed, minlength=classes**2)
+    return pairs.reshape(classes, classes).astype(np.int32)
 
 
 def _accuracy(hits: list[np.ndarray], tasks: list[int], newest: int) -> Accuracy:

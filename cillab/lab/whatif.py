@@ -31,7 +31,7 @@ from cillab.core.contract import Learner, Mixed
 from cillab.core.errors import CillabError
 from cillab.explain.gradcam import learner_backbone, maps_of, target_score
 from cillab.geometry.heads import Head
-from cillab.lab.probe import CAM_TARGETS, cam_floors
+from cillab.lab.maps import CAM_TARGETS, cam_floors
 
 Factors = tuple[float, ...]
 BATCH = 64  # images between two chances to stop

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from cillab.backbones.frozen import resolve_device, resolve_precision
+from cillab.backbones.computing import resolve_device, resolve_precision
 from cillab.core.contract import Delta
 from cillab.core.errors import InvalidRequestError
 from tests.backbones.models import clip, convnet, copies_of, hooks_of, pictures, pixels, same, vit
