@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from cillab.core.errors import CancelledError, CillabError, nearest, one_line, printable
+from cillab.core.errors import CancelledError, CillabError, cut, nearest, one_line, printable
 
 if TYPE_CHECKING:
     import typer
@@ -25,7 +25,7 @@ def answer(app: "typer.Typer") -> NoReturn:
     except CillabError as error:
         _end(one_line(error), REFUSED)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({cut(str(error.filename), 200)})" if error.filename else ""
         _end(f"{error.strerror or one_line(error)}{where}", REFUSED)
     except KeyboardInterrupt:
         _end("Interrupted.", SIGNALLED + signal.SIGINT)

@@ -20,6 +20,7 @@ from cillab.core.errors import (
     CillabError,
     InvalidRequestError,
     printable,
+    shown,
     unknown_name,
 )
 from cillab.core.imports import uncollected
@@ -254,7 +255,9 @@ def reproduce(
         try:
             orders = [int(seed) for seed in seeds.split(",") if seed.strip()]
         except ValueError:
-            raise InvalidRequestError(f"--seeds {seeds!r}: write numbers with commas, as in 1993,1994,1995.") from None
+            raise InvalidRequestError(
+                f"--seeds {shown(seeds)}: write numbers with commas, as in 1993,1994,1995."
+            ) from None
         instead = {key: value for key, value in given.items() if value is not None}
         with _interruptible():
             for event in lab.reproduce(name, orders, out, instead):

@@ -67,6 +67,11 @@ def shown(value: object, longest: int = 80) -> str:
         text = printable(repr(value[: 4 * longest] if isinstance(value, str | bytes | list | tuple) else value))
     except (RecursionError, ValueError):
         text = f"a {type(value).__name__}"
+    return cut(text, longest)
+
+
+def cut(text: str, longest: int) -> str:
+    """`text`, or its beginning where it is longer than `longest` characters."""
     return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
 
 

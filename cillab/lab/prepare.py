@@ -10,7 +10,7 @@ from typing import Any
 import cillab
 from cillab.core import processes
 from cillab.core.contract import Backbone, Learner
-from cillab.core.errors import IncompatibleError, InvalidRequestError
+from cillab.core.errors import IncompatibleError, InvalidRequestError, shown
 from cillab.core.params import build
 from cillab.core.places import feature_dir
 from cillab.lab.spec import RunSpec
@@ -50,7 +50,7 @@ def prepare(spec: RunSpec) -> Ready:
     check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
     check_scenario(spec.stream.scenario, method)
     if asked.weights is not None and not Path(asked.weights).is_file():
-        raise InvalidRequestError(f"weights = {asked.weights!r}: there is no such file.")
+        raise InvalidRequestError(f"weights = {shown(asked.weights, 200)}: there is no such file.")
     stream = stream_of(spec.stream)
     check_names(method.capabilities.needs, spec.learner, stream)
     check_room(asked.name, method, len(stream.order))

@@ -19,13 +19,14 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from cillab.core.errors import InvalidRequestError, nearest, one_line
+from cillab.core.errors import InvalidRequestError, nearest, one_line, shown
 from cillab.core.params import complaint
 from cillab.protocol.scenario import former, make_scenario
 from cillab.protocol.specs import PARTS, BackboneSpec, StreamSpec, flat_fields, flat_name
 
 Keep = Literal["all", "last", "none"]
 
+_LONGEST = 80  # of a data set's name in that of a folder: the end of a long path tells it from others
 _MOST_VALUES = 100_000  # of a YAML file, aliases written out
 
 # Settings that decide where a run goes and what is kept of it, but none of its numbers.
@@ -191,7 +192,7 @@ class RunSpec(BaseModel):
         if self.out is not None:
             return Path(self.out).expanduser()
         s = self.stream
-        data = "".join(c if c.isalnum() else "-" for c in s.data).strip("-")
+        data = "".join(c if c.isalnum() else "-" for c in s.data[-_LONGEST:]).strip("-")
         split = s.split if s.scenario.takes_split else s.scenario.name
         return Path("runs") / f"{self.learner}-{data}-{split}-{s.seed}"
 
@@ -225,13 +226,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_NamesOnce)
         _must_be_small(values)
     except RecursionError:
-        raise InvalidRequestError(f"{str(path)!r} is nested too deeply.") from None
+        raise InvalidRequestError(f"{shown(str(path), 200)} is nested too deeply.") from None
     except FileNotFoundError:
-        raise InvalidRequestError(f"No spec file {str(path)!r}.") from None
+        raise InvalidRequestError(f"No spec file {shown(str(path), 200)}.") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidRequestError(f"Cannot read {str(path)!r} as YAML: {one_line(error)[:200]}") from error
+        raise InvalidRequestError(f"Cannot read {shown(str(path), 120)} as YAML: {one_line(error)[:200]}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise InvalidRequestError(f"{str(path)!r} must hold `name: value` lines, got {type(values).__name__}.")
+        raise InvalidRequestError(
+            f"{shown(str(path), 200)} must hold `name: value` lines, got {type(values).__name__}."
+        )
     return values
 
 
@@ -281,7 +284,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise InvalidRequestError(f"--set {text!r} is not of the form key=value, as in --set epochs=3.")
+        raise InvalidRequestError(f"--set {shown(text)} is not of the form key=value, as in --set epochs=3.")
     try:
         return key.strip(), json.loads(value)
     except (ValueError, RecursionError):

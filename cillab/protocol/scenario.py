@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from pydantic import ConfigDict, model_serializer
 
 from cillab.core.draws import numpy_stream
-from cillab.core.errors import InvalidRequestError
+from cillab.core.errors import InvalidRequestError, shown
 from cillab.core.params import HyperParams, build
 from cillab.core.registry import Registry
 
@@ -109,10 +109,10 @@ class Scenario(HyperParams):
             return self.split
         if not self.takes_split:
             raise InvalidRequestError(
-                f"split = {given!r} contradicts scenario = {self.name!r}, whose split is {self.split!r}: leave it out."
+                f"split = {shown(given)} contradicts scenario = {self.name!r}, which is {self.split!r}: leave it out."
             )
         if owner := next((n for n in scenarios if scenarios[n].split == given and scenarios[n].names_only), None):
-            raise InvalidRequestError(f"split = {given!r} is that of the scenario {owner}: name the scenario.")
+            raise InvalidRequestError(f"split = {shown(given)} is that of the scenario {owner}: name the scenario.")
         return given
 
     @property
@@ -167,7 +167,9 @@ def make_scenario(value: Any, **settings: Any) -> Scenario:
         value = value.model_dump()
     given = {"name": value} if isinstance(value, str) else value
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-        raise InvalidRequestError(f"scenario = {value!r}: write a name, or name and parameters: {{name: few-shot}}.")
+        raise InvalidRequestError(
+            f"scenario = {shown(value)}: write a name, or name and parameters: {{name: few-shot}}."
+        )
     given = {**given, **settings}
     name = given.pop("name")
     return build(scenarios[name], given, f"Scenario {name!r}")
@@ -194,7 +196,7 @@ def former(values: Mapping[str, Any]) -> dict[str, Any]:
         return found
     record = asked.model_dump() if isinstance(asked, Scenario) else {"name": asked} if isinstance(asked, str) else asked
     record = {**record} | {key: value for key in ("shots", "imbalance") if (value := found.pop(key, None)) is not None}
-    if record["name"] == "class-incremental" and "imbalance" in record:
+    if record.get("name") == "class-incremental" and "imbalance" in record:
         if record["imbalance"] in (1, "1", "1.0"):
             del record["imbalance"]
         else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cillab.core.errors import InvalidRequestError, nearest, one_line, unknown_name
+from cillab.core.errors import InvalidRequestError, nearest, one_line, shown, unknown_name
 
 ALL_AT_ONCE, BASE_THEN_NEW = "all", "base-new"  # names of splits
 
@@ -31,22 +31,24 @@ def parse_split(split: str, classes: int) -> tuple[int, ...]:
         return (classes,)
     if split.strip().lower() == BASE_THEN_NEW:
         if classes < 2:
-            raise InvalidRequestError(f"split = {split!r} halves the classes, and the data have {classes}.")
+            raise InvalidRequestError(f"split = {shown(split)} halves the classes, and the data have {classes}.")
         return ((classes + 1) // 2, classes // 2)
     found = _SPLIT.fullmatch(split.strip())
     if not found:
         raise InvalidRequestError(
-            f"split = {split!r}. Valid: B0-Inc10 (10 at a time), B50-Inc10 (first 50, then 10), all (one task)."
+            f"split = {shown(split)}. Valid: B0-Inc10 (10 at a time), B50-Inc10 (first 50, then 10), all (one task)."
         )
     base, increment = int(found[1]), int(found[2])
     if increment == 0:
-        raise InvalidRequestError(f"split = {split!r}: a task needs at least one class, Inc0 gives none.")
+        raise InvalidRequestError(f"split = {shown(split)}: a task needs at least one class, Inc0 gives none.")
     first = base or increment
     if first > classes:
-        raise InvalidRequestError(f"split = {split!r}: its first task wants {first} classes, the data have {classes}.")
+        raise InvalidRequestError(
+            f"split = {shown(split)}: its first task wants {first} classes, the data have {classes}."
+        )
     if increment > classes - first > 0:
         raise InvalidRequestError(
-            f"split = {split!r} wants {increment} classes after the first {first}, the data have {classes - first}."
+            f"split = {shown(split)} wants {increment} classes after {first}, the data have {classes - first}."
         )
     whole, rest = divmod(classes - first, increment)
     return (first, *[increment] * whole, *([rest] if rest else []))
@@ -114,7 +116,7 @@ def _entries(order: str) -> list[int | str]:
         if text.startswith("["):
             return list(json.loads(text))
     except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"order = {order!r} cannot be read ({one_line(error)}).") from error
+        raise InvalidRequestError(f"order = {shown(order)} cannot be read ({one_line(error)}).") from error
     lines = [line for line in text.splitlines() if line.strip()]
     return [entry for entry in text.split(",") if entry.strip()] if len(lines) == 1 else list(lines)
 
@@ -133,6 +135,6 @@ def _by_name(text: str, names: Sequence[str]) -> int:
     if text not in names:
         hint = nearest(text, names)
         raise InvalidRequestError(
-            f"order: there is no class {text!r} among {len(names)}." + (f" Did you mean {hint!r}?" if hint else "")
+            f"order: there is no class {shown(text)} among {len(names)}." + (f" Did you mean {hint!r}?" if hint else "")
         )
     return names.index(text)

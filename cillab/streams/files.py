@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Int64
 
-from cillab.core.errors import DataError, one_line
+from cillab.core.errors import DataError, one_line, shown
 from cillab.core.registry import sources
 from cillab.streams.layout import (
     Layout,
@@ -68,7 +68,7 @@ def open_folder(where: str, options: Options) -> Source:
     if any("\ud800" <= c <= "\udfff" for c in where):  # no run.json can hold it
         raise DataError(f"folder:{legible(where)}: the path is not UTF-8. Rename the folder, or link to it.")
     if not root.is_dir():
-        raise DataError(f"folder:{where}: there is no folder {str(root)!r}.")
+        raise DataError(f"folder:{where}: there is no folder {shown(str(root), 200)}.")
     return read_folder(root, where, by_seed(options.seed))
 
 

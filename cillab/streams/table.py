@@ -179,10 +179,10 @@ def read_tables(where: str, divide: Divide, given: tuple[str | None, str | None]
 
     root, name = Path(where).expanduser(), f"parquet:{where}"
     if not root.is_dir():
-        raise DataError(f"{name}: there is no folder {str(root)!r}.")
+        raise DataError(f"{name}: there is no folder {shown(str(root), 200)}.")
     train = _shards(root, "train")
     if not train:
-        raise DataError(f"{name}: no train.parquet (or train-*.parquet) in {str(root)!r}.")
+        raise DataError(f"{name}: no train.parquet (or train-*.parquet) in {shown(str(root), 200)}.")
     try:
         schema = parquet.read_schema(train[0])
         features = _features(schema)

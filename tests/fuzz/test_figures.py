@@ -12,7 +12,7 @@ from cillab.figures import figures_of
 from cillab.runs import Run
 from cillab.runs.files import write_arrays
 from cillab.runs.sums import sealed_record
-from tests.fuzz.test_files import CASES, VALUES, fuzz, one_line
+from tests.fuzz.test_files import CASES, VALUES, fuzz, kept, one_line
 from tests.runs.edit import unsealed
 from tests.runs.synthetic import write_synthetic_run
 
@@ -57,24 +57,20 @@ def drawn(path: Path, data: st.DataObject) -> None:
 def test_arrays_of_a_snapshot(data: st.DataObject, victim: Path) -> None:
     step = data.draw(st.sampled_from(("t00", "t01")))
     path = victim / "steps" / f"{step}.safetensors"
-    content = path.read_bytes()
     shot = Run(victim).snapshot(step)
     arrays = {name: np.array(values) for name, values in shot.items()}
     for name in data.draw(st.lists(st.sampled_from(sorted(arrays)), min_size=1, max_size=2)):
         arrays[name] = forged(data.draw, arrays[name])
-    write_arrays(path, arrays)
-    try:
+    with kept(path):
+        write_arrays(path, arrays)
         drawn(victim, data)
-    finally:
-        path.write_bytes(content)
 
 
 @fewer
 @given(data=st.data())
 def test_values_of_a_record(data: st.DataObject, victim: Path) -> None:
     path = victim / data.draw(st.sampled_from(RECORDS))
-    content = path.read_bytes()
-    values = json.loads(unsealed(content.decode()))
+    values = json.loads(unsealed(path.read_text()))
     place: Any = values
     while True:
         key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else list(range(len(place)))))
@@ -83,8 +79,6 @@ def test_values_of_a_record(data: st.DataObject, victim: Path) -> None:
             break
         place = inner
     place[key] = data.draw(VALUES)
-    path.write_text(json.dumps(sealed_record(values)))
-    try:
+    with kept(path):
+        path.write_text(json.dumps(sealed_record(values)))
         drawn(victim, data)
-    finally:
-        path.write_bytes(content)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings, strategies as st
+from jaxtyping import TypeCheckError
 
 from cillab.core.errors import CillabError
 from cillab.lab.early import refuse_early
@@ -56,15 +57,30 @@ def victim(whole: Path) -> Path:
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Counts the case as accepted, or as refused by a named error of one line."""
+    """Counts the case as accepted, or as refused by a named error of one line.
+
+    Types are checked while tests run: that of a snapshot by reading one of its arrays, which may be damaged.
+    """
     try:
         yield
-    except CillabError as error:
-        text = str(error)
+    except (CillabError, TypeCheckError) as error:
+        if not isinstance(error, CillabError) and not isinstance(error.__cause__, CillabError):
+            raise
+        text = str(error if isinstance(error, CillabError) else error.__cause__)
         assert "\n" not in text and len(text) < 1000 and "\x1b" not in text
         event("refused")
     else:
         event("accepted")
+
+
+@contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """The file is whole again afterwards, also where the case fails: the next case wants it so."""
+    content = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.write_bytes(content)
 
 
 def refused(path: Path) -> dict[str, Any] | None:
@@ -104,9 +120,9 @@ def test_bytes_of_a_run(data: st.DataObject, victim: Path, whole: Path) -> None:
     name = data.draw(st.sampled_from(FILES))
     content = (whole / name).read_bytes()
     changed = data.draw(mutated(content))
-    (victim / name).write_bytes(changed)
-    said = refused(victim)
-    (victim / name).write_bytes(content)
+    with kept(victim / name):
+        (victim / name).write_bytes(changed)
+        said = refused(victim)
     same_sums = changed.count(b"crc") == content.count(b"crc") and name != "metrics.jsonl"
     if said is not None and same_sums and b"crc32" in changed:
         assert said["result"] == looked_at(whole)["result"]
@@ -127,10 +143,9 @@ def test_values_of_a_run(data: st.DataObject, victim: Path, whole: Path) -> None
             break
         place = inner
     place[key] = data.draw(VALUES)
-    content = (whole / name).read_bytes()
-    (victim / name).write_text(json.dumps(sealed_record(values)))
-    refused(victim)
-    (victim / name).write_bytes(content)
+    with kept(victim / name):
+        (victim / name).write_text(json.dumps(sealed_record(values)))
+        refused(victim)
 
 
 FIELDS = sorted(RunSpec.settings())

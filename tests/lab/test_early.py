@@ -75,6 +75,8 @@ WRONG = [
     (["--seed", "-1"], "greater than or equal to 0"),
     (["--image-size", "100000"], "of memory"),
     (["--weights", "nowhere.safetensors"], "no such file"),
+    (["--weights", "/" + "w" * 900], "name too long"),
+    (["w" * 900 + ".yaml"], "name too long"),
     (["--data", "folder:a\x1b[2J"], "no name or path has"),
 ]
 

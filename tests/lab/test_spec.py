@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from cillab.core.errors import CillabError, InvalidRequestError
+from cillab.lab.early import refuse_early
 from cillab.lab.spec import RunSpec, parse_setting
 from cillab.lab.sweep import read_plan
 
@@ -163,3 +164,18 @@ def test_what_a_scenario_cannot_be(values: dict, message: str) -> None:
     with pytest.raises(CillabError, match=message) as caught:
         RunSpec.of(values)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"scenario": {}, "shots": 2},
+        {"scenario": {"parts": 3}, "imbalance": 0.1},
+        {"scenario": [{"few-shot": None}] * 200},
+        {"split": "B0-Inc" + "x" * 900},
+    ],
+)
+def test_a_value_that_is_no_value_is_one_short_line(values: dict) -> None:
+    with pytest.raises(CillabError) as told:
+        refuse_early(RunSpec.of({"learner": "simplecil", "data": "digits", **values}))
+    assert len(str(told.value)) < 400 and "\n" not in str(told.value)
