@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from cillab.core.errors import InvalidRequestError, nearest, shown
+from cillab.core.errors import InvalidRequestError, cut, nearest, printable, shown
 
 _MOST = 3  # findings in one complaint
 
@@ -141,7 +141,7 @@ def complaint(error: ValidationError, within: tuple[str, ...] = ()) -> str:
     for finding in error.errors(include_url=False):
         steps = finding["loc"]
         where = ".".join(str(step) for step in (steps[1:] if steps[:1] in [(w,) for w in within] else steps))
-        where = where or "request"
+        where = cut(printable(where), 80) or "request"  # names of keys may come from a file
         parts.append(f"{where} = {shown(finding.get('input'))}: {finding['msg']}")
     more = f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
     return "; ".join(parts[:_MOST]) + more + "."

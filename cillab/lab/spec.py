@@ -106,7 +106,7 @@ class RunSpec(BaseModel):
             if name not in known and name not in _FORMER:
                 hint = nearest(name, known)
                 suffix = f" Did you mean {hint!r}?" if hint else ""
-                raise InvalidRequestError(f"{owner} has no parameter {name!r}. Valid: {', '.join(known)}.{suffix}")
+                raise InvalidRequestError(f"{owner} has no parameter {shown(name)}. Valid: {', '.join(known)}.{suffix}")
         try:
             return cls(**values)
         except ValidationError as error:

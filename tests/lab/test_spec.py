@@ -173,6 +173,8 @@ def test_what_a_scenario_cannot_be(values: dict, message: str) -> None:
         {"scenario": {"parts": 3}, "imbalance": 0.1},
         {"scenario": [{"few-shot": None}] * 200},
         {"split": "B0-Inc" + "x" * 900},
+        {"backbone": {"\x1b[2J": None}},
+        {"probe_points": {"\n": None}, "backbone": {"k" * 900: None}},
     ],
 )
 def test_a_value_that_is_no_value_is_one_short_line(values: dict) -> None:
