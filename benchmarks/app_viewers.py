@@ -80,8 +80,8 @@ async def opened(browser: Browser, url: str, sent: list[bytes] | None = None) ->
     return page
 
 
-async def learn(browser: Browser, url: str) -> tuple[BackMsg, BackMsg]:
-    """The message with which a browser opens the page, and the one with which it tells of a step."""
+async def learn(browser: Browser, url: str) -> tuple[list[BackMsg], BackMsg]:
+    """The messages with which a browser opens the page (it asks, then says how wide it is), and that of a step."""
     sent: list[bytes] = []
     page = await opened(browser, url, sent)
     told = len(sent)
@@ -89,9 +89,7 @@ async def learn(browser: Browser, url: str) -> tuple[BackMsg, BackMsg]:
     await page.keyboard.press("ArrowRight")
     await page.wait_for_timeout(3000)
     await page.context.close()
-    opening, step = BackMsg(), BackMsg()
-    opening.ParseFromString(sent[0])
-    step.ParseFromString(sent[told])
+    *opening, step = (BackMsg.FromString(frame) for frame in sent[: told + 1])
     assert any('"step"' in widget.json_value for widget in step.rerun_script.widget_states.widgets), "not understood"
     return opening, step
 
@@ -103,6 +101,11 @@ def said(step: BackMsg, at: int) -> bytes:
     for widget in message.rerun_script.widget_states.widgets:
         if '"step"' in widget.json_value:
             widget.json_value = json.dumps({**json.loads(widget.json_value), "step": at})
+    return forgetful(message)
+
+
+def forgetful(message: BackMsg) -> bytes:
+    """The message of a browser that has kept nothing: the server sends all of its answer."""
     del message.rerun_script.cached_message_hashes[:]
     return message.SerializeToString()
 
@@ -127,15 +130,21 @@ async def answer(socket: Any, step: int | None) -> None:
 
 
 async def on_the_wire(
-    url: str, messages: tuple[BackMsg, BackMsg], number: int, until: float, pause: Callable[[], float], tally: Tally
+    url: str,
+    messages: tuple[list[BackMsg], BackMsg],
+    number: int,
+    until: float,
+    pause: Callable[[], float],
+    tally: Tally,
 ) -> None:
     """A session that steps forth and back."""
     opening, step = messages
     try:
         address = url.replace("http", "ws", 1) + "/_stcore/stream"
         async with connect(address, subprotocols=["streamlit"], origin=url, max_size=None) as socket:  # pyright: ignore
-            await socket.send(opening.SerializeToString())
-            await answer(socket, None)
+            for message in opening:
+                await socket.send(forgetful(message))
+                await answer(socket, None)
             await asyncio.sleep(pause() * (number % 7) / 7)  # not all in one beat
             at, way = 0, 1
             while time.monotonic() < until:
