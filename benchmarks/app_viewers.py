@@ -94,10 +94,11 @@ async def learn(browser: Browser, url: str) -> tuple[list[BackMsg], BackMsg]:
     return opening, step
 
 
-def said(step: BackMsg, at: int) -> bytes:
-    """The message of a step, for another step."""
+def said(step: BackMsg, at: int, address: int) -> bytes:
+    """The message of a step, for another step, from a browser whose address says `address`."""
     message = BackMsg()
     message.CopyFrom(step)
+    message.rerun_script.query_string = message.rerun_script.query_string.replace("step=0", f"step={address}")
     for widget in message.rerun_script.widget_states.widgets:
         if '"step"' in widget.json_value:
             widget.json_value = json.dumps({**json.loads(widget.json_value), "step": at})
@@ -148,10 +149,10 @@ async def on_the_wire(
             await asyncio.sleep(pause() * (number % 7) / 7)  # not all in one beat
             at, way = 0, 1
             while time.monotonic() < until:
-                at += way
+                before, at = at, at + way
                 way = -1 if at == STEPS - 1 else 1 if at == 0 else way
                 began = time.perf_counter()
-                await socket.send(said(step, at))
+                await socket.send(said(step, at, before))
                 await answer(socket, at)
                 tally.wire_ms.append(1000 * (time.perf_counter() - began))
                 await asyncio.sleep(pause())
