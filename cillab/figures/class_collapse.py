@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cillab.figures.numbers import EACH_TASK
 from cillab.figures.palette import CURSOR, NAMED_UP_TO, Theme, see_through, task_colour, task_mark
 from cillab.figures.panels import finished, grid, line, log_reach, missing, notes_of, reach, share_reach, title
 from cillab.figures.picture import Picture
@@ -45,18 +46,25 @@ def class_collapse(run: Run, step: str | int | None = None, *, theme: Theme = "l
     measured, tasks = every[shot.id], np.asarray(shot["task_of_class"], np.int64)
     labels = class_labels(run, shot["seen"].tolist())
     figure, cells = grid(len(_PANELS), 1, vertical_spacing=0.13)
+    few = len(np.unique(tasks)) <= NAMED_UP_TO
     place = np.arange(1, len(labels) + 1, dtype=np.float32)
     for index, (cell, (name, shown, hint, form)) in enumerate(zip(cells, _PANELS, strict=True)):
         values = measured[name]
         title(figure, cell, shown, hint, theme)
         if not np.isfinite(values).any():
             missing(figure, cell, "no head in the space of the features" if name == "duality" else "not measured")
-        for task in np.unique(tasks).tolist():
+        for task in np.unique(tasks).tolist() if few else ():
             mine = tasks == task
             line(figure, place[mine], values[mine], f"task {task + 1}", task_colour(task, theme), cell=cell, size=7,
                  mark=task_mark(task), mode="markers", text=[labels[i] for i in np.flatnonzero(mine)],
-                 legend=index == 0 and len(np.unique(tasks)) <= NAMED_UP_TO,
-                 where=f"<b>%{{text}}</b>, task {task + 1}<br>{hint}", form=form)  # fmt: skip
+                 legend=index == 0, where=f"<b>%{{text}}</b>, task {task + 1}<br>{hint}", form=form)  # fmt: skip
+        if not few:  # one trace: hundreds draw slowly
+            known = np.where(np.isfinite(values), tasks + 1, np.nan).astype(np.float32)
+            looks = {"color": [task_colour(t, theme) for t in tasks.tolist()], "size": 7,
+                     "symbol": [task_mark(t) for t in tasks.tolist()]}  # fmt: skip
+            line(figure, place, values, "classes", "", cell=cell, mode="markers", marker=looks, text=labels,
+                 legend=False, where=f"<b>%{{text}}</b>, task %{{customdata}}<br>{hint}", form=form, line=None,
+                 customdata=known, meta=EACH_TASK)  # fmt: skip
         if np.isfinite(values).any():
             mean = float(np.nanmean(values))
             edge = {"color": see_through(CURSOR[theme], 0.5), "width": 1.2, "dash": "dot"}

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from cillab.figures.numbers import EACH_TASK
 from cillab.figures.palette import HUES, NAMED_UP_TO, Theme, cursor, see_through, style, task_colour, task_mark
-from cillab.figures.panels import with_notes
+from cillab.figures.panels import gapped, of_hue, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import empty, number, place, places, task_axis
@@ -63,12 +63,11 @@ def _add(figure: go.Figure, data: Drift, tasks: Sequence[int], theme: Theme) -> 
         if not there.any():
             continue
         ends = np.concatenate([data.high[there, task], data.low[there, task][::-1]])
-        bands += [np.stack([np.concatenate([x[there], x[there][::-1]]), ends]), np.full((2, 1), np.nan)]
-        number = np.full(int(there.sum()), task + 1)
-        lines += [np.stack([x[there], data.mean[there, task], number]), np.full((3, 1), np.nan)]
+        bands.append((np.concatenate([x[there], x[there][::-1]]), ends))
+        lines.append((x[there], data.mean[there, task], np.full(int(there.sum()), task + 1)))
     if not lines:
         return
-    band, line = (np.concatenate(parts[:-1], axis=1).astype(np.float32) for parts in (bands, lines))
+    band, line = gapped(bands), gapped(lines)
     colour, group = task_colour(tasks[0], theme), str(tasks[0])
     figure.add_scatter(
         x=band[0],
@@ -89,7 +88,7 @@ def _add(figure: go.Figure, data: Drift, tasks: Sequence[int], theme: Theme) -> 
         "hovertemplate": f"classes of task {tasks[0] + 1}<br>at task %{{x}}<br>cosine <b>%{{y:.4f}}</b><extra></extra>",
     }
     many = {
-        "name": f"tasks {tasks[0] + 1}, {tasks[0] + 1 + HUES} ...",
+        "name": of_hue(tasks[0]),
         "mode": "lines",
         "line": {"color": colour, "width": 1.4},
         "customdata": line[2],

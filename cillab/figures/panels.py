@@ -6,11 +6,22 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from plotly.subplots import make_subplots
 
-from cillab.figures.numbers import WRITTEN
-from cillab.figures.palette import MUTED, NAMED_UP_TO, SEQUENTIAL, TEXT, Theme, inks, style, task_colour, task_mark
+from cillab.figures.numbers import EACH_TASK, WRITTEN
+from cillab.figures.palette import (
+    HUES,
+    MUTED,
+    NAMED_UP_TO,
+    SEQUENTIAL,
+    TEXT,
+    Theme,
+    inks,
+    style,
+    task_colour,
+    task_mark,
+)
 from cillab.figures.picture import Picture
 from cillab.figures.words import MINUS, places
 from cillab.runs import Run
@@ -180,14 +191,34 @@ def task_lines(
     cell: Cell = (1, 1),
     legend: bool = True,
 ) -> None:
-    """One line per task over the steps, in the colour and with the mark of the task."""
-    x, many = places(steps).astype(np.float32), values.shape[1] > NAMED_UP_TO  # marks of so many hide each other
-    for task in range(values.shape[1]):
-        there = np.isfinite(values[:, task])
-        if there.any():
-            line(figure, x[there], values[there, task], f"task {task + 1}", task_colour(task, theme), cell=cell,
-                 mark="" if many else task_mark(task), width=1.0 if many else 1.8, legend=legend and not many,
+    """One line per task over the steps, in the colour and with the mark of the task; of many those of a hue are one."""
+    x, tasks = places(steps).astype(np.float32), values.shape[1]
+    there = np.isfinite(values)
+    for task in range(tasks) if tasks <= NAMED_UP_TO else ():
+        if there[:, task].any():
+            own = there[:, task]
+            line(figure, x[own], values[own, task], f"task {task + 1}", task_colour(task, theme), cell=cell,
+                 mark=task_mark(task), width=1.8, legend=legend,
                  hovertemplate=f"task {task + 1}, at task %{{x}}<br>{hover}<extra></extra>")  # fmt: skip
+    for hue in range(HUES) if tasks > NAMED_UP_TO else ():  # without marks: so many hide each other
+        lines = [(x[own], values[own, task], np.full(own.sum(), task + 1.0))
+                 for task in range(hue, tasks, HUES) if (own := there[:, task]).any()]  # fmt: skip
+        if lines:
+            at, value, number = gapped(lines)
+            line(figure, at, value, of_hue(hue), task_colour(hue, theme), cell=cell, mark="", width=1.0, legend=False,
+                 customdata=number, meta=EACH_TASK,
+                 hovertemplate=f"task %{{customdata}}, at task %{{x}}<br>{hover}<extra></extra>")  # fmt: skip
+
+
+def gapped(lines: Sequence[Sequence[np.ndarray]]) -> Float32[np.ndarray, "row point"]:
+    """Lines (each some rows of equal length) as one, with a gap between two: hundreds of traces draw slowly."""
+    parts = [part for one in lines for part in (np.stack(one), np.full((len(one), 1), np.nan))]
+    return np.concatenate(parts[:-1], axis=1).astype(np.float32)
+
+
+def of_hue(hue: int) -> str:
+    """Name of a trace that holds all tasks of one hue."""
+    return f"tasks {hue + 1}, {hue + 1 + HUES} ..."
 
 
 def matrix_axes(figure: go.Figure, cell: Cell, text: str, **axis: Any) -> None:

@@ -1,6 +1,8 @@
 """Figures of geometry and explanation: the traces hold what the run's arrays and `cillab.geometry` say."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,6 +12,7 @@ from cillab import figures
 from cillab.core.errors import InvalidRequestError
 from cillab.figures.coarse import averaged, shown
 from cillab.figures.gram import scaled_gram, simplex_gram
+from cillab.figures.numbers import as_csv
 from cillab.figures.on_object import compare
 from cillab.geometry import drift, nc2, spectrum as spectra
 from cillab.geometry.rows import centre, cosine
@@ -243,3 +246,17 @@ def test_comparison_is_paired_and_honest(run) -> None:
     same = compare(run, run)
     assert [(c.difference, c.low, c.high) for c in same] == [(0, 0, 0)] * 2
     assert all("as much, as far as" in c.sentence for c in same)
+
+
+@pytest.mark.parametrize("name", ["similarity", "prototypes", "class_collapse"])
+def test_of_many_tasks_few_traces_hold_every_number(name: str, tmp_path: Path, monkeypatch) -> None:
+    """Oracle: the same figure with a trace for each task."""
+    run = Run(write_synthetic_run(tmp_path / "many", tasks=22, classes_per_task=2, probe=176, dim=8, noise=False))
+    draw = getattr(figures, name)
+    shared = draw(run).figure
+    for module in ("panels", "class_collapse"):
+        monkeypatch.setattr(sys.modules[f"cillab.figures.{module}"], "NAMED_UP_TO", 22)
+    apart = draw(run).figure
+    found, wanted = (sorted(as_csv(one).splitlines()) for one in (shared, apart))
+    assert found == wanted and any(row.startswith("task 21,") for row in found)
+    assert 2 * len(shared.data) < len(apart.data)
