@@ -109,7 +109,8 @@ class Scenario(HyperParams):
             return self.split
         if not self.takes_split:
             raise InvalidRequestError(
-                f"split = {shown(given)} contradicts scenario = {self.name!r}, which is {self.split!r}: leave it out."
+                f"split = {shown(given)} contradicts scenario = {self.name!r}, "
+                f"whose split is {self.split!r}: leave it out."
             )
         if owner := next((n for n in scenarios if scenarios[n].split == given and scenarios[n].names_only), None):
             raise InvalidRequestError(f"split = {shown(given)} is that of the scenario {owner}: name the scenario.")

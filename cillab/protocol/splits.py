@@ -48,7 +48,8 @@ def parse_split(split: str, classes: int) -> tuple[int, ...]:
         )
     if increment > classes - first > 0:
         raise InvalidRequestError(
-            f"split = {shown(split)} wants {increment} classes after {first}, the data have {classes - first}."
+            f"split = {shown(split)} wants {increment} classes after the first {first}, "
+            f"the data have {classes - first}."
         )
     whole, rest = divmod(classes - first, increment)
     return (first, *[increment] * whole, *([rest] if rest else []))
