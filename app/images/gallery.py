@@ -15,7 +15,7 @@ from app.shell.store import Opened
 from app.shell.theme import task_colour
 
 _HOME = Path(__file__).parent
-_MANY, _TALL_PX = 60, 438
+_MANY, _TALL_PX = 60, 438  # buttons that fill the grid at every width, and how high it is then (gallery.css)
 _LIMIT = 240  # buttons in the grid
 _OUTCOMES_BYTES = 4_000_000  # kept for all who look: three bits an image and step
 SHOW = {"all": "All", "errors": "Errors", "forgotten": "Forgotten"}
