@@ -130,9 +130,8 @@ def bar(page: str) -> None:
     name, lecture, index = found
     stop, last = lecture.stops[index], len(lecture.stops) - 1
     with st.container(border=True, key="tour"):
-        left, right = st.columns(
-            [1.7, 1], vertical_alignment="center", gap="medium"
-        )  # three buttons in a row at 1,000 px
+        # Three buttons in a row at 1,000 px.
+        left, right = st.columns([1.7, 1], vertical_alignment="center", gap="medium")
         with left:
             html.show(
                 f"<p><b>{index + 1} of {last + 1}. {html.safe(stop.title)}</b> {html.safe(stop.text)}</p>", "ci-tour"
