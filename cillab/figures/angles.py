@@ -1,15 +1,17 @@
 """How the angles between class means are spread: old with old, old with new, new with new, against the simplex."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from cillab.figures.palette import CURSOR, ROLES, Theme, see_through, style
-from cillab.figures.panels import grid, line, with_notes
+from cillab.figures.panels import grid, line, spread, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, empty, number
+from cillab.geometry.rows import pairs
 from cillab.runs import Run, Snapshot
 
 _BINS = (12, 50)  # fewest and most
@@ -44,16 +46,15 @@ class Angles:
 
 def split_pairs(cosine: np.ndarray, task_of_class: np.ndarray) -> list[Float64[np.ndarray, " pair"]]:
     """Cosines of the pairs old/old, old/new and new/new; classes of the newest task are new."""
-    a, b = np.triu_indices(len(cosine), 1)
-    values = np.asarray(cosine, np.float64)[a, b]
+    values = np.asarray(cosine, np.float64)
     new = np.asarray(task_of_class) == np.max(task_of_class, initial=0)
-    age = new[a].astype(int) + new[b].astype(int)
-    return [values[(age == n) & np.isfinite(values)] for n in range(3)]
+    old, mixed, both = pairs(values[~new][:, ~new]), values[~new][:, new].ravel(), pairs(values[new][:, new])
+    return [found[np.isfinite(found)] for found in (old, mixed, both)]
 
 
-def read_angles(run: Run) -> Angles:
-    """Histograms of every step."""
-    shots = {step: run.snapshot(step) for step in run.steps}
+def read_angles(run: Run, at: Sequence[str] | None = None) -> Angles:
+    """Histograms of every step, or of the steps `at` which one looks."""
+    shots = {step: run.snapshot(step) for step in run.steps if at is None or step in at}
     found = {step: shot.once(_extent) for step, shot in shots.items()}
     low, high = min(one[0] for one in found.values()), max(one[1] for one in found.values())
     low, high = (low, high) if low <= high else (-1.0, 1.0)
@@ -112,7 +113,8 @@ def angles(run: Run, step: str | int | None = None, *, theme: Theme = "light") -
 
     Three outlines over one axis of cosines and a line at -1/(K-1).
     """
-    data, step = read_angles(run), run.resolve(step)
+    step = run.resolve(step)
+    data = read_angles(run, spread(run, step))
     if not any(sum(one.pairs) for one in data.steps.values()):
         return with_notes(empty("angles", _TOO_FEW, theme), run, step)
     (figure, _), target = grid(1, 1), data.steps[step].target

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64, Int
 from cillab.figures.palette import TEXT, Theme, see_through
 from cillab.figures.panels import Cell, heat, matrix_axes
 from cillab.figures.words import MINUS, task_grid
+from cillab.geometry.rows import pairs as pairs_of
 
 CLASSES_UP_TO = 200
 
@@ -105,11 +106,16 @@ def pairs(
         figure.update_yaxes(title_text=rows, row=cell[0], col=cell[1])
 
 
-def reach_of(matrix: np.ndarray) -> float:
+def few(classes: int) -> slice:
+    """Classes whose pairs decide a colour scale: all up to 200, then above that about 200, evenly."""
+    return slice(None, None, max(1, -(-classes // CLASSES_UP_TO)))
+
+
+def reach_of(matrix: np.ndarray, classes: int) -> float:
     """How far nearly all pairs of a matrix lie from the value of a simplex, -1/(K-1)."""
-    found = np.asarray(matrix, np.float64)[np.triu_indices(len(matrix), 1)]
+    found = pairs_of(matrix)
     found = found[np.isfinite(found)]
-    return float(np.quantile(np.abs(found + 1 / (len(matrix) - 1)), 0.995)) if len(found) else 0.0
+    return float(np.quantile(np.abs(found + 1 / (classes - 1)), 0.995)) if len(found) else 0.0
 
 
 def around(target: float, reach: float) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cillab.figures.coarse import around, pairs, reach_of, shown
+from cillab.figures.coarse import around, few, pairs, reach_of, shown
 from cillab.figures.palette import Theme, diverging, style
-from cillab.figures.panels import grid, with_notes
+from cillab.figures.panels import grid, spread, with_notes
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number
@@ -16,7 +16,9 @@ _SMALLEST_RANGE = 0.1  # so that a collapsed matrix looks flat instead of showin
 
 
 def _reach(shot: Snapshot) -> float:
-    return reach_of(shot["cosine"])
+    cosine = shot["cosine"]
+    some = few(len(cosine))
+    return reach_of(cosine[some, some], len(cosine))
 
 
 @figure(
@@ -38,7 +40,7 @@ def cosine(run: Run, step: str | int | None = None, *, theme: Theme = "light") -
         return with_notes(empty("cosine", "Cosines need at least two classes.", theme), run, step)
     target = ideal_cosine(len(matrix))
     # One colour scale for all steps: the largest distance from the target.
-    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in run.steps))
+    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in spread(run)))
     labels = class_labels(run, shot["seen"].tolist())
     figure, _ = grid(1, 1)
     part = shown(matrix, np.asarray(shot["task_of_class"], np.int64), labels)

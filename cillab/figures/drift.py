@@ -41,8 +41,9 @@ def read_drift(run: Run, *, centred: bool = True) -> Drift:
         shot = run.snapshot(step)
         sides = shot["means/stored"], shot["means/now"]
         values = cosine(*(map(centre, sides) if centred else sides))
-        for task in np.unique(shot["task_of_class"]):
-            own = values[shot["task_of_class"] == task]
+        of_class = shot["task_of_class"]
+        for task in np.unique(of_class):
+            own = values[of_class == task]
             own = own[np.isfinite(own)]
             if len(own):
                 mean[row, task], low[row, task], high[row, task] = own.mean(), own.min(), own.max()

@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Float, Float64
 
-from cillab.figures.coarse import around, pairs, reach_of, shown
+from cillab.figures.coarse import around, few, pairs, reach_of, shown
 from cillab.figures.palette import Theme, diverging
-from cillab.figures.panels import finished, grid, notes_of, title
+from cillab.figures.panels import finished, grid, notes_of, spread, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, class_labels, empty, number
@@ -31,7 +31,10 @@ def simplex_gram(classes: int) -> Float64[np.ndarray, "cls cls"]:
 
 
 def _reach(shot: Snapshot) -> float:
-    return reach_of(scaled_gram(shot["means/now"]))
+    rows = centre(shot["means/now"])
+    some = rows[few(len(rows))]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return reach_of(some @ some.T / np.square(rows).sum(axis=1).mean(), len(rows))
 
 
 @figure(
@@ -59,7 +62,7 @@ def gram(run: Run, step: str | int | None = None, *, theme: Theme = "light") -> 
     parts = [shown(matrix, tasks, labels) for matrix in (measured, simplex_gram(count))]
     target = ideal_cosine(count)
     # One colour scale for all steps: the largest distance from the target off the diagonal.
-    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in run.steps))
+    reach = max(_SMALLEST_RANGE, *(run.snapshot(other).once(_reach) for other in spread(run)))
     ends = target - reach, target + reach
     for cell, part, what in zip(cells, parts, (f"measured {after(shot.id)}", "a simplex"), strict=True):
         pairs(figure, part, hover=f"<b>%{{z:.3f}}</b><extra>{what}</extra>", ends=ends, theme=theme, cell=cell,

@@ -288,8 +288,9 @@ def anchors(run: Run, step: str | int | None = None, *, theme: Theme = "light") 
         shot = run.snapshot(one)
         if _ANCHORS in shot and shot[_ANCHORS].shape == shot["means/now"].shape:
             values = cosine(np.asarray(shot[_ANCHORS], np.float64), np.asarray(shot["means/now"], np.float64))
-            for task in np.unique(shot["task_of_class"]).tolist():
-                near[at, task] = np.nanmean(values[shot["task_of_class"] == task])
+            of_class = shot["task_of_class"]
+            for task in np.unique(of_class).tolist():
+                near[at, task] = np.nanmean(values[of_class == task])
     drawn, cells = grid(2, 2)
     edges = np.linspace(-1, 1, 61)
     share = np.histogram(pairs, edges)[0] / max(len(pairs), 1)

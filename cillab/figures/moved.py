@@ -3,7 +3,7 @@
 import numpy as np
 
 from cillab.figures.palette import Theme, cursor
-from cillab.figures.panels import OverSteps, finished, grid, notes_of, reach, task_lines, title
+from cillab.figures.panels import OverSteps, finished, grid, notes_of, reach, spread, task_lines, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import after, number, place, task_axis
@@ -27,13 +27,14 @@ _MEASURES = (
 
 def read_similarity(run: Run, step: str | int | None = None) -> OverSteps:
     """The probe images of each task now, against the same images at the end of their task."""
-    steps, tasks = run.steps, len(run.info.tasks)
+    kept, tasks = spread(run), len(run.info.tasks)
+    steps = spread(run, run.resolve(step))
     values = {name: np.full((len(steps), tasks), np.nan) for name, *_ in _MEASURES}
     then: dict[int, str] = {}
     of_task = run.probe.tasks
     for row, one in enumerate(steps):
         task, epoch = parse_step(one) or (0, None)
-        if epoch is None:
+        if epoch is None and one in kept:
             then.setdefault(task, one)
         for old, end in then.items():
             for name, value in run.snapshot(one).once(_since, run, end, old).items():
@@ -44,7 +45,7 @@ def read_similarity(run: Run, step: str | int | None = None) -> OverSteps:
         "With fewer images than dimensions CKA is near 1 and Procrustes near 0 for unrelated features as well: read the"
         " debiased CKA.",
     )
-    return OverSteps.of(run, step, values, *notes)
+    return OverSteps.of(run, step, values, *notes, steps=steps)
 
 
 def _since(shot: Snapshot, run: Run, end: str, task: int) -> dict[str, float]:
@@ -109,19 +110,26 @@ def _moved_sentence(data: OverSteps) -> str:
     )
 
 
+def _gaps(shot: Snapshot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tasks whose classes have a spread at one step, and of each the mean gap and the mean cosine."""
+    found, of_class = prototype_gap(shot["means/stored"], shot["means/now"], shot["nc/within"]), shot["task_of_class"]
+    usable = np.isfinite(found.relative)
+    known = np.unique(of_class[usable])
+    gaps, cosines = np.full((2, len(known)), np.nan)
+    for at, task in enumerate(known):
+        mine = usable & (of_class == task)
+        gaps[at], turned = found.relative[mine].mean(), found.cosines[mine & np.isfinite(found.cosines)]
+        cosines[at] = turned.mean() if len(turned) else np.nan
+    return known, gaps, cosines
+
+
 def read_prototypes(run: Run, step: str | int | None = None) -> OverSteps:
     """Gap of stored and re-measured class means in units of the spread inside the class, and the cosine of the two."""
     steps, tasks = run.steps, len(run.info.tasks)
     values = {name: np.full((len(steps), tasks), np.nan) for name in ("gap", "cosine")}
     for row, one in enumerate(steps):
-        shot = run.snapshot(one)
-        found = prototype_gap(shot["means/stored"], shot["means/now"], shot["nc/within"])
-        gap, cosine = found.relative, found.cosines
-        for task in np.unique(shot["task_of_class"]).tolist():
-            mine = shot["task_of_class"] == task
-            if np.isfinite(gap[mine]).any():
-                values["gap"][row, task] = np.nanmean(gap[mine])
-                values["cosine"][row, task] = np.nanmean(cosine[mine]) if np.isfinite(cosine[mine]).any() else np.nan
+        known, gaps, cosines = run.snapshot(one).once(_gaps)
+        values["gap"][row, known], values["cosine"][row, known] = gaps, cosines
     notes = notes_of(
         run,
         run.resolve(step),

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from cillab.figures.angles import PAIRS, split_pairs
 from cillab.figures.palette import ACCENT, CURSOR, ROLES, SECOND, SIDES, Theme, cursor, see_through
-from cillab.figures.panels import OverSteps, finished, grid, line, log_reach, notes_of, reach, title
+from cillab.figures.panels import OverSteps, finished, grid, line, log_reach, notes_of, reach, spread, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MOVING_TARGET, ORACLE, SIMPLEX, after, number, place, places, task_axis
@@ -38,14 +38,15 @@ def _energy(shot: Snapshot, array: str) -> tuple[float, float]:
 
 def read_angle_blocks(run: Run, step: str | int | None = None) -> OverSteps:
     """Mean cosine of each block of pairs, its distance from the target, and the target."""
-    series = {name: np.full(len(run.steps), np.nan) for name in (*_AGES, *(f"off {age}" for age in _AGES), "target")}
-    for row, one in enumerate(run.steps):
+    steps = spread(run, run.resolve(step))
+    series = {name: np.full(len(steps), np.nan) for name in (*_AGES, *(f"off {age}" for age in _AGES), "target")}
+    for row, one in enumerate(steps):
         shot = run.snapshot(one)
         if len(shot["cosine"]) > 1:
             series["target"][row] = target = -1 / (len(shot["cosine"]) - 1)
             for age, (mean, off) in zip(_AGES, shot.once(_blocks, target), strict=True):
                 series[age][row], series[f"off {age}"][row] = mean, off
-    return OverSteps.of(run, step, series, *notes_of(run, run.resolve(step), ORACLE, MOVING_TARGET))
+    return OverSteps.of(run, step, series, *notes_of(run, run.resolve(step), ORACLE, MOVING_TARGET), steps=steps)
 
 
 @figure(
@@ -83,8 +84,9 @@ def angle_blocks(run: Run, step: str | int | None = None, *, theme: Theme = "lig
 def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
     """Log energy of the class directions: mean, variance over pairs, and the value of a simplex where there is one."""
     names = ("train", "test", "train variance", "test variance", "simplex")
-    series = {name: np.full(len(run.steps), np.nan) for name in names}
-    for row, one in enumerate(run.steps):
+    steps = spread(run, run.resolve(step))
+    series = {name: np.full(len(steps), np.nan) for name in names}
+    for row, one in enumerate(steps):
         shot = run.snapshot(one)
         for side, array in (("train", "means/now"), ("test", "means/test")):
             if array in shot and len(shot[array]) > 1:
@@ -99,7 +101,7 @@ def read_generalised(run: Run, step: str | int | None = None) -> OverSteps:
         "Energy log(1 / ||u_a - u_b||) of unit centred means; it keeps its meaning"
         " when K > D + 1, where no simplex exists and the variance cannot reach 0.",
     )
-    return OverSteps.of(run, step, series, *notes)
+    return OverSteps.of(run, step, series, *notes, steps=steps)
 
 
 @figure(

@@ -25,11 +25,13 @@ from cillab.figures.palette import (
 from cillab.figures.picture import Picture
 from cillab.figures.words import MINUS, places
 from cillab.runs import Run
+from cillab.runs.run import sorted_steps
 
 Cell = tuple[int, int]
 HINT = "  <span style='font-size:11px;"  # between the title of a panel and what to wish for
 _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of little more than a decade may have ticks
 _FINE, _MOST_TICKS = 1.2, 6
+SPREAD = 24  # steps of a long run at which something slow is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,18 @@ class OverSteps:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, run: Run, step: str | int | None, values: Mapping[str, np.ndarray], *notes: str) -> "OverSteps":
-        """The values of a run at all of its steps."""
-        return cls(run.steps, run.resolve(step), len(run.info.tasks), values, notes)
+    def of(
+        cls,
+        run: Run,
+        step: str | int | None,
+        values: Mapping[str, np.ndarray],
+        *notes: str,
+        steps: Sequence[str] | None = None,
+    ) -> "OverSteps":
+        """The values of a run at all of its steps, or at the `steps` that were looked at."""
+        seen = run.steps if steps is None else tuple(steps)
+        said = (f"Measured after {len(seen)} of {len(run.steps):,} steps.",) if len(seen) < len(run.steps) else ()
+        return cls(seen, run.resolve(step), len(run.info.tasks), values, (*notes, *said))
 
     @property
     def at(self) -> int:
@@ -55,6 +66,16 @@ class OverSteps:
     def now(self, name: str) -> float:
         """A value at the step."""
         return float(self.values[name][self.at])
+
+
+def spread(run: Run, *also: str) -> tuple[str, ...]:
+    """The steps at which something slow is measured: all up to 24; of more 24 in equal distances, and `also`.
+
+    The first and the last are among them. A scale from them is the same whichever step is looked at.
+    """
+    steps = run.steps
+    places = np.linspace(0, len(steps) - 1, min(len(steps), SPREAD)).round().astype(int)
+    return sorted_steps(iter({*(steps[at] for at in places), *also}))
 
 
 def grid(panels: int, columns: int, **options: Any) -> tuple[go.Figure, list[Cell]]:

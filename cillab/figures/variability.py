@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cillab.figures.coarse import pairs, shown
+from cillab.figures.coarse import few, pairs, shown
 from cillab.figures.palette import Theme, style
-from cillab.figures.panels import grid, notes_of
+from cillab.figures.panels import grid, notes_of, spread
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
@@ -14,7 +14,8 @@ from cillab.runs import Run, Snapshot
 
 def _ends(shot: Snapshot) -> tuple[float, float]:
     """Between what nearly all pairs of one step lie; NaN where there is none."""
-    pairs = cdnv(shot["nc/within"], shot["means/now"]).pairs
+    some = few(len(shot["means/now"]))
+    pairs = cdnv(shot["nc/within"][some], shot["means/now"][some]).pairs
     pairs = pairs[np.isfinite(pairs) & (pairs > 0)]
     return (float(np.quantile(pairs, 0.005)), float(np.quantile(pairs, 0.995))) if len(pairs) else (np.nan, np.nan)
 
@@ -36,7 +37,7 @@ def variability(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     values = cdnv(shot["nc/within"], shot["means/now"]).pairs
     if len(values) < 2:
         return empty("variability", "CDNV needs at least two classes.", theme)
-    found = np.array([run.snapshot(s).once(_ends) for s in run.steps])
+    found = np.array([run.snapshot(s).once(_ends) for s in spread(run)])
     found = found[np.isfinite(found).all(axis=1)]
     least, most = (float(found[:, 0].min()), float(found[:, 1].max())) if len(found) else (1e-3, 1.0)
     low, high = np.log10(least), np.log10(max(most, 1.01 * least))

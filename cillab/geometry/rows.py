@@ -55,4 +55,4 @@ def squared_distances(a: Rows, b: Float[np.ndarray, "other feature"]) -> Float64
 
 def pairs(matrix: Float[np.ndarray, "row row"]) -> Float64[np.ndarray, " pair"]:
     """The entries above the diagonal."""
-    return np.asarray(matrix, dtype=np.float64)[np.triu_indices(len(matrix), 1)]
+    return np.asarray(matrix, dtype=np.float64)[~np.tri(len(matrix), dtype=bool)]

@@ -114,6 +114,7 @@ class Run:
             raise RunError(_not_a_run(self.path))
         self.info: RunInfo = read_record(self.path / "run.json", RunInfo)
         self._snapshots: dict[str, tuple[tuple[int, int], Snapshot]] = {}
+        self._metrics: tuple[tuple[int, int, int], Metrics] | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self.name}, {len(self.steps)} steps, {self.liveness()})"
@@ -220,8 +221,16 @@ class Run:
         return steps[index]
 
     def metrics(self) -> Metrics:
-        """All scalars written so far."""
-        return read_metrics(self.path / "metrics.jsonl")
+        """All scalars written so far; read anew where the file has changed."""
+        path = self.path / "metrics.jsonl"
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return read_metrics(path)
+        key = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if self._metrics is None or self._metrics[0] != key:
+            self._metrics = (key, read_metrics(path))
+        return self._metrics[1]
 
     def accuracy_matrix(self) -> Float64[np.ndarray, "task task"]:
         """R[t, j] = accuracy after task t on the test images of task j, NaN above the diagonal; tasks done so far."""
