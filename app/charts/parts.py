@@ -10,6 +10,7 @@ from app.charts import charts
 from app.shell import html, state
 from app.shell.store import Opened
 from cillab.figures import PAGES, Group, groups
+from cillab.runs import Run
 
 
 @cache
@@ -20,7 +21,17 @@ def everything(page: str) -> Mapping[str, Group]:
 
 def of(page: str, run: Opened) -> Mapping[str, Group]:
     """The parts of a page with the figures that `run` supports."""
-    return groups(page, run.run)
+    return run.once(_supported, page)
+
+
+def _supported(run: Run, page: str) -> Mapping[str, Group]:
+    return groups(page, run)
+
+
+def _absent(run: Run, page: str) -> Mapping[str, str]:
+    """Labels of the parts that the run does not support, and why not."""
+    there = groups(page, run)
+    return {g.part.label: g.figures[0].lacking(run) for key, g in everything(page).items() if key not in there}
 
 
 def choose(parts: Mapping[str, Group], page: str, run: Opened) -> str:
@@ -33,10 +44,8 @@ def choose(parts: Mapping[str, Group], page: str, run: Opened) -> str:
     chosen = chosen if chosen in parts else names[0]
     if parts[chosen].part.words:
         html.show(f"<p>{html.safe(parts[chosen].part.words)}</p>", "ci-sentence")
-    absent = [group for key, group in everything(page).items() if key not in parts]
-    if absent:
-        lines = (f"{group.part.label}: {group.figures[0].lacking(run.run)}" for group in absent)
-        html.aside("Not in this run: " + ", ".join(group.part.label for group in absent) + ".", *dict.fromkeys(lines))
+    if absent := run.once(_absent, page):
+        html.aside(f"Not in this run: {', '.join(absent)}.", *(f"{label}: {why}" for label, why in absent.items()))
     return chosen
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -17,6 +17,7 @@ from cillab.core.errors import CillabError, one_line
 from cillab.runs import Run, Snapshot, find_runs
 from cillab.runs.schema import Status
 
+T = TypeVar("T")
 _LIMIT = 200  # runs listed; a folder with more needs a table, not a page
 
 
@@ -106,6 +107,14 @@ class Opened:
         self.steps: tuple[str, ...] = run.steps
         self.snapshots: list[Snapshot] = [run.snapshot(step) for step in self.steps]
         self.tasks_total = len(run.info.tasks)
+        self._found: dict[Hashable, Any] = {}
+
+    def once(self, look: Callable[..., T], *args: Hashable) -> T:
+        """`look(run, *args)`, worked out once for the run as it is on disk: a changed one is opened anew."""
+        key = (look, args)
+        if key not in self._found:
+            self._found[key] = look(self.run, *args)
+        return self._found[key]
 
     @property
     def title(self) -> str:

@@ -31,6 +31,7 @@ Cell = tuple[int, int]
 HINT = "  <span style='font-size:11px;"  # between the title of a panel and what to wish for
 _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)  # where a log axis of little more than a decade may have ticks
 _FINE, _MOST_TICKS = 1.2, 6
+MARKS = 40  # points on a line that each have a mark
 SPREAD = 24  # steps of a long run at which something slow is measured
 
 
@@ -129,12 +130,14 @@ def line(
     """A line with marks; without `mark` it has none. `form` is what the hover says of the value, `where` of the place.
 
     A name is one entry of the legend, however many panels it stands in: in all but one of them `legend` is False.
+    Of more than 40 marks some 20 are drawn: they would touch each other, and each costs the browser time.
     """
+    crowd = {"maxdisplayed": MARKS // 2} if len(x) > MARKS and "mode" not in trace else {}
     figure.add_scatter(**{
         "x": np.asarray(x).astype(np.float32), "y": np.asarray(y).astype(np.float32), "name": name,
         "legendgroup": name, "showlegend": legend, "mode": "lines+markers" if mark else "lines",
         "line": {"color": colour, "width": width, "dash": dash},
-        "marker": {"symbol": mark or "circle", "size": size, "color": colour},
+        "marker": {"symbol": mark or "circle", "size": size, "color": colour} | crowd,
         "hovertemplate": f"{name}<br>{where}<br><b>{form}</b><extra></extra>", "row": cell[0], "col": cell[1],
     } | trace)  # fmt: skip
 

@@ -9,7 +9,7 @@ from cillab.figures import named
 from cillab.figures.coarse import few, reach_of
 from cillab.figures.moved import read_prototypes, read_similarity
 from cillab.figures.over_steps import read_angle_blocks, read_generalised
-from cillab.figures.panels import SPREAD, spread
+from cillab.figures.panels import MARKS, SPREAD, grid, line, spread
 from cillab.geometry.incremental import prototype_gap
 from cillab.runs import Run, Snapshot
 from tests.runs.synthetic import write_synthetic_run
@@ -97,3 +97,14 @@ def test_metrics_are_read_again_only_when_they_have_changed(tmp_path) -> None:
     path = run.path / "metrics.jsonl"
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     assert len(run.metrics().rows) == 1
+
+
+def test_of_many_marks_on_a_line_some_are_drawn_and_all_points_stay(long) -> None:
+    figure, _ = grid(1, 1)
+    for count in (MARKS, MARKS + 1):
+        line(figure, np.arange(count), np.arange(count), str(count), "#000")
+    line(figure, np.arange(100), np.arange(100), "points", "#000", mode="markers")
+    few_points, many, points = figure.data
+    assert (few_points.marker.maxdisplayed, points.marker.maxdisplayed) == (None, None)
+    assert many.marker.maxdisplayed == MARKS // 2
+    assert len(many.x) == MARKS + 1
