@@ -29,7 +29,11 @@ export default function ({ data, parentElement, setStateValue }) {
     for (const button of root.children) button.setAttribute("aria-pressed", String(button.dataset.id === id));
   };
   choose(data.picked);
-  if (!same) root.querySelector('[aria-pressed="true"]')?.scrollIntoView({ block: "nearest", behavior: "instant" });
+  const tile = same ? null : root.querySelector('[aria-pressed="true"]');
+  if (tile) { // the grid alone: scrollIntoView would scroll the page as well
+    const view = root.getBoundingClientRect(), one = tile.getBoundingClientRect();
+    root.scrollTop += Math.min(0, one.top - view.top) + Math.max(0, one.bottom - view.bottom);
+  }
   root.onclick = (event) => {
     const button = event.target.closest("button");
     if (!button) return;

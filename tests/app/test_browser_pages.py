@@ -55,6 +55,23 @@ def test_a_page_opens_below_a_prefix_does_not_jump_and_fits_every_width(page, ad
     assert page.evaluate(_CELLS) >= 50  # of less, words stand letter below letter
 
 
+def test_a_page_opens_at_its_top_with_the_chosen_image_in_sight(page, address) -> None:  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 500})
+    for name in ("grad_cam", "explore"):
+        ready(page, f"{address}/{name}?run=demo-ncptm&step=9")
+        page.wait_for_selector("[data-test-script-state=notRunning]", timeout=_WAIT_MS)
+        assert page.evaluate("document.querySelector('.stMain').scrollTop") == 0
+    ready(page, f"{address}/grad_cam?run=demo-ncptm&step=9")
+    page.locator(".gallery button").last.dispatch_event("click")
+    page.wait_for_timeout(800)
+    page.reload()
+    page.wait_for_selector(".gallery [aria-pressed=true]", timeout=_WAIT_MS)
+    page.wait_for_timeout(800)
+    assert page.evaluate("document.querySelector('.stMain').scrollTop") == 0
+    last, box = (page.locator(where).bounding_box() for where in (".gallery [aria-pressed=true]", ".gallery"))
+    assert last["y"] + last["height"] <= box["y"] + box["height"]
+
+
 _COLUMNS = """() => Math.max(...[...document.querySelectorAll('.js-plotly-plot')].map(plot =>
   new Set([...plot.querySelectorAll('.nsewdrag')].map(n => Math.round(n.getBoundingClientRect().x / 20))).size))"""
 
