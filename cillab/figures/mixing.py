@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float64
 from plotly.subplots import make_subplots
 
+from cillab.figures.numbers import LOGGED
 from cillab.figures.palette import GRID, MUTED, SECOND, Theme, cursor, see_through, style, task_colour
-from cillab.figures.panels import heat, line, marks, missing, title
+from cillab.figures.panels import heat, line, log_colours, marks, missing, title
 from cillab.figures.picture import Picture
 from cillab.figures.registry import Nothing, figure
 from cillab.figures.words import after, number, percent, place, places, plural, task_axis
@@ -27,7 +28,7 @@ class Mixing:
     ratio: Float64[np.ndarray, "layer generator"]  # norm of the noise over norm of the signal; 0 columns if unknown
     dead: Bool[np.ndarray, "layer generator"]
     similarity: Float64[np.ndarray, "generator generator"]
-    strongest: float  # largest ratio over all steps: one colour scale for all of them
+    ends: tuple[float, float]  # smallest positive and largest ratio over all steps: one colour scale for all of them
 
 
 def read_mixing(run: Run, step: str | int | None = None) -> Mixing:
@@ -38,17 +39,19 @@ def read_mixing(run: Run, step: str | int | None = None) -> Mixing:
     chosen = run.resolve(step)
     shot = run.snapshot(chosen if chosen in steps else steps[-1])
     tasks = len(run.info.tasks)
-    weights, strongest = np.full((len(steps), tasks), np.nan), 0.0
+    weights, ratios = np.full((len(steps), tasks), np.nan), [np.zeros(0)]
     for row, one in enumerate(steps):
         values = np.asarray(run.snapshot(one)["internals/noise/weights"], np.float64).mean(axis=0)
         weights[row, : len(values)] = values[:tasks]
-        ratio = run.snapshot(one).get("internals/noise/ratio")
-        strongest = max(strongest, float(np.nanmax(ratio)) if ratio is not None and ratio.size else 0.0)
+        ratios.append(np.ravel(run.snapshot(one).get("internals/noise/ratio", ratios[0])))
+    some = np.concatenate(ratios)
+    some = some[some > 0]
+    ends = (max(float(some.min()), 1e-3 * float(some.max())), float(some.max())) if len(some) else (1e-6, 1e-3)
     none = np.zeros((0, 0))
     ratio = np.asarray(shot.get("internals/noise/ratio", none), np.float64)
     dead = np.asarray(shot.get("internals/noise/dead", np.zeros(ratio.shape)), bool)
     similarity = np.asarray(shot.get("internals/noise/similarity", none), np.float64)
-    return Mixing(steps, shot.id, tasks, weights, ratio, dead, similarity, strongest)
+    return Mixing(steps, shot.id, tasks, weights, ratio, dead, similarity, ends)
 
 
 @figure(
@@ -117,10 +120,12 @@ def _ratio(figure: go.Figure, data: Mixing, theme: Theme) -> None:
         missing(figure, (2, 1))
         return
     columns, rows = np.arange(1, generators + 1), np.arange(1, layers + 1)
+    ends, bar = log_colours(*data.ends)  # a mixture of ten has a tenth of the strength that the first one had
     heat(
-        figure, data.ratio, x=columns, y=rows, ends=(0.0, max(data.strongest, 1e-6)), cell=(2, 1), xgap=1, ygap=1,
-        hover="generator of task %{x}, layer %{y}<br>noise / signal <b>%{z:.3g}</b>",
-        colorbar={"x": 0.41, "len": 0.46, "y": 0.22, "thickness": 8},
+        figure, np.log10(np.maximum(data.ratio, data.ends[0])), x=columns, y=rows, ends=ends, cell=(2, 1),
+        hover="generator of task %{x}, layer %{y}<br>noise / signal <b>%{customdata:.3g}</b>", meta=LOGGED,
+        customdata=data.ratio.astype(np.float32), colorbar={"x": 0.41, "len": 0.46, "y": 0.22, "thickness": 8} | bar,
+        xgap=1, ygap=1,
     )  # fmt: skip
     cross = {"symbol": "x-thin", "size": 10, "line": {"width": 2, "color": SECOND[theme]}}
     marks(figure, np.argwhere(data.dead)[:, ::-1] + 1, "dead", cross, cell=(2, 1), showlegend=False,

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 COLUMNS = ("trace", "panel", "x", "y", "z")
 WRITTEN = "written"  # `meta` of a trace that only writes the numbers of another one
+LOGGED = "logged"  # `meta` of a map whose colours are logarithms, the numbers themselves in `customdata`
 EACH_TASK = "each task"  # `meta` of a trace that holds several tasks, their numbers in `customdata`
 
 
@@ -43,7 +44,7 @@ def _names(trace: Any) -> list[str]:
 def _points(trace: Any) -> Iterator[tuple[Any, Any, Any]]:
     kind = trace.type
     if kind in ("heatmap", "contour", "surface") and trace.z is not None:
-        z = np.asarray(trace.z)
+        z = np.asarray(trace.customdata if trace.meta == LOGGED else trace.z)
         x = _values(trace.x) if trace.x is not None else list(range(z.shape[1]))
         y = _values(trace.y) if trace.y is not None else list(range(z.shape[0]))
         for row, column in product(range(z.shape[0]), range(z.shape[1])):

@@ -23,7 +23,7 @@ from cillab.figures.palette import (
     task_mark,
 )
 from cillab.figures.picture import Picture
-from cillab.figures.words import MINUS, places
+from cillab.figures.words import MINUS, number, places
 from cillab.runs import Run
 from cillab.runs.run import sorted_steps
 
@@ -205,6 +205,13 @@ def _write_numbers(
     )  # fmt: skip
 
 
+def log_colours(least: float, most: float) -> tuple[tuple[float, float], dict[str, Any]]:
+    """A logarithmic colour scale between two positive values: its ends as powers of ten, and its bar."""
+    low, high = float(np.log10(least)), float(np.log10(max(most, 1.01 * least)))
+    ticks = np.linspace(low, high, 4)
+    return (low, high), {"tickvals": ticks, "ticktext": [number(10**tick) for tick in ticks]}
+
+
 def task_lines(
     figure: go.Figure,
     steps: Sequence[str],
@@ -228,9 +235,9 @@ def task_lines(
         lines = [(x[own], values[own, task], np.full(own.sum(), task + 1.0))
                  for task in range(hue, tasks, HUES) if (own := there[:, task]).any()]  # fmt: skip
         if lines:
-            at, value, number = gapped(lines)
+            at, value, names = gapped(lines)
             line(figure, at, value, of_hue(hue), task_colour(hue, theme), cell=cell, mark="", width=1.0, legend=False,
-                 customdata=number, meta=EACH_TASK,
+                 customdata=names, meta=EACH_TASK,
                  hovertemplate=f"task %{{customdata}}, at task %{{x}}<br>{hover}<extra></extra>")  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 
 from cillab.figures.coarse import few, pairs, shown
+from cillab.figures.numbers import LOGGED
 from cillab.figures.palette import Theme, style
-from cillab.figures.panels import grid, notes_of, spread
+from cillab.figures.panels import grid, log_colours, notes_of, spread
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import ORACLE, after, class_labels, empty, images_note, number
@@ -40,17 +41,15 @@ def variability(run: Run, step: str | int | None = None, *, theme: Theme = "ligh
     found = np.array([run.snapshot(s).once(_ends) for s in spread(run)])
     found = found[np.isfinite(found).all(axis=1)]
     least, most = (float(found[:, 0].min()), float(found[:, 1].max())) if len(found) else (1e-3, 1.0)
-    low, high = np.log10(least), np.log10(max(most, 1.01 * least))
-    ticks = np.linspace(low, high, 4)
+    ends, bar = log_colours(least, most)
     labels = class_labels(run, shot["seen"].tolist())
     part = shown(values, np.asarray(shot["task_of_class"], np.int64), labels)
     with np.errstate(divide="ignore"):
         z = np.log10(part.cells)
     figure, _ = grid(1, 1)
-    logs = part._replace(cells=np.where(np.isneginf(z), low, z))
-    pairs(figure, logs, hover="CDNV <b>%{customdata:.3g}</b>", ends=(low, high), theme=theme,
-          customdata=part.cells.astype(np.float32),
-          colorbar={"tickvals": ticks, "ticktext": [number(10**t) for t in ticks]})  # fmt: skip
+    logs = part._replace(cells=np.where(np.isneginf(z), ends[0], z))
+    pairs(figure, logs, hover="CDNV <b>%{customdata:.3g}</b>", ends=ends, theme=theme,
+          customdata=part.cells.astype(np.float32), meta=LOGGED, colorbar=bar)  # fmt: skip
     style(figure, theme, name="variability", height=440, margin={"t": 16})
     upper = np.where(np.triu(np.ones_like(values), 1) > 0, values, np.nan)
     a, b = np.unravel_index(int(np.nanargmax(upper)), upper.shape)

@@ -1,5 +1,7 @@
 """What can be read: contrast by the formula of WCAG 2 (written here once more), ticks of log axes, axes of seeds."""
 
+import csv
+import io
 import math
 import re
 import tomllib
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 from plotly.colors import sample_colorscale
 
+from cillab import figures
 from cillab.figures.numbers import as_csv
 from cillab.figures.palette import ACCENT, MUTED, ROLES, SECOND, SEQUENTIAL, TEXT, diverging, inks
 from cillab.figures.panels import grid, heat, log_axis, log_reach
 from cillab.figures.seeds import draw_seeds
+from cillab.geometry.nc1 import cdnv
 from cillab.geometry.seeds import t_interval
+from cillab.runs import Run
 from cillab.runs.seeds import Group
 from tests.app.conftest import ROOT
 
@@ -101,3 +106,23 @@ def test_learners_over_seeds_have_no_hues_that_curves_beside_them_give_to_runs()
     groups = [Group(name, "{}", (), {1: 0.5 + at / 10}, t_interval([0.5 + at / 10])) for at, name in enumerate("ab")]
     traces = draw_seeds(groups, ["a", "b"]).figure.data
     assert {trace.marker.color for trace in traces[1::2]} == {ACCENT["light"]}
+
+
+def test_a_map_with_logarithmic_colours_gives_its_numbers_and_not_their_logarithms() -> None:
+    run = Run(ROOT / "cillab" / "demo" / "min")
+    shot = run.snapshot(run.steps[3])
+    rows = list(csv.DictReader(io.StringIO(as_csv(figures.mixing(run, run.steps[3]).figure))))
+    ratio = [float(row["z"]) for row in rows if row["z"] and row["panel"] == "2"]
+    np.testing.assert_allclose(ratio, shot["internals/noise/ratio"].ravel(), rtol=1e-6)
+    pairs = cdnv(shot["nc/within"], shot["means/now"]).pairs
+    told = [
+        float(row["z"]) for row in csv.DictReader(io.StringIO(as_csv(figures.variability(run, run.steps[3]).figure)))
+    ]
+    assert np.sort(told) == pytest.approx(np.sort(pairs[np.isfinite(pairs)]), rel=1e-6)
+
+
+def test_noise_of_a_mixture_shows_its_layers_beside_the_first_generator_alone() -> None:
+    """The first generator has ten times the strength of each in a mixture of ten."""
+    run = Run(ROOT / "cillab" / "demo" / "min")
+    (drawn,) = [t for t in figures.mixing(run).figure.data if t.type == "heatmap" and t.meta == "logged"]
+    assert np.ptp(drawn.z) > 0.25 * (drawn.zmax - drawn.zmin)
