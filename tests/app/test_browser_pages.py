@@ -126,3 +126,27 @@ def test_the_card_of_a_point_is_not_cut_at_the_edge_of_a_narrow_window(page, add
                 assert place["x"] >= 0 and place["x"] + place["width"] <= 390
                 seen += 1
     assert seen
+
+
+_HIGHEST = """() => new Promise((done) => {
+  let most = 0, stale = 0;
+  const look = setInterval(() => {
+    stale += document.querySelectorAll('[data-stale=true] .modebar-group').length;
+    for (const bar of document.querySelectorAll('.modebar-group'))
+      most = Math.max(most, +getComputedStyle(bar).opacity);
+  }, 40);
+  setTimeout(() => { clearInterval(look); done([most, stale]); }, 4000);
+})"""
+
+
+def test_a_page_that_polls_keeps_the_tools_of_its_charts_hidden(page, tmp_path) -> None:  # noqa: F811
+    """What must not dim while it is asked for was shown in full, and so were the tools of charts: a grey bar."""
+    with serve({"CILLAB_RUNS": str(make("live", tmp_path))}) as url:
+        ready(page, f"{url}/train")
+        page.wait_for_selector(".modebar-group", state="attached", timeout=_WAIT_MS)
+        page.mouse.move(2, 2)
+        page.wait_for_timeout(1500)
+        most, stale = page.evaluate(_HIGHEST)
+        assert most == 0
+        assert stale  # it did poll
+        page.goto("about:blank")  # before the server goes
