@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from io import BytesIO
@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from cillab import figures
 from cillab.core.errors import CillabError, RunError, UnknownNameError, one_line
 from cillab.figures import Picture
+from cillab.figures.picture import NARROW, SCREEN
 from cillab.figures.words import MINUS
 from cillab.runs import Run
 from cillab.runs.checks import is_finite
@@ -30,6 +31,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 body { color: #1b1f24; background: #ffffff; } /* the preview of the app lies on its page, which may be dark */
 h1 { font-size: 1.6rem; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; }
+th { vertical-align: top; } td { overflow-wrap: anywhere; }
 h2 { margin-top: 3rem; border-bottom: 1px solid #e5e7eb; } h3 { margin: 2rem 0 0; font-size: 1.05rem; }
 figure { margin: 1rem 0 .4rem; } .notes { margin: 0; font-size: .8rem; color: #4b5563; }
 .images { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
@@ -72,7 +74,8 @@ def _page(run: Run, tell: Callable[[int, int], None]) -> str:
     absent = "".join(f"<li>{escape(line)}</li>" for line in missing)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
+        f"{SCREEN}"
+        f"<style>{NARROW}{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
         f"<h1>{escape(title)}</h1>{_numbers(run)}"
         + "".join(f"<p>{escape(note)}</p>" for note in run.info.notes)
         + f"{_gallery(run, images)}{_chapters(drawn)}"
@@ -177,5 +180,21 @@ def _count(value: int | None) -> str:
 
 
 def _table(values: dict[str, object]) -> str:
-    rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in values.items())
+    rows = "".join(f"<tr><th>{escape(_words(k))}</th><td>{escape(_text(v))}</td></tr>" for k, v in values.items())
     return f"<table>{rows}</table>"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _text(value: object) -> str:
+    """A setting as people write it: yes and no, and of several `epochs 3, lr 0.01`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        inner = {key: one for key, one in value.items() if one not in (None, "", {}, [])}
+        return ", ".join(
+            f"{_words(k)} {f'({_text(v)})' if isinstance(v, Mapping) else _text(v)}" for k, v in inner.items()
+        )
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)

@@ -14,6 +14,7 @@ from pathlib import Path
 from cillab import cockpit
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
 from cillab.figures.palette import HUES, task_colour
+from cillab.figures.picture import SCREEN
 from cillab.plane import lay
 from cillab.player import CSS, name, pack, source
 from cillab.report import write_report
@@ -139,6 +140,6 @@ def _page(title: str, body: str, css: str = "") -> str:
     style = f"{_STYLE.read_text(encoding='utf-8')}{css}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
+        f"{SCREEN}<style>{style}</style></head>"
         f"<body>{body}</body></html>"
     )

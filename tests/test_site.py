@@ -5,6 +5,7 @@ import re
 import pytest
 
 from cillab.core.errors import InvalidRequestError
+from cillab.report import _text
 from cillab.site import write_site
 from tests.app.serving import CHROMIUM, chromium
 from tests.runs.synthetic import write_synthetic_run
@@ -77,3 +78,23 @@ def test_the_cockpit_plays_from_disk(pages) -> None:
         assert page.locator("[data-panel]").count() == 9
         assert page.evaluate("() => document.documentElement.scrollHeight - innerHeight") <= 0
         assert not complaints
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_every_page_fits_a_phone(pages) -> None:
+    """A figure wider than the window is moved inside its own frame; a window of 390 px is one of 390 px (viewport)."""
+    pytest.importorskip("playwright.sync_api")
+    with chromium() as browser:
+        phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+        page = browser.new_context(**phone, offline=True).new_page()
+        for path in sorted(pages.glob("*.html")):
+            page.goto(path.as_uri())
+            page.wait_for_timeout(700)
+            assert page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [390, 390], path.name
+
+
+def test_settings_of_a_report_are_words() -> None:
+    fit = {"epochs": 3, "milestones": [], "clip": None, "cosine": True}
+    assert _text({"noise_dim": 44, "fit": fit}) == "noise dim 44, fit (epochs 3, cosine yes)"
+    assert (_text(False), _text([1, 2]), _text("pilot")) == ("no", "1, 2", "pilot")

@@ -7,6 +7,11 @@ import plotly.graph_objects as go
 
 from cillab.figures.numbers import as_csv
 
+# What every page with figures has in its head: a phone shows it in its own pixels, and a figure that is wider than the
+# window is moved sideways under its sentence, which stays.
+SCREEN = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+NARROW = "figure{overflow-x:auto}figure>div{min-width:38rem}figcaption{position:sticky;left:0}"
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -36,7 +41,8 @@ class Picture:
         """A whole page that needs nothing else, opens offline and keeps the figure alive."""
         style = f"body{{margin:2rem auto;max-width:70rem;padding:0 1rem;font-family:sans-serif;background:{ground}}}"
         ink = self.figure.layout.template.layout.font.color or "#1F2933"
-        head = f"<meta charset='utf-8'><title>{_escape(title)}</title><style>{style}body{{color:{ink}}}</style>"
+        head = f"<meta charset='utf-8'>{SCREEN}<title>{_escape(title)}</title>"
+        head += f"<style>{NARROW}{style}body{{color:{ink}}}</style>"
         body = f"<h1>{_escape(title)}</h1>{self.html(include_plotlyjs=True)}"
         return f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>"
 
