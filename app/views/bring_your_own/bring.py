@@ -112,7 +112,7 @@ def _all(run: Opened, files: Files, step: int, said: Answers) -> None:
     cells = []
     for name, content in files:
         one = said[step][own.digest(content)]
-        second = "" if one.second is None else f"before “{run.run.info.name_of(one.second)}”"
+        second = "" if one.second is None else f"ahead of “{run.run.info.name_of(one.second)}”"
         cells.append(
             f"<figure>{_picture(content, name)}<figcaption>{html.safe(run.run.info.name_of(one.answer))}"
             f"<small>{html.safe(second)}</small><small>{html.safe(name)}</small></figcaption></figure>"
