@@ -47,6 +47,7 @@ class Waking:
     rest: Iterator[tuple[int, int]] = field(default_factory=lambda: iter(()))
     stop: threading.Event = field(default_factory=threading.Event)
     _one: Any = field(default_factory=threading.Lock)  # thread that measures
+    _turn: Any = field(default_factory=threading.Lock)  # from waking to awake or to stopped, not to both
 
     def run(self) -> None:
         """The work: load, then measure."""
@@ -65,9 +66,10 @@ class Waking:
 
         reopened = reopen(self.path, self.task)
         found = None if self.stop.is_set() else self.prepared(reopened)
-        if self.stop.is_set():
-            return
-        self.what_if, self.state = found, "awake"
+        with self._turn:
+            if self.stop.is_set():
+                return
+            self.what_if, self.state = found, "awake"
         remember(self.key, time.perf_counter() - self.began)
         server.out_of_sight()  # torch is half a million objects, walked through after every answer
         self.go_on()
@@ -120,9 +122,10 @@ class Waking:
 
         One that is awake stays so, and only stops measuring.
         """
-        self.stop.set()
-        if self.state == "waking":
-            self.state, self.what_if = "stopped", None
+        with self._turn:
+            self.stop.set()
+            if self.state == "waking":
+                self.state, self.what_if = "stopped", None
 
     @property
     def share(self) -> float:

@@ -4,6 +4,7 @@ import base64
 import gc
 import json
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,10 +40,10 @@ class Found:
 
     def measure(self):
         yield 1, 5
-        self.gate.wait(10)
+        self.gate.wait(60)
         yield 2, 5
         yield 3, 5
-        self.later.wait(10)
+        self.later.wait(60)
         yield 4, 5
         yield 5, 5
 
@@ -83,17 +84,17 @@ def test_it_is_awake_before_all_is_measured_which_can_be_stopped_and_taken_up_ag
     thread = threading.Thread(target=mine.run)
     thread.start()
     while mine.done < 3:
-        pass
+        time.sleep(0.001)
     assert mine.state == "awake" and mine.what_if is not None and mine.measuring
     assert "3 of 5 batches" in mine.said()
     assert "until mixtures" not in waking.before("key")
     mine.end()
     later.set()
-    thread.join(10)
+    thread.join(60)
     assert mine.state == "awake" and mine.halted and not mine.measuring  # only the measuring has ended
     mine.resume()
     while mine.done < 5:
-        pass
+        time.sleep(0.001)
     assert mine.state == "awake" and not mine.halted and not mine.measuring
 
 
@@ -102,12 +103,12 @@ def test_stopped_the_page_is_free_at_once_and_stays_so(job) -> None:
     thread = threading.Thread(target=mine.run)
     thread.start()
     while mine.done < 1:
-        pass
+        time.sleep(0.001)
     assert "1 of 2 batches" in mine.said()
     mine.end()
     assert mine.state == "stopped"
     gate.set()
-    thread.join(10)
+    thread.join(60)
     assert mine.state == "stopped" and mine.what_if is None
     assert waking.before("key") == ""  # what was not finished took no time that could be told
 
