@@ -107,7 +107,7 @@ def pairs(
 
 
 def few(classes: int) -> slice:
-    """Classes whose pairs decide a colour scale: all up to 200, then above that about 200, evenly."""
+    """Classes whose pairs decide a colour scale: all up to 200; of more every second, third ..., 200 at most."""
     return slice(None, None, max(1, -(-classes // CLASSES_UP_TO)))
 
 

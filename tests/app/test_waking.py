@@ -40,10 +40,10 @@ class Found:
 
     def measure(self):
         yield 1, 5
-        self.gate.wait(60)
+        self.gate.wait(10)
         yield 2, 5
         yield 3, 5
-        self.later.wait(60)
+        self.later.wait(10)
         yield 4, 5
         yield 5, 5
 
@@ -60,7 +60,12 @@ def job(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CILLAB_CACHE", str(tmp_path))
     monkeypatch.setattr("cillab.lab.reopen.reopen", lambda path, task: Reopened)
     monkeypatch.setattr("cillab.lab.whatif.WhatIf", lambda *_: Found(gate, later))
-    return waking.Waking("key", "run", 0), gate, later
+    yield waking.Waking("key", "run", 0), gate, later
+    gate.set()
+    later.set()
+    for thread in threading.enumerate():  # its last deed is a note of what it took: not in the next test's cache
+        if thread.name == "measuring":
+            thread.join(10)
 
 
 def test_it_wakes_and_the_next_visitor_is_told_how_long_it_took(job) -> None:
@@ -90,7 +95,7 @@ def test_it_is_awake_before_all_is_measured_which_can_be_stopped_and_taken_up_ag
     assert "until mixtures" not in waking.before("key")
     mine.end()
     later.set()
-    thread.join(60)
+    thread.join(10)
     assert mine.state == "awake" and mine.halted and not mine.measuring  # only the measuring has ended
     mine.resume()
     while mine.done < 5:
@@ -108,9 +113,38 @@ def test_stopped_the_page_is_free_at_once_and_stays_so(job) -> None:
     mine.end()
     assert mine.state == "stopped"
     gate.set()
-    thread.join(60)
+    thread.join(10)
     assert mine.state == "stopped" and mine.what_if is None
     assert waking.before("key") == ""  # what was not finished took no time that could be told
+
+
+def test_a_stop_between_the_last_look_and_awake_is_not_overwritten(job) -> None:
+    mine, gate, later = job
+    gate.set()
+    later.set()
+    said: list[str] = []
+
+    def stop() -> None:
+        mine.end()
+        said.append(mine.state)
+
+    class Late(threading.Event):
+        """Says that nobody has stopped, and then somebody does."""
+
+        looks = 0
+
+        def is_set(self) -> bool:
+            answer, self.looks = super().is_set(), self.looks + 1
+            if self.looks == 4:  # after loading, after each of two batches, and before it is awake
+                stopping.start()
+                stopping.join(0.5)
+            return answer
+
+    stopping = threading.Thread(target=stop)
+    mine.stop = Late()
+    mine.run()
+    stopping.join(60)
+    assert said == [mine.state] and (mine.what_if is None) == (mine.state == "stopped")
 
 
 def test_what_fails_is_said_in_a_line(job, monkeypatch: pytest.MonkeyPatch) -> None:
