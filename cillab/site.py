@@ -20,6 +20,7 @@ from cillab.player import CSS, name, pack, source
 from cillab.report import write_report
 from cillab.runs import Run, find_runs
 from cillab.runs.index import comparable_key, stated_as
+from cillab.runs.run import no_folder
 
 _SAID = ("data", "split", "order", "seed", "backbone", "transform")  # of the protocol, on the first page
 _STYLE = Path(__file__).with_name("site.css")
@@ -36,6 +37,8 @@ def write_site(runs: Sequence[str | Path], out: str | Path, course: str | Path |
     folder = Path(out)
     if course is not None and not (Path(course) / "index.html").is_file():
         raise InvalidRequestError(f"{course} has no index.html: `make gallery` writes the course to build/gallery.")
+    if missing := [Path(root) for root in runs if not Path(root).is_dir()]:
+        raise InvalidRequestError(" ".join(map(no_folder, missing)))
     paths = [path for root in runs for path in ([Path(root)] if _is_run(root) else sorted(find_runs(Path(root))))]
     names = [path.resolve().name for path in paths]
     if twice := sorted({one for one in names if names.count(one) > 1}):

@@ -55,6 +55,14 @@ def test_a_bad_request_is_one_line(monkeypatch, capsys, tmp_path, words, message
     assert not any(tmp_path.iterdir()), "something was written"
 
 
+@pytest.mark.parametrize("command", ["site", "report", "table", "study", "resume"])
+def test_a_mistyped_folder_is_answered_with_the_one_that_is_there(monkeypatch, capsys, tmp_path, command) -> None:
+    (tmp_path / "ncptm").mkdir()
+    code, _, err = call(monkeypatch, capsys, command, str(tmp_path / "nctpm"))
+    assert code == 2 and err.count("\n") == 1, err
+    assert "nctpm is no folder" in err and f"Did you mean {str(tmp_path / 'ncptm')!r}?" in err
+
+
 def test_a_folder_that_holds_something_is_left_alone(monkeypatch, capsys, tmp_path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     code, _, err = call(monkeypatch, capsys, "run", "--data", "digits", "--out", str(tmp_path))

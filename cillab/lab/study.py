@@ -17,6 +17,7 @@ from cillab.geometry.association import Correlation, between, correlation, parti
 from cillab.geometry.nc1 import nc1_quotient
 from cillab.geometry.rows import centre, cosine
 from cillab.runs import Run, Snapshot
+from cillab.runs.run import no_folder
 
 # What may predict, by name: title, meaning. `then` is right after the task was learnt, `now` after the last task.
 MEASURES: dict[str, tuple[str, str]] = {
@@ -222,7 +223,7 @@ def _folders(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         inside = [path] if (path / "run.json").is_file() else sorted(p.parent for p in path.rglob("run.json"))
         if not inside:
-            raise InvalidRequestError(f"{path} holds no run.")
+            raise InvalidRequestError(f"{path} holds no run." if path.is_dir() else no_folder(path))
         found += inside
     return list(dict.fromkeys(found))
 

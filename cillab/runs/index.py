@@ -13,7 +13,7 @@ import pyarrow as pa
 from cillab.core.errors import InvalidRequestError, RunError, one_line
 from cillab.protocol import FACTS, Protocol, Scenario, protocol_key
 from cillab.runs.rows import rows_of
-from cillab.runs.run import Run, find_runs
+from cillab.runs.run import Run, find_runs, no_folder
 
 _NOT_COLUMNS = ("spec_digest",)
 _RESULTS = {
@@ -111,9 +111,9 @@ class Index:
 
     def __init__(self, roots: str | Path | Sequence[str | Path]) -> None:
         roots = [roots] if isinstance(roots, str | Path) else roots
-        missing = [str(root) for root in roots if not Path(root).is_dir()]
+        missing = [Path(root) for root in roots if not Path(root).is_dir()]
         if missing:
-            raise RunError(f"{', '.join(missing)} is no folder.")
+            raise RunError(" ".join(map(no_folder, missing)))
         self.paths = sorted({path for root in roots for path in find_runs(root)})
         self._database = duckdb.connect(":memory:")
         known = columns()

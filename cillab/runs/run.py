@@ -284,13 +284,22 @@ class Run:
 
 def _not_a_run(path: Path) -> str:
     if not path.is_dir():
-        return f"{path} is no folder, so it is not a run."
+        return no_folder(path, ", so it is not a run")
     if (path / "spec.yaml").is_file() or (path / "control").is_dir():
         again = (
             f"`cillab run {path / 'spec.yaml'} --out {path}`" if (path / "spec.yaml").is_file() else "the same command"
         )
         return f"{path} has no run.json: it was stopped before the run began. Start it again with {again}."
     return f"{path} has no run.json, so it is not a run."
+
+
+def no_folder(path: Path, so: str = "") -> str:
+    """That there is no such folder, and the one beside it whose name is most like it."""
+    beside: list[str] = []
+    with suppress(OSError, ValueError):
+        beside = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    hint = nearest(path.name, beside)
+    return f"{path} is no folder{so}." + (f" Did you mean {str(path.parent / hint)!r}?" if hint else "")
 
 
 def is_alive(pid: int) -> bool:
