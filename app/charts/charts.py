@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app.charts import terms
+from app.charts.once import once
 from app.shell import export, html, theme
 from app.shell.kept import keep, weight
 from app.shell.store import signature
@@ -51,11 +52,7 @@ def _asked(name: str, key: str, args: tuple, options: tuple, changed: tuple, run
 @keep(_FIGURES_BYTES, _size, _asked)
 def _remembered(name: str, key: str, args: tuple, options: tuple, changed: tuple, run: Run) -> Any:
     """A figure of a run as it is on disk, made once for all who look. Nobody may change it."""
-    picture = _made(name, key, run, *args, **dict(options))
-    if not isinstance(picture, str):  # Streamlit asks for this copy at every run: half of what a chart costs the server
-        ready = picture.figure.to_dict()
-        picture.figure.to_dict = lambda: ready
-    return picture
+    return _made(name, key, run, *args, **dict(options))
 
 
 def _made(name: str, key: str, *args: Any, **options: Any) -> Any:
@@ -80,6 +77,8 @@ def dressed(picture: Any, key: str) -> Any:
         title=None,
         font={"family": '"Source Sans", sans-serif'},
     )
+    ready = once(picture.figure.to_dict())  # Streamlit asks for it at every run: half of what a chart costs the server
+    picture.figure.to_dict = lambda: ready
     return picture
 
 

@@ -150,3 +150,26 @@ def test_a_page_that_polls_keeps_the_tools_of_its_charts_hidden(page, tmp_path) 
         assert most == 0
         assert stale  # it did poll
         page.goto("about:blank")  # before the server goes
+
+
+# What stands between the first time that Plotly has drawn a chart and the second, when it has Streamlit's copy.
+_REDRAWN = """
+window.redrawn = [];
+Object.defineProperty(HTMLElement.prototype, 'emit', {configurable: true, set(emit) {
+  const chart = this;
+  let drawn = 0, added = 0;
+  new MutationObserver((seen) => { for (const one of seen) added += one.addedNodes.length; })
+    .observe(chart, {childList: true, subtree: true});
+  Object.defineProperty(chart, 'emit', {configurable: true, writable: true, value(name, ...more) {
+    if (name === 'plotly_react') queueMicrotask(() => { if (++drawn === 2) window.redrawn.push(added); added = 0; });
+    return emit.call(chart, name, ...more);
+  }});
+}});
+"""
+
+
+def test_a_chart_is_drawn_once(page, address) -> None:  # noqa: F811
+    page.add_init_script(_REDRAWN)
+    ready(page, f"{address}/drift?run=first&drift=Drift+of+means")
+    page.wait_for_function("window.redrawn.length >= 2", timeout=_WAIT_MS)
+    assert not any(page.evaluate("window.redrawn"))  # 80 and 176 elements where all is drawn anew

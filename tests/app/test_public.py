@@ -14,7 +14,7 @@ from tests.runs.synthetic import write_synthetic_run
 pytest.importorskip("streamlit")
 
 from app.learner import live
-from app.shell import html
+from app.shell import html, picker
 from app.shell.public import without_places
 from app.shell.store import Broken, Entry, Opened
 from app.views.start import overview
@@ -114,5 +114,8 @@ def test_coloured_and_soft_words_can_be_read(theme: str) -> None:
     assert len(found) == 5
     for hue, share in found:
         assert _contrast(mixed(_rgb(hue), int(share) / 100, ink), ground) >= 4.5, hue
+    for state, _ in picker._STATES.values():
+        for back in ("backgroundColor", "secondaryBackgroundColor"):
+            assert _contrast(_rgb(given[f"{state}TextColor"]), _rgb(given[back])) >= 4.5, state
     for rule in re.findall(r"\.ci-(?:badge|state)[^{]*\{[^}]*\}", sheet):
         assert not re.search(r"opacity: 0", rule), rule
