@@ -40,16 +40,17 @@ def _written(template: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str
     """A layout with what its template says."""
     found = dict(layout)
     for name, look in template.items():
-        if name in _ITEMS:
-            found |= {_ITEMS[name]: [_over(look, item) for item in items]} if (items := layout.get(_ITEMS[name])) else {}
-        else:
-            for own in {name, *(_numbered(layout, name) if name in _AXES else ())}:
+        if (items := _ITEMS.get(name)) is None:
+            for own in _numbered(layout, name) if name in _AXES else [name]:
                 found[own] = _over(look, layout.get(own))
+        elif items in layout:
+            found[items] = [_over(look, item) for item in layout[items]]
     return found
 
 
 def _numbered(layout: Iterable[str], name: str) -> list[str]:
-    return [own for own in layout if own.rstrip("0123456789") == name]
+    """The axes that a look of `name` is for. A figure that names none has the first, but for one in three dimensions."""
+    return [own for own in layout if own.rstrip("0123456789") == name] or ([] if "scene" in layout else [name])
 
 
 def _over(look: Any, own: Any) -> Any:

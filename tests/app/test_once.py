@@ -32,11 +32,15 @@ def _objects(part: object) -> list[object]:
     return [part, *(found for one in inside for found in _objects(one))]
 
 
+def _typed(part: object) -> bool:
+    return isinstance(part, np.ndarray) or (isinstance(part, dict) and "bdata" in part)
+
+
 def test_nothing_is_left_that_plotly_takes_for_another_one_after_copying() -> None:
     sent = once(figure().to_dict())
     assert not {"template", "meta"} & sent["layout"].keys()
     assert all("meta" not in trace for trace in sent["data"])
-    assert not [one for one in _objects(sent) if isinstance(one, np.ndarray) or (isinstance(one, dict) and "bdata" in one)]
+    assert not any(map(_typed, _objects(sent)))
 
 
 def test_numbers_are_those_of_the_figure() -> None:
@@ -84,3 +88,12 @@ def test_the_figure_stays_as_it_was_and_a_figure_without_a_look_passes() -> None
     bare = once({"data": [{"type": "bar", "y": [1]}], "layout": {}})
     assert bare["data"] == [{"type": "bar", "y": [1]}]
     assert set(bare["layout"]) == {"datarevision"}
+
+
+def test_a_figure_in_three_dimensions_gets_no_flat_axes() -> None:
+    solid = style(
+        go.Figure(go.Scatter3d(x=[1], y=[1], z=[1])).update_layout(scene_aspectmode="cube"), "light", name="3d"
+    )
+    assert not {"xaxis", "yaxis"} & once(solid.to_dict())["layout"].keys()
+    flat = style(go.Figure(go.Scatter(x=[1], y=[1])), "light", name="2d")
+    assert {"xaxis", "yaxis"} <= once(flat.to_dict())["layout"].keys()
