@@ -48,9 +48,9 @@ def _written(template: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str
     return found
 
 
-def _numbered(layout: Iterable[str], name: str) -> list[str]:
-    """The axes that a look of `name` is for. A figure that names none has the first, but for one in three dimensions."""
-    return [own for own in layout if own.rstrip("0123456789") == name] or ([] if "scene" in layout else [name])
+def _numbered(layout: Iterable[str], name: str) -> set[str]:
+    """The axes that a look of `name` is for: the first, whether named or not, but for a figure of three dimensions."""
+    return {own for own in layout if own.rstrip("0123456789") == name} | (set() if "scene" in layout else {name})
 
 
 def _over(look: Any, own: Any) -> Any:
