@@ -41,7 +41,7 @@ def _written(template: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str
     found = dict(layout)
     for name, look in template.items():
         if (items := _ITEMS.get(name)) is None:
-            for own in _numbered(layout, name) if name in _AXES else [name]:
+            for own in sorted(_numbered(layout, name)) if name in _AXES else [name]:
                 found[own] = _over(look, layout.get(own))
         elif items in layout:
             found[items] = [_over(look, item) for item in layout[items]]
