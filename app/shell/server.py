@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from app.shell import kept
 
 _EMPTY_S = 180.0  # without a visitor until memory is let go: who reloads, or loses the line, finds all as it was
+_LATE = ("cillab.figures", "plotly.graph_objects", "plotly.io", "scipy.sparse")  # the last for sums over classes
 
 
 @st.cache_resource(show_spinner=False)
@@ -27,8 +28,8 @@ def one_thread_each() -> None:
 
 @st.cache_resource(show_spinner=False)
 def warm() -> None:
-    """Load what figures need while the first visitor still reads: half a second that no page then waits for."""
-    Thread(target=import_module, args=("cillab.figures",), daemon=True).start()
+    """Load what figures need while the first visitor still reads: a second that no page then waits for."""
+    Thread(target=lambda: [import_module(name) for name in _LATE], daemon=True).start()
 
 
 @st.cache_resource(show_spinner=False)
