@@ -80,9 +80,10 @@ _HEADS = """() => {
 }"""
 
 
-def test_the_names_of_panels_stand_whole_on_one_line_at_every_width(page, address) -> None:  # noqa: F811
+@pytest.mark.parametrize("run", ["demo-ncptm", "demo-dmc-ot", "demo-slca"])  # `gaussian: mean against mean before`
+def test_the_names_of_panels_stand_whole_on_one_line_at_every_width(page, address, run) -> None:  # noqa: F811
     page.set_viewport_size({"width": 1440, "height": 900})
-    cockpit(page, f"{address}/step_through?run=demo-ncptm&step=8")
+    cockpit(page, f"{address}/step_through?run={run}&step=8")
     for width, height in ((1920, 1080), (1440, 900), (1000, 900), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(500)

@@ -127,12 +127,12 @@ export class Panels {
     panel.face.setAttribute("aria-label", text);
   }
 
-  // Where there is little room, `noise: weights` is `weights`; of `align: before against after` the end is cut.
+  // Where there is little room, `noise: weights` is `weights`, and `align: after against before` is `align`.
   entitle(heading, title) {
-    const last = title.split(": ").at(-1);
+    const parts = title.split(": "), many = parts.at(-1).includes(" ");
     heading.textContent = title;
-    if (last.includes(" ")) delete heading.dataset.last;
-    else heading.dataset.last = last;
+    delete heading.dataset[many ? "last" : "short"];
+    heading.dataset[many ? "short" : "last"] = many ? parts[0] : parts.at(-1);
   }
 
   // A picture that stays the same for a key is painted once and laid on the canvas from then on. Its size is in CSS pixels,
