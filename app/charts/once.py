@@ -67,8 +67,8 @@ def _listed(part: Any) -> Any:
             array = np.frombuffer(b64decode(encoded), dtype)
             return _listed(array.reshape([int(side) for side in str(part.get("shape", array.size)).split(",")]))
         case np.ndarray():
-            odd = part.dtype.kind == "f" and not np.isfinite(part).all()
-            return (np.where(np.isfinite(part), part.astype(object), None) if odd else part).tolist()
+            finite = np.isfinite(part).all() if part.dtype.kind == "f" else part.dtype.kind != "O"
+            return part.tolist() if finite else _listed(part.tolist())
         case Mapping():
             return {name: _listed(value) for name, value in part.items()}
         case list() | tuple():
