@@ -43,7 +43,7 @@ def adapter(dim: int, index: int) -> AdapterSlot:
     return AdapterSlot(dim, BOTTLENECK, generator=rng.stream(index, "benchmark"))
 
 
-def bare(backbone: Any, compiled: bool) -> Callable[[Tensor], Tensor]:
+def bare(backbone: Any, compiled: bool) -> nn.Module:
     """The model with adapters built in, and a head."""
     model = copy.deepcopy(backbone.module).requires_grad_(False)
     for index, block in enumerate(model.blocks):
@@ -52,18 +52,20 @@ def bare(backbone: Any, compiled: bool) -> Callable[[Tensor], Tensor]:
     return torch.compile(whole) if compiled else whole
 
 
-def ours(args: argparse.Namespace, compiled: bool) -> Callable[[Tensor], Tensor]:
+class Ours(nn.Module):
     """A backbone that wears adapters, and a head."""
-    backbone = made(args, compiled)
-    worn = Slots.everywhere(backbone, "mlp", lambda index: adapter(backbone.feature_dim, index)).requires_grad_(True)
-    head = nn.Linear(backbone.feature_dim, CLASSES)
 
-    def answer(pixels: Tensor) -> Tensor:
-        with backbone.wearing(worn):
-            return head(backbone.embed(pixels))
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.worn = Slots.everywhere(backbone, "mlp", lambda index: adapter(backbone.feature_dim, index))
+        self.worn.requires_grad_(True)
+        self.head = nn.Linear(backbone.feature_dim, CLASSES)
 
-    answer.parameters = lambda: [*worn.parameters(), *head.parameters()]  # type: ignore[attr-defined]
-    return answer
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scores."""
+        with self.backbone.wearing(self.worn):
+            return self.head(self.backbone.embed(pixels))
 
 
 def made(args: argparse.Namespace, compiled: bool = False) -> Any:
@@ -87,7 +89,7 @@ def main() -> None:
     labels = torch.arange(args.images) % CLASSES
     ways = {
         "bare": bare(plain, False), "bare, compiled": bare(plain, True),
-        "ours": ours(args, False), "ours, compiled": ours(args, True),
+        "ours": Ours(plain), "ours, compiled": Ours(made(args, True)),
     }  # fmt: skip
     steps = {name: stepping(answer, pixels, labels) for name, answer in ways.items()}
     first = {name: round(cpu(step), 1) for name, step in steps.items()}
@@ -112,7 +114,7 @@ def main() -> None:
     )
 
 
-def stepping(answer: Any, pixels: Tensor, labels: Tensor) -> Callable[[], None]:
+def stepping(answer: nn.Module, pixels: Tensor, labels: Tensor) -> Callable[[], None]:
     """One step of SGD on what can be trained."""
     trained = [parameter for parameter in answer.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(trained, 0.01, momentum=0.9)
