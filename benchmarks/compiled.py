@@ -49,7 +49,9 @@ def bare(backbone: Any, compiled: bool) -> nn.Module:
     for index, block in enumerate(model.blocks):
         block.mlp = Beside(block.mlp, adapter(backbone.feature_dim, index).requires_grad_(True))
     whole = nn.Sequential(model, nn.Linear(backbone.feature_dim, CLASSES))
-    return torch.compile(whole) if compiled else whole
+    if compiled:
+        whole.compile()
+    return whole
 
 
 class Ours(nn.Module):
