@@ -34,6 +34,7 @@ from cillab.parts.fitting import Fit, attention_for, augmentation, augmented, de
 from cillab.parts.gaussian_head import Gaussian
 from cillab.parts.gaussian_memory import Covariance, GaussianMemory
 from cillab.parts.heads import Averaged, Cosine, Linear, Prototypes, Table, columns_of, undecayed, with_new
+from cillab.parts.held import Held, HeldParams
 from cillab.parts.least_squares import LDA, FourierFeatures, RandomFeatures, Ridge
 from cillab.parts.losses import Competitors, contrast, cross_entropy, distillation, opposed, pull_push, with_margin
 from cillab.parts.lowrank import Branches, low_rank, measured
@@ -54,9 +55,9 @@ __all__ = [
     "LDA", "Adam", "AdapterSlot", "Affine", "Averaged", "Backbone", "Branches", "Callable", "CillabError", "Circle",
     "Classifier", "Competitors", "ComponentPool", "Conditional", "Cosine", "Covariance", "Delta", "Directions",
     "Drifting", "DriftingParams", "ExemplarTask", "Exemplars", "F", "Field", "Fit", "Float", "FourierFeatures",
-    "FrequentDirections", "Gaussian", "GaussianMemory", "Generator", "Head", "HyperParams", "Importance",
-    "IncompatibleError", "Int64", "Internal", "InvalidRequestError", "Iterator", "Linear", "LinearMap", "Literal",
-    "LoRA", "Mapping", "Method", "ModulePart", "MovingAverage", "NonNegativeFloat", "NonNegativeInt",
+    "FrequentDirections", "Gaussian", "GaussianMemory", "Generator", "Head", "Held", "HeldParams", "HyperParams",
+    "Importance", "IncompatibleError", "Int64", "Internal", "InvalidRequestError", "Iterator", "Linear", "LinearMap",
+    "Literal", "LoRA", "Mapping", "Method", "ModulePart", "MovingAverage", "NonNegativeFloat", "NonNegativeInt",
     "NotObservedError", "Overlay", "Part", "PositiveFloat", "PositiveInt", "PrefixParams", "PrefixSlot", "Progress",
     "Projections", "PromptParams", "PromptPool", "PromptSlot", "Prototypes", "RandomFeatures", "Reservoir",
     "ResidualMap", "Ridge", "Roster", "SetAttention", "Simplex", "Slot", "Slots", "State", "SubspaceSteps", "Subspaces",
