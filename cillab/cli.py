@@ -193,14 +193,16 @@ def sweep(
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster [default: RAY_ADDRESS, or a cluster of this machine alone].")
     ] = None,
-    table: Annotated[Path | None, typer.Option(help="Write means and intervals over seeds to this file.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write means and intervals over seeds to FILE.md, and every run to FILE.csv.")
+    ] = None,
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
     from cillab.lab.sweep import read_plan, sweep as sweep_runs  # noqa: PLC0415
-    from cillab.lab.sweep_page import check_columns, write_sweep_page  # noqa: PLC0415
+    from cillab.lab.sweep_page import check_page, write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
-    check_columns(plan)
+    check_page(plan, table)
     runs = sweep_runs(plan.specs, engine, jobs, threads, address)
     with _interruptible("the same command goes on"), closing(runs) as outcomes:
         for outcome in outcomes:

@@ -1,7 +1,12 @@
-"""The table of a sweep: each row's mean and interval over seeds, its difference from the first row, how to make it."""
+"""The table of a sweep: each row's mean and interval over seeds, its difference from the first row, how to make it.
 
+Beside it stands a CSV with one line per run, so that a reader can pair a method of their own with ours.
+"""
+
+import csv
+import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
 from cillab.runs import Run
-from cillab.runs.files import write_page
+from cillab.runs.files import write_page, write_text
 
 
 @dataclass(frozen=True)
@@ -78,66 +83,117 @@ def _column(name: str) -> Column:
     )
 
 
-def check_columns(plan: Plan) -> None:
+def check_page(plan: Plan, path: Path | None = None) -> None:
     """Refuse a plan whose table could not be written once its runs are done.
 
     Raises:
         UnknownNameError: `report:` names a column that there is not.
+        InvalidRequestError: `path` is where the CSV beside the page will stand.
     """
+    if path is not None and path.suffix == ".csv":
+        page = path.with_suffix(".md")
+        raise InvalidRequestError(f"The table is a page, and its CSV stands beside it: name {page}, not {path}.")
     for name in plan.report:
         _column(name)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A finished run of a plan: its row, its seed, what the table shows of it, and accuracy after each task."""
+
+    row: str
+    seed: int
+    made: Mapping[str, str]  # precision, device, commit
+    numbers: Mapping[str, float]  # by column of the table, where the run has one
+    seen: Sequence[float]
 
 
 Values = dict[str, dict[int, float]]  # row -> seed -> number
 
 
-def sweep_page(plan: Plan) -> str:
-    """Markdown: title, protocol, one line per row, what was left undone, and the command.
+def finished_lines(plan: Plan) -> list[Line]:
+    """The finished runs of `plan`, in its order.
 
     Raises:
         InvalidRequestError: not one run of the plan has finished.
     """
-    values = {name: _values(plan, name) for name in plan.report}
-    first, rows = plan.rows[0][0], list(dict.fromkeys(row for row, _ in plan.rows))
-    if not any(seeds for table in values.values() for seeds in table.values()):
+    found = [
+        _line(plan, row, spec.stream.seed, Run(spec.folder()))
+        for row, spec in plan.rows
+        if (spec.folder() / "result.json").is_file()
+    ]
+    if not found:
         raise InvalidRequestError(f"No run of {plan.name} has finished: there is nothing to write down yet.")
+    return found
+
+
+def _line(plan: Plan, row: str, seed: int, run: Run) -> Line:
+    info, numbers = run.info, {name: _column(name).of(run) for name in plan.report}
+    made = {"precision": info.precision, "device": info.device, "commit": info.versions.get("commit", "")}
+    there = {name: number for name, number in numbers.items() if number is not None and math.isfinite(number)}
+    return Line(row, seed, made, there, run.result.accuracy_seen if run.result else ())
+
+
+def write_sweep_page(plan: Plan, path: Path) -> None:
+    """Put the table into `path`, and one line per run into a CSV of the same name.
+
+    Whatever stands in the page below a line `<!-- remarks -->` is kept.
+
+    Raises:
+        InvalidRequestError: there is nothing to write down yet.
+    """
+    lines = finished_lines(plan)
+    write_page(path, sweep_page(plan, lines))
+    write_text(path.with_suffix(".csv"), sweep_csv(plan, lines))
+
+
+def sweep_csv(plan: Plan, lines: Sequence[Line]) -> str:
+    """One line per run: row, seed, what it was made with, the numbers of the table (accuracies are shares), a curve.
+
+    `seen 1`, `seen 2` ... are the accuracies over all classes seen so far, after each task.
+    """
+    tasks = max(len(line.seen) for line in lines)
+    made = list(lines[0].made)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", "seed", *made, *plan.report, *(f"seen {task + 1}" for task in range(tasks))])
+    for line in lines:
+        numbers = [line.numbers.get(name) for name in plan.report]
+        curve = [*line.seen, *[None] * (tasks - len(line.seen))]
+        cells = ["" if x is None else f"{x:.6g}" for x in (*numbers, *curve)]
+        writer.writerow([line.row, line.seed, *line.made.values(), *cells])
+    return out.getvalue()
+
+
+def sweep_page(plan: Plan, lines: Sequence[Line]) -> str:
+    """Markdown: title, protocol, one line per row, what was left undone, and the command."""
+    values = {name: _values(plan, name, lines) for name in plan.report}
+    first, rows = plan.rows[0][0], list(dict.fromkeys(row for row, _ in plan.rows))
     heads = [_column(name).heading for name in plan.report]
-    lines = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan), ""]
-    lines += [
+    text = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan, lines), ""]
+    text += [
         f"| | {' | '.join(heads)} | {heads[0]} against “{first}” | seeds |",
         "| --- |" + " --- |" * (len(heads) + 2),
     ]
     keeps = [row for row in rows if _keeps_images(plan, row)]
     for row in [*(row for row in rows if row not in keeps), *keeps]:
         if keeps and row == keeps[0]:
-            lines.append(f"| *with stored training images* |{' |' * (len(heads) + 2)}")
+            text.append(f"| *with stored training images* |{' |' * (len(heads) + 2)}")
         cells = [_cell(name, values[name][row]) for name in plan.report]
         difference = "" if row == first else _difference(values[plan.report[0]], row, first)
-        lines.append(f"| {row} | {' | '.join(cells)} | {difference} | {len(values[plan.report[0]][row])} |")
-    lines += ["", "Mean and 95 % t-interval over seeds (each seed is a class order, and decides every random draw).",
-              "The last comparison is paired by seed.", "", "Made by", "",
-              f"    cillab sweep {plan.name} --table FILE.md", ""]  # fmt: skip
-    return "\n".join(lines)
+        text.append(f"| {row} | {' | '.join(cells)} | {difference} | {len(values[plan.report[0]][row])} |")
+    text += ["", "Mean and 95 % t-interval over seeds (each seed is a class order, and decides every random draw).",
+             "The last comparison is paired by seed.", "", "Made by", "",
+             f"    cillab sweep {plan.name} --table FILE.md", ""]  # fmt: skip
+    return "\n".join(text)
 
 
-def write_sweep_page(plan: Plan, path: Path) -> None:
-    """Put the table into `path`; whatever stands there below a line `<!-- remarks -->` is kept.
-
-    Raises:
-        InvalidRequestError: there is nothing to write down yet.
-    """
-    write_page(path, sweep_page(plan))
-
-
-def _values(plan: Plan, name: str) -> Values:
+def _values(plan: Plan, name: str, lines: Sequence[Line]) -> Values:
     """One number of every finished run."""
     found: Values = {row: {} for row, _ in plan.rows}
-    column = _column(name)
-    for row, spec in plan.rows:
-        if (spec.folder() / "result.json").is_file():
-            number = column.of(Run(spec.folder()))
-            if number is not None and math.isfinite(number):
-                found[row][spec.stream.seed] = number
+    for line in lines:
+        if name in line.numbers:
+            found[line.row][line.seed] = line.numbers[name]
     return found
 
 
@@ -165,20 +221,15 @@ def _difference(table: Values, row: str, first: str) -> str:
     return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
-def _protocol(plan: Plan) -> list[str]:
-    """What the runs share, and how the first one was made."""
-    spec = plan.rows[0][1]
-    stream, backbone = spec.stream, spec.backbone
+def _protocol(plan: Plan, lines: Sequence[Line]) -> list[str]:
+    """What the runs share, and how they were made."""
+    stream, backbone = plan.rows[0][1].stream, plan.rows[0][1].backbone
     said = [f"data `{stream.data}`", f"split `{stream.split}`", f"backbone `{backbone.name}`"]
     said += [f"scenario `{stream.scenario.text}`"] if stream.scenario.text != "class-incremental" else []
     said += [f"{backbone.image_size} px"] if backbone.image_size else []
     said += [f"{stream.train_per_class} training images a class"] if stream.train_per_class else []
     said += [f"{stream.test_per_class} test images a class"] if stream.test_per_class else []
-    for _, other in plan.rows:
-        path = other.folder() / "result.json"
-        if path.is_file():
-            run = Run(other.folder())
-            said += [f"precision {run.info.precision}", f"device {run.info.device}"]
-            said += [f"commit `{run.info.versions['commit']}`"] if "commit" in run.info.versions else []
-            break
+    for what in lines[0].made:
+        values = sorted({line.made[what] for line in lines} - {""})
+        said += [f"{what} {' and '.join(f'`{v}`' if what == 'commit' else v for v in values)}"] if values else []
     return [", ".join(said) + "."]

@@ -1,5 +1,6 @@
 """Presets are valid requests; rows and grids make the runs they say; the table is the arithmetic of the seeds."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cillab.lab import Lab
 from cillab.lab.prepare import check_room, prepare
 from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import presets, read_plan
-from cillab.lab.sweep_page import check_columns, sweep_page, write_sweep_page
+from cillab.lab.sweep_page import check_page, write_sweep_page
 from cillab.learners import check_fit, learners
 
 
@@ -30,7 +31,7 @@ def test_a_preset_is_a_valid_request_for_every_run(name) -> None:
         card = describe(spec.backbone.name)
         check_fit(spec.learner, kind=card.kind, clip=card.clip, tag=card.tag)
     assert len({spec.stream.seed for spec in plan.specs}) >= 3
-    check_columns(plan)
+    check_page(plan)
 
 
 def test_rows_times_grid(tmp_path: Path) -> None:
@@ -63,6 +64,13 @@ def test_a_column_that_there_is_not_is_refused_before_anything_runs(tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_table_is_not_named_like_the_csv_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(f"out: {tmp_path}/runs\ngrid: {{seed: [1, 2]}}\nreport: [a_last]\n")
+    ended = CliRunner().invoke(app, ["sweep", str(tmp_path / "p.yaml"), "--table", "field.csv"])
+    assert isinstance(ended.exception, InvalidRequestError) and "name field.md, not field.csv" in str(ended.exception)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'shields'"):
         read_plan("preset:sheilds")
@@ -83,21 +91,30 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
         )
     )  # fmt: skip
     plan = read_plan(plan_file)
+    out = tmp_path / "t.md"
     with pytest.raises(InvalidRequestError, match="No run"):
-        sweep_page(plan)
+        write_sweep_page(plan, out)
+    assert not list(tmp_path.glob("t.*"))
     for spec in plan.specs:
         list(Lab.from_spec(spec))
     number = {
         row: [json.loads((s.folder() / "result.json").read_text())["a_last"] for r, s in plan.rows if r == row]
         for row in ("means", "ridge")
     }
-    text = sweep_page(plan)
+    write_sweep_page(plan, out)
+    text = out.read_text()
     interval = t_interval([100 * x for x in number["ridge"]])
     assert f"| ridge | {interval.mean:.1f} ± {interval.half_width:.1f} |" in text
     gap = paired_difference([100 * x for x in number["ridge"]], [100 * x for x in number["means"]]).interval
     assert f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}] | 3 |" in text
-    out = tmp_path / "t.md"
-    write_sweep_page(plan, out)
+    lines = list(csv.DictReader(out.with_suffix(".csv").open()))
+    assert [(line["row"], int(line["seed"])) for line in lines] == [(row, s.stream.seed) for row, s in plan.rows]
+    for line, (_, spec) in zip(lines, plan.rows, strict=True):
+        result = json.loads((spec.folder() / "result.json").read_text())
+        assert float(line["a_last"]) == pytest.approx(result["a_last"], rel=1e-5)
+        curve = [float(line[f"seen {task + 1}"]) for task in range(2)]
+        assert curve == pytest.approx(result["accuracy_seen"], rel=1e-5)
+        assert float(line["nc/train/nc1"]) > 0 and line["precision"] == "fp32"
     out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
     write_sweep_page(plan, out)
     assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1
