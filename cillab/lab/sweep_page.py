@@ -168,7 +168,8 @@ def sweep_csv(plan: Plan, lines: Sequence[Line]) -> str:
 def sweep_page(plan: Plan, lines: Sequence[Line]) -> str:
     """Markdown: title, protocol, one line per row, what was left undone, and the command."""
     values = {name: _values(plan, name, lines) for name in plan.report}
-    first, rows = plan.rows[0][0], list(dict.fromkeys(row for row, _ in plan.rows))
+    first, named = plan.rows[0][0], list(dict.fromkeys(row for row, _ in plan.rows))
+    rows = [row for row in named if any(line.row == row for line in lines)]
     heads = [_column(name).heading for name in plan.report]
     text = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan, lines), ""]
     text += [
@@ -182,6 +183,8 @@ def sweep_page(plan: Plan, lines: Sequence[Line]) -> str:
         cells = [_cell(name, values[name][row]) for name in plan.report]
         difference = "" if row == first else _difference(values[plan.report[0]], row, first)
         text.append(f"| {row} | {' | '.join(cells)} | {difference} | {len(values[plan.report[0]][row])} |")
+    if left := [row for row in named if row not in rows]:
+        text += ["", f"Not run yet: {', '.join(f'`{row}`' for row in left)}."]
     text += ["", "Mean and 95 % t-interval over seeds (each seed is a class order, and decides every random draw).",
              "The last comparison is paired by seed.", "", "Made by", "",
              f"    cillab sweep {plan.name} --table FILE.md", ""]  # fmt: skip
