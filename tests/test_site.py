@@ -29,6 +29,25 @@ def test_every_run_has_its_pages_and_the_first_page_leads_to_them(pages) -> None
     assert "broken" in text
 
 
+def test_runs_of_a_sweep_have_their_rows_in_the_names_of_their_pages(tmp_path) -> None:
+    runs = [tmp_path / "runs" / row / f"seed={seed}" for row in ("lda", "acil") for seed in (1, 2)]
+    for run in runs:
+        write_synthetic_run(run, tasks=2)
+    out = write_site([tmp_path / "runs", runs[0]], tmp_path / "out").parent
+    pages = {f"{row}-seed-{seed}{end}.html" for row in ("lda", "acil") for seed in (1, 2) for end in ("", "-report")}
+    assert {page.name for page in out.glob("*.html")} == {"index.html", *pages}
+    assert sorted(pages) == sorted(re.findall(r"href='([^']+)'", (out / "index.html").read_text()))  # each once
+    assert "href='lda-seed-1-report.html'" in (out / "lda-seed-1.html").read_text()
+
+
+def test_two_runs_with_one_address_are_refused(tmp_path) -> None:
+    for name in ("a b", "a-b"):
+        write_synthetic_run(tmp_path / "runs" / name, tasks=2)
+    with pytest.raises(InvalidRequestError, match=r"one page, .*a-b\.html"):
+        write_site([tmp_path / "runs"], tmp_path / "out")
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
 def test_nothing_is_loaded_from_elsewhere(pages) -> None:
     for path in pages.glob("*.html"):
         if not path.name.endswith("-report.html"):  # the report has its own test

@@ -122,10 +122,10 @@ def observations(paths: Sequence[str | Path]) -> Observations:
             run = Run(path)
             reason = _unfit(run)
         except CillabError as error:
-            left_out.append(f"{path.name}: {error}")
+            left_out.append(f"{path}: {error}")
             continue
         if reason:
-            left_out.append(f"{run.name}: {reason}")
+            left_out.append(f"{path}: {reason}")
         else:
             runs.append(run)
     there = [row for run, label in zip(runs, _labels(runs), strict=True) for row in _rows(run, label)]

@@ -29,7 +29,7 @@ def runs(tmp_path_factory):
 def test_every_row_is_what_the_arrays_of_its_run_say(runs) -> None:
     data = observations([runs])
     assert set(data.methods) == set(METHODS) and len(data) == 4 * 3
-    assert data.left_out == ("half: not finished",)
+    assert data.left_out == (f"{runs / 'half'}: not finished",)
     run = Run(runs / "acil")
     rows = np.flatnonzero(data.method == data.methods.index("acil"))
     last, matrix = run.snapshot("t03"), run.accuracy_matrix()
