@@ -38,6 +38,8 @@ class EWC(Held[EWCParams]):
     all weights, and F, as many again, for learning; one forward pass per image.
     """
 
+    stage = "finetune"
+
     def setup(self) -> None:
         """Weights and head, and an F of nothing."""
         super().setup()

@@ -28,6 +28,8 @@ class FeatureKD(Held[FeatureKDParams]):
     per image and step, one per image at test.
     """
 
+    stage = "finetune"
+
     def before(self) -> Overlay:
         """The weights of the backbone, to be worn."""
         return deepcopy(self.worn)

@@ -27,6 +27,8 @@ class L2Anchor(Held[L2Params]):
     Source: Smith et al., CVPR-W 2023, arXiv:2203.17269. Keeps all weights; one forward pass per image.
     """
 
+    stage = "finetune"
+
     def hold(self, before: dict[str, Tensor], pixels: Tensor, h: Tensor) -> Tensor:
         """The spring of (1)."""
         return spring(self.worn.named_parameters(), before)

@@ -33,6 +33,8 @@ class LwF(Held[LwFParams]):
     it learns; two forward passes per image and step, one per image at test.
     """
 
+    stage = "finetune"
+
     def before(self) -> tuple[Overlay, Tensor, Tensor | None]:
         """The weights of the backbone, to be worn, and W and b of old classes."""
         weight, bias = (x if x is None else x[: len(self.old)].clone() for x in self.classifier.rows())

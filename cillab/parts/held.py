@@ -7,7 +7,7 @@ logits where they were before the task. A head, rates and what may move are comm
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -47,6 +47,9 @@ P = TypeVar("P", bound=HeldParams)
 class Held(Method[P]):
     """theta, W <- SGD on CE(W f_theta(x) + b, y) + weight * hold, then what is needed to hold them next time."""
 
+    stage: ClassVar[str]
+    """Name of the stage, which decides its draws: a method that is held by nothing is the one whose name it gives."""
+
     def setup(self) -> None:
         """The pre-trained weights and a head without rows."""
         backbone = self.backbone
@@ -82,7 +85,7 @@ class Held(Method[P]):
 
         groups = [undecayed(self.classifier), {"params": self.worn.parameters(), "lr": p.backbone_lr}]
         average = MovingAverage([*self.classifier.parameters(), *self.worn.parameters()], p.ema)
-        for progress in fit(self, task, groups, loss, p.fit, stage="finetune", on_pixels=True):
+        for progress in fit(self, task, groups, loss, p.fit, stage=self.stage, on_pixels=True):
             if p.ema:
                 average.update()
             yield progress
