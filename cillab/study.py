@@ -11,8 +11,18 @@ from cillab.core.errors import CillabError
 from cillab.figures.palette import style, task_colour
 from cillab.figures.panels import finished, grid, title
 from cillab.geometry.association import Correlation
-from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Association, Observations, associations, observations, table
-from cillab.runs.files import write_page, write_text
+from cillab.lab.study import (
+    CONTROL,
+    HEAD,
+    MEASURES,
+    OUTCOMES,
+    Association,
+    Observations,
+    associations,
+    observations,
+    table,
+)
+from cillab.runs.files import csv_beside, write_page, write_text
 
 _SHOWN = ("nc1_then", "nc3_now", "nc4_now", "angle_drift", "mean_drift", CONTROL)
 _KINDS = (
@@ -27,8 +37,9 @@ def write_study(runs: Sequence[Path], out: Path, draws: int = 2000) -> list[Path
     Figures need the extra `study` (kaleido, and a Chrome or Chromium); without it the page has its tables alone.
 
     Raises:
-        InvalidRequestError: no usable run, or runs of more than one protocol.
+        InvalidRequestError: no usable run, runs of more than one protocol, or no room for the CSV.
     """
+    rows = csv_beside(out, HEAD)
     data = observations(runs)
     found = {outcome: associations(data, outcome, draws) for outcome in OUTCOMES}
     drawn = {"forest": (forest(found["forgetting"]), sentence(found["forgetting"])),
@@ -45,7 +56,6 @@ def write_study(runs: Sequence[Path], out: Path, draws: int = 2000) -> list[Path
             pictures[name] = f"![{said}]({path.name})"
             written.append(path)
     write_page(out, page(data, found, pictures, runs))
-    rows = out.with_suffix(".csv")
     write_text(rows, table(data))
     return [out, rows, *written]
 

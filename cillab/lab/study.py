@@ -47,7 +47,7 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 _STILL = 4  # decimals of drift, degrees or spreads: frozen features move by rounding alone, and ranks would see it
 CONTROL = "accuracy_then"  # accuracy on the task when just learnt: held fixed in the partial correlation
 NAMES = (*MEASURES, *OUTCOMES, CONTROL)
-_HEAD = ("protocol", "method", "family", "simplex", "seed", "task")
+HEAD = ("protocol", "method", "family", "simplex", "seed", "task")
 
 
 class Row(NamedTuple):
@@ -152,7 +152,7 @@ def table(data: Observations) -> str:
     """Every row as CSV, which `observations` reads again in the place of the run folders."""
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_HEAD, *NAMES])
+    writer.writerow([*HEAD, *NAMES])
     for row, method in enumerate(data.method):
         about = (data.methods[method], data.families[method], data.simplex[method], data.seed[row], data.task[row])
         writer.writerow([data.protocol, *about, *(f"{data.columns[name][row]:.8g}" for name in NAMES)])

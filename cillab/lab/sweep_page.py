@@ -20,7 +20,7 @@ from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
 from cillab.runs import Run
-from cillab.runs.files import write_page, write_text
+from cillab.runs.files import csv_beside, write_page, write_text
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,10 @@ def check_page(plan: Plan, path: Path | None = None) -> None:
 
     Raises:
         UnknownNameError: `report:` names a column that there is not.
-        InvalidRequestError: `path` is where the CSV beside the page will stand.
+        InvalidRequestError: there is no room for the CSV beside `path`.
     """
-    if path is not None and path.suffix == ".csv":
-        page = path.with_suffix(".md")
-        raise InvalidRequestError(f"The table is a page, and its CSV stands beside it: name {page}, not {path}.")
+    if path is not None:
+        csv_beside(path, _HEAD)
     for name in plan.report:
         _column(name)
 
@@ -108,6 +107,7 @@ class Line:
     seen: Sequence[float]
 
 
+_HEAD = ("row", "seed")  # of the CSV
 Values = dict[str, dict[int, float]]  # row -> seed -> number
 
 
@@ -140,11 +140,11 @@ def write_sweep_page(plan: Plan, path: Path) -> None:
     Whatever stands in the page below a line `<!-- remarks -->` is kept.
 
     Raises:
-        InvalidRequestError: there is nothing to write down yet.
+        InvalidRequestError: there is nothing to write down yet, or no room for the CSV.
     """
-    lines = finished_lines(plan)
+    lines, rows = finished_lines(plan), csv_beside(path, _HEAD)
     write_page(path, sweep_page(plan, lines))
-    write_text(path.with_suffix(".csv"), sweep_csv(plan, lines))
+    write_text(rows, sweep_csv(plan, lines))
 
 
 def sweep_csv(plan: Plan, lines: Sequence[Line]) -> str:
@@ -156,7 +156,7 @@ def sweep_csv(plan: Plan, lines: Sequence[Line]) -> str:
     made = list(lines[0].made)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["row", "seed", *made, *plan.report, *(f"seen {task + 1}" for task in range(tasks))])
+    writer.writerow([*_HEAD, *made, *plan.report, *(f"seen {task + 1}" for task in range(tasks))])
     for line in lines:
         numbers = [line.numbers.get(name) for name in plan.report]
         curve = [*line.seen, *[None] * (tasks - len(line.seen))]

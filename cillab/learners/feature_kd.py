@@ -1,13 +1,6 @@
 """Feature distillation: fine-tuning whose features stay near those of the network before the task."""
 
-from cillab.kit import Held, HeldParams, NonNegativeFloat, Overlay, Tensor, deepcopy, final, method, torch
-
-
-class FeatureKDParams(HeldParams):
-    """Hyper-parameters of feature distillation."""
-
-    weight: NonNegativeFloat = 1.0
-    """lambda of (1)."""
+from cillab.kit import Held, HeldParams, Overlay, Tensor, deepcopy, final, method, torch
 
 
 @method(
@@ -19,7 +12,7 @@ class FeatureKDParams(HeldParams):
     ours="lambda and rates, which nobody has searched for yet",
 )
 @final
-class FeatureKD(Held[FeatureKDParams]):
+class FeatureKD(Held[HeldParams]):
     """Fine-tuning whose features of today's images stay near those of the network before the task.
 
         theta, W  <-  SGD on CE(W f_theta(x) + b, y) + lambda mean over images of ||f_theta(x) - f_theta'(x)||^2 / d (1)

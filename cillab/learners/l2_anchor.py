@@ -1,13 +1,6 @@
 """L2: fine-tuning on a spring to the weights before the task."""
 
-from cillab.kit import Held, HeldParams, NonNegativeFloat, Tensor, final, method, spring
-
-
-class L2Params(HeldParams):
-    """Hyper-parameters of the L2 anchor."""
-
-    weight: NonNegativeFloat = 1.0
-    """lambda of (1)."""
+from cillab.kit import Held, HeldParams, Tensor, final, method, spring
 
 
 @method(
@@ -19,7 +12,7 @@ class L2Params(HeldParams):
     ours="lambda and rates, which nobody has searched for yet",
 )
 @final
-class L2Anchor(Held[L2Params]):
+class L2Anchor(Held[HeldParams]):
     """Fine-tuning on a spring to the weights before the task.
 
         theta, W  <-  SGD on CE(W f_theta(x) + b, y) + lambda ||theta - theta'||^2,   theta' = theta before the task (1)

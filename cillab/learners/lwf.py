@@ -1,15 +1,13 @@
 """LwF: fine-tuning whose logits of old classes stay what they were."""
 
 from cillab.kit import (
-    F, Held, HeldParams, NonNegativeFloat, Overlay, PositiveFloat, Tensor, deepcopy, distillation, final, method, torch,
+    F, Held, HeldParams, Overlay, PositiveFloat, Tensor, deepcopy, distillation, final, method, torch,
 )  # fmt: skip
 
 
 class LwFParams(HeldParams):
     """Hyper-parameters of LwF."""
 
-    weight: NonNegativeFloat = 1.0
-    """lambda of (1)."""
     temperature: PositiveFloat = 2.0
     """T of (1)."""
 

@@ -38,7 +38,7 @@ class HeldParams(HyperParams):
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Momentum of the average over a task's steps that becomes the result of the task; 0 is the last step."""
     weight: NonNegativeFloat = 1.0
-    """What holds back, over the cross-entropy; 0 is fine-tuning."""
+    """lambda: what holds back, over the cross-entropy; 0 is fine-tuning."""
 
 
 P = TypeVar("P", bound=HeldParams)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from pydantic import ValidationError
 
-from cillab.core.errors import RunError, one_line, shown
+from cillab.core.errors import InvalidRequestError, RunError, one_line, shown
 from cillab.core.params import complaint
 from cillab.runs.schema import SCHEMA_VERSION, Record
 from cillab.runs.sums import opened_record, sealed_arrays, sealed_record
@@ -79,6 +79,20 @@ def write_page(path: Path, text: str) -> None:
         text += f"\n{mark}{remarks}" if found else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
+
+
+def csv_beside(page: Path, head: Sequence[str]) -> Path:
+    """Where a command puts its rows beside `page`. Nobody named that file, so one that begins otherwise is not ours.
+
+    Raises:
+        InvalidRequestError: it is the page itself, or a file whose first columns are not called `head`.
+    """
+    rows = page.with_suffix(".csv")
+    if rows == page:
+        raise InvalidRequestError(f"A CSV stands beside the page: name {page.with_suffix('.md')}, not {page}.")
+    if rows.is_file() and not rows.read_bytes().startswith(",".join(head).encode()):
+        raise InvalidRequestError(f"{rows}, where the rows of {page} would stand, is another file: name another page.")
+    return rows
 
 
 def write_json(path: Path, value: Any) -> None:

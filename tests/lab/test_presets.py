@@ -64,6 +64,15 @@ def test_a_column_that_there_is_not_is_refused_before_anything_runs(tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_file_of_somebody_else_is_not_overwritten_by_the_csv_beside_a_table(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(f"out: {tmp_path}/runs\ngrid: {{seed: [1, 2]}}\nreport: [a_last]\n")
+    theirs = tmp_path / "field.csv"
+    theirs.write_text("image,label\n")
+    ended = CliRunner().invoke(app, ["sweep", str(tmp_path / "p.yaml"), "--table", str(tmp_path / "field.md")])
+    assert isinstance(ended.exception, InvalidRequestError) and "another file" in str(ended.exception)
+    assert theirs.read_text() == "image,label\n" and not (tmp_path / "runs").exists()
+
+
 def test_a_table_is_not_named_like_the_csv_beside_it(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(f"out: {tmp_path}/runs\ngrid: {{seed: [1, 2]}}\nreport: [a_last]\n")
     ended = CliRunner().invoke(app, ["sweep", str(tmp_path / "p.yaml"), "--table", "field.csv"])
@@ -117,6 +126,7 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
         curve = [float(line[f"seen {task + 1}"]) for task in range(2)]
         assert curve == pytest.approx(result["accuracy_seen"], rel=1e-5)
         assert float(line["nc/train/nc1"]) > 0 and line["precision"] == "fp32"
+    check_page(plan, out)  # its own CSV is written anew
     out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
     write_sweep_page(plan, out)
     assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1

@@ -11,7 +11,7 @@ from cillab.cli import app
 from cillab.core.errors import InvalidRequestError
 from cillab.lab.study import CONTROL, MEASURES, OUTCOMES, Observations, _moves, associations, observations, table
 from cillab.runs import Run
-from cillab.study import forest, page, scatter, sentence
+from cillab.study import forest, page, scatter, sentence, write_study
 from tests.runs.synthetic import write_synthetic_run
 
 METHODS = ("finetune", "simplecil", "acil", "joint")
@@ -131,6 +131,15 @@ def test_the_page_says_what_was_found_and_keeps_remarks(runs, tmp_path, monkeypa
     written = out.read_text(encoding="utf-8")
     assert "kept words" in written and "old\n" not in written.splitlines()[0]
     assert "half: not finished" in written
+
+
+def test_a_file_of_somebody_else_is_not_overwritten_by_the_rows(runs, tmp_path) -> None:
+    theirs = tmp_path / "mine.csv"
+    theirs.write_text("image,label\n")
+    for out, complaint in ((tmp_path / "mine.md", "another file"), (theirs, "not .*mine.csv")):
+        with pytest.raises(InvalidRequestError, match=complaint):
+            write_study([runs], out, draws=20)
+    assert theirs.read_text() == "image,label\n" and list(tmp_path.iterdir()) == [theirs]
 
 
 def test_runs_of_two_protocols_and_folders_without_any_are_refused(runs, tmp_path) -> None:
