@@ -16,7 +16,7 @@ import numpy as np
 from cillab.core.errors import InvalidRequestError, unknown_name
 from cillab.geometry.nc1 import nc1_quotient
 from cillab.geometry.rows import centre
-from cillab.geometry.seeds import paired_difference, t_interval
+from cillab.geometry.seeds import Interval, t_interval
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
 from cillab.runs import Run
@@ -31,6 +31,7 @@ class Column:
     of: Callable[[Run], float | None]
     factor: float = 100.0  # shares are shown in percent
     digits: int = 1
+    spread: bool = True  # a cost is shown without an interval
 
 
 def _age(run: Run, old: bool) -> float | None:
@@ -63,9 +64,9 @@ _COLUMNS: dict[str, Column] = {
     "mtil_last": _shown("Last", "mtil_last"),
     "nc1_old": Column("NC1 old", lambda run: _age(run, old=True), 1.0, 2),
     "nc1_new": Column("NC1 new", lambda run: _age(run, old=False), 1.0, 2),
-    "seconds": Column("seconds", lambda run: run.result.seconds.get("total") if run.result else None, 1.0, 0),
-    "stored_floats": _shown("stored (M)", "stored_floats", factor=1e-6, digits=2),
-    "passes_per_test_image": _shown("passes", "passes_per_test_image", factor=1.0, digits=1),
+    "seconds": Column("seconds", lambda run: run.result.seconds.get("total") if run.result else None, 1.0, 0, False),
+    "stored_floats": _shown("stored (M)", "stored_floats", factor=1e-6, digits=2, spread=False),
+    "passes_per_test_image": _shown("passes", "passes_per_test_image", factor=1.0, digits=1, spread=False),
 }
 
 
@@ -98,13 +99,14 @@ def check_page(plan: Plan, path: Path | None = None) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A finished run of a plan: its row, its seed, what the table shows of it, and accuracy after each task."""
+    """A finished run of a plan: its row, its seed, the table's numbers, accuracies after each task and by class."""
 
     row: str
     seed: int
     made: Mapping[str, str]  # precision, device, commit
     numbers: Mapping[str, float]  # by column of the table, where the run has one
     seen: Sequence[float]
+    classes: Mapping[int, float]  # after the last task: the mean over classes is A_last
 
 
 _HEAD = ("row", "seed")  # of the CSV
@@ -131,7 +133,16 @@ def _line(plan: Plan, row: str, seed: int, run: Run) -> Line:
     info, numbers = run.info, {name: _column(name).of(run) for name in plan.report}
     made = {"precision": info.precision, "device": info.device, "commit": info.versions.get("commit", "")}
     there = {name: number for name, number in numbers.items() if number is not None and math.isfinite(number)}
-    return Line(row, seed, made, there, run.result.accuracy_seen if run.result else ())
+    return Line(row, seed, made, there, run.result.accuracy_seen if run.result else (), _by_class(run))
+
+
+def _by_class(run: Run) -> dict[int, float]:
+    """What each class gives to A_last: its right answers over a mean class's images. Empty where none were counted."""
+    shot = run.snapshot(run.steps[-1])
+    counts = np.asarray(shot["confusion"], np.float64) if "confusion" in shot else np.zeros((0, 0))
+    if not counts.sum():
+        return {}
+    return dict(zip(shot["seen"].tolist(), (np.diag(counts) * len(counts) / counts.sum()).tolist(), strict=True))
 
 
 def write_sweep_page(plan: Plan, path: Path) -> None:
@@ -173,20 +184,22 @@ def sweep_page(plan: Plan, lines: Sequence[Line]) -> str:
     heads = [_column(name).heading for name in plan.report]
     text = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan, lines), ""]
     text += [
-        f"| | {' | '.join(heads)} | {heads[0]} against “{first}” | seeds |",
-        "| --- |" + " --- |" * (len(heads) + 2),
+        f"| | {' | '.join(heads)} | {heads[0]} against “{first}” | over seeds | over classes | seeds |",
+        "| --- |" + " --- |" * (len(heads) + 4),
     ]
     keeps = [row for row in rows if _keeps_images(plan, row)]
     for row in [*(row for row in rows if row not in keeps), *keeps]:
         if keeps and row == keeps[0]:
-            text.append(f"| *with stored training images* |{' |' * (len(heads) + 2)}")
+            text.append(f"| *with stored training images* |{' |' * (len(heads) + 4)}")
         cells = [_cell(name, values[name][row]) for name in plan.report]
-        difference = "" if row == first else _difference(values[plan.report[0]], row, first)
-        text.append(f"| {row} | {' | '.join(cells)} | {difference} | {len(values[plan.report[0]][row])} |")
+        cells += ["", "", ""] if row == first else _difference(plan.report[0], lines, row, first)
+        text.append(f"| {row} | {' | '.join(cells)} | {len(values[plan.report[0]][row])} |")
     if left := [row for row in named if row not in rows]:
         text += ["", f"Not run yet: {', '.join(f'`{row}`' for row in left)}."]
-    text += ["", "Mean and 95 % t-interval over seeds (each seed is a class order, and decides every random draw).",
-             "The last comparison is paired by seed.", "", "Made by", "",
+    text += ["", "Mean and 95 % t-interval over seeds: each seed is a class order, and decides every random draw.",
+             f"The difference from “{first}” is paired, once by seed and once by class (mean over the seeds). The",
+             "interval over classes holds what other images or classes would change, that over seeds an order.", "",
+             "Made by", "",
              f"    cillab sweep {plan.name} --table FILE.md", ""]  # fmt: skip
     return "\n".join(text)
 
@@ -210,18 +223,27 @@ def _cell(name: str, seeds: Mapping[int, float]) -> str:
         return ""
     column = _column(name)
     interval = t_interval([column.factor * value for value in seeds.values()])
-    spread = "" if math.isnan(interval.half_width) else f" ± {interval.half_width:.{column.digits}f}"
-    return f"{interval.mean:.{column.digits}f}{spread}"
+    return f"{interval.mean:.{column.digits}f} {_spread(column, interval) if column.spread else ''}".rstrip()
 
 
-def _difference(table: Values, row: str, first: str) -> str:
-    common = sorted(table[row].keys() & table[first].keys())
-    if not common:
-        return ""
-    found = paired_difference([100 * table[row][s] for s in common], [100 * table[first][s] for s in common]).interval
-    if math.isnan(found.half_width):
-        return f"{found.mean:+.1f}"
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+def _spread(column: Column, interval: Interval) -> str:
+    return "" if math.isnan(interval.half_width) else f"± {interval.half_width:.{column.digits}f}"
+
+
+def _difference(name: str, lines: Sequence[Line], row: str, first: str) -> list[str]:
+    """Three cells: mean of row - first over the seeds that both have, half its interval over seeds and over classes."""
+    column, base = _column(name), {line.seed: line for line in lines if line.row == first}
+    pairs = [(line, base[line.seed]) for line in lines if line.row == row and line.seed in base]
+    pairs = [(a, b) for a, b in pairs if name in a.numbers and name in b.numbers]
+    if not pairs:
+        return ["", "", ""]
+    seeds = t_interval([column.factor * (a.numbers[name] - b.numbers[name]) for a, b in pairs])
+    cells = [f"{round(seeds.mean, column.digits) + 0.0:+.{column.digits}f}", _spread(column, seeds)]  # no "-0.0"
+    shared = set.intersection(*(set(a.classes) & set(b.classes) for a, b in pairs)) if name == "a_last" else set()
+    if not shared:
+        return [*cells, ""]
+    by_class = [[a.classes[c] - b.classes[c] for a, b in pairs] for c in sorted(shared)]
+    return [*cells, _spread(column, t_interval(column.factor * np.mean(by_class, axis=1)))]
 
 
 def _protocol(plan: Plan, lines: Sequence[Line]) -> list[str]:

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,6 +21,7 @@ from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import presets, read_plan
 from cillab.lab.sweep_page import check_page, write_sweep_page
 from cillab.learners import check_fit, learners
+from cillab.runs import Run
 
 
 @pytest.mark.parametrize("name", presets())
@@ -111,12 +113,23 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
         row: [json.loads((s.folder() / "result.json").read_text())["a_last"] for r, s in done if r == row]
         for row in ("means", "ridge")
     }
+
+    def by_class(row: str) -> np.ndarray:
+        """Accuracy of each digit after the last task, [seeds, 10], in the order of their names."""
+        shots = [Run(s.folder()).snapshot("t01") for r, s in done if r == row]
+        counts = [
+            np.asarray(shot["confusion"])[np.argsort(shot["seen"])][:, np.argsort(shot["seen"])] for shot in shots
+        ]
+        return np.stack([np.diag(count) / count.sum(axis=1) for count in counts])
+
     write_sweep_page(plan, out)
     text = out.read_text()
     interval = t_interval([100 * x for x in number["ridge"]])
     assert f"| ridge | {interval.mean:.1f} ± {interval.half_width:.1f} |" in text
     gap = paired_difference([100 * x for x in number["ridge"]], [100 * x for x in number["means"]]).interval
-    assert f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}] | 3 |" in text
+    classes = t_interval(100 * (by_class("ridge") - by_class("means")).mean(axis=0))
+    assert classes.mean == pytest.approx(gap.mean) and classes.half_width > 0
+    assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} | ± {classes.half_width:.1f} | 3 |" in text
     assert "| third |" not in text and "\nNot run yet: `third`.\n" in text
     lines = list(csv.DictReader(out.with_suffix(".csv").open()))
     assert [(line["row"], int(line["seed"])) for line in lines] == [(row, s.stream.seed) for row, s in done]
