@@ -48,6 +48,12 @@ class Plan:
     notes: str  # the comments that follow
     rows: tuple[tuple[str, RunSpec], ...]  # name of the table's row, and one of its runs
     report: tuple[str, ...]  # numbers that the table shows
+    detail: tuple[str, ...] = ()  # numbers of a second table
+
+    @property
+    def columns(self) -> list[str]:
+        """The numbers of both tables."""
+        return list(dict.fromkeys((*self.report, *self.detail)))
 
     @property
     def specs(self) -> list[RunSpec]:
@@ -62,6 +68,7 @@ def read_plan(path: str | Path) -> Plan:
         rows: {nearest mean: {learner: simplecil}, ten epochs: {learner: min, params.epochs: 10}}
         grid: {seed: [1993, 1994, 1995]}
         report: [a_last, a_avg]
+        detail: [within, nc1_old]
         out: runs/sweep
 
     Every row is run for every combination of the grid. Either may be left out, but not both.
@@ -78,7 +85,8 @@ def read_plan(path: str | Path) -> Plan:
         raise InvalidRequestError(f"{path.name} needs `rows:` with a name and the fields it changes for each row.")
     if not grid and list(rows) == [""]:
         raise InvalidRequestError(f"{path.name} has neither `grid:` nor `rows:`: nothing varies in this sweep.")
-    root, report = Path(str(values.pop("out", None) or "runs/sweep")), values.pop("report", ["a_last", "a_avg"])
+    root = Path(str(values.pop("out", None) or "runs/sweep"))
+    report, detail = _columns(values, "report", path) or ("a_last", "a_avg"), _columns(values, "detail", path)
     found = []
     for choice in product(*grid.values()):  # one seed of every row before the next: a table that fills up evenly
         varied = dict(zip(grid, choice, strict=True))
@@ -87,7 +95,14 @@ def read_plan(path: str | Path) -> Plan:
             spec = RunSpec.of({**_merged(_merged(values, changes), varied), "out": str(folder)}, owner=path.name)
             found.append((str(row) or _name(varied), spec))
     title, notes = _comments(path)
-    return Plan(name, title, notes, tuple(found), tuple(report))
+    return Plan(name, title, notes, tuple(found), report, detail)
+
+
+def _columns(values: dict[str, Any], which: str, path: Path) -> tuple[str, ...]:
+    names = values.pop(which, None) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidRequestError(f"{path.name}: `{which}:` needs a list of columns, as in [a_last, a_avg].")
+    return tuple(names)
 
 
 def presets() -> dict[str, str]:

@@ -97,7 +97,8 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
                 "data": "digits", "split": "B0-Inc5", "train_per_class": 6, "test_per_class": 8, "probe_points": 10,
                 "keep_checkpoints": "none", "precision": "fp32", "out": str(tmp_path / "runs"),
                 "rows": {"means": {"learner": "simplecil"}, "ridge": {"learner": "acil"}, "third": {"learner": "lda"}},
-                "grid": {"seed": [1, 2, 3]}, "report": ["a_last", "nc/train/nc1"],
+                "grid": {"seed": [1, 2, 3]},
+                "report": ["a_last", "nc/train/nc1"], "detail": ["within", "stored_images"],
             }
         )
     )  # fmt: skip
@@ -131,6 +132,11 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
     assert classes.mean == pytest.approx(gap.mean) and classes.half_width > 0
     assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} | ± {classes.half_width:.1f} | 3 |" in text
     assert "| third |" not in text and "\nNot run yet: `third`.\n" in text
+    behind = text.split("## Behind these numbers")[1].split("Made by")[0]
+    within = [Run(s.folder()).metrics().over("accuracy/within_task", ("t01",))[0] for r, s in done if r == "ridge"]
+    found = t_interval([100 * value for value in within])
+    assert "*within*: the right class when the task is given." in behind
+    assert f"| ridge | {found.mean:.1f} ± {found.half_width:.1f} | 0 | reproduction |" in behind
     lines = list(csv.DictReader(out.with_suffix(".csv").open()))
     assert [(line["row"], int(line["seed"])) for line in lines] == [(row, s.stream.seed) for row, s in done]
     for line, (_, spec) in zip(lines, done, strict=True):
@@ -143,6 +149,13 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
     out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
     write_sweep_page(plan, out)
     assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1
+
+
+@pytest.mark.parametrize("which", ["report", "detail"])
+def test_columns_that_are_no_list_are_refused(tmp_path: Path, which: str) -> None:
+    (tmp_path / "p.yaml").write_text(f"grid: {{seed: [1, 2]}}\n{which}: a_last\n")
+    with pytest.raises(InvalidRequestError, match=f"`{which}:` needs a list of columns"):
+        read_plan(tmp_path / "p.yaml")
 
 
 def test_a_simplex_without_room_is_refused_before_anything_loads() -> None:
