@@ -5,6 +5,7 @@ import pytest
 
 from cillab.demo import LOOK_FOR, demo_runs
 from cillab.runs import Run
+from cillab.runs.schema import is_scalar
 
 LIMIT_BYTES = 6 * 2**20
 
@@ -15,6 +16,7 @@ def test_each_is_small_and_has_large_thumbnails_maps_and_one_line() -> None:
     for name, run in runs.items():
         assert sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file()) <= LIMIT_BYTES, name
         assert run.probe.tile == 64, name
+        assert not [scalar for scalar in run.metrics() if not is_scalar(scalar)], name
         for shot in map(run.snapshot, run.steps):
             assert {"cam/true", "cam/predicted", "cam/difference"} <= {*shot}, (name, shot.id)
 

@@ -12,6 +12,7 @@ from cillab.geometry.nc1 import nc1_quotient
 from cillab.geometry.rows import centre
 from cillab.geometry.seeds import Interval, t_interval
 from cillab.runs import Run
+from cillab.runs.schema import SCALARS, is_scalar
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class Column:
 
 
 def column(name: str) -> Column:
-    """The column called `name`: one of `_COLUMNS`, or a scalar of the last step if its name has a slash.
+    """The column called `name`: one of `_COLUMNS`, or a scalar of the last step by its full name.
 
     Raises:
         UnknownNameError: neither.
     """
     if name in _COLUMNS:
         return _COLUMNS[name]
-    if "/" not in name:
-        raise unknown_name("column", name, _COLUMNS)
+    if not is_scalar(name):
+        raise unknown_name("column", name, [*_COLUMNS, *SCALARS])
     share = name.startswith(("accuracy/", "transport/improved"))
     return _last(name.rpartition("/")[2], name, *((100.0, 1) if share else (1.0, 3)))
 

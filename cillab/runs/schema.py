@@ -6,8 +6,10 @@ clock is Unix time.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import numpy as np
@@ -68,7 +70,27 @@ SCALARS: tuple[str, ...] = (
     *(
         f"nc/{side}/{name}"
         for side in ("train", "test")
-        for name in ("nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "max_angle", "nc3", "nc4")
+        for name in (
+            "nc1",
+            "nc1_quotient",
+            "cdnv",
+            "equinorm",
+            "equiangular",
+            "max_angle",
+            "gram",
+            "nc3",
+            "nc3_cosine",
+            "nc3_uniformity",
+            "nc4",
+            "gnc2_log",
+            "gnc2_log_variance",
+            "equinorm_head",
+            "rank_between",
+            "rank_within",
+            "participation_between",
+            "participation_within",
+            "top_share",
+        )
     ),
     "drift/cosine",
     "drift/relative",
@@ -81,8 +103,19 @@ SCALARS: tuple[str, ...] = (
     *(f"cam/{name}/{target}" for name in ("energy", "pointing") for target in ("true", "predicted", "difference")),
     "cam/mask",
     "seconds/learn",
+    "seconds/learn/<stage>",
     "seconds/probe",
+    "cost/exposed",
+    "cost/images",
+    "cost/trainable_parameters",
+    "train/loss",
+    "train/images_per_second",
 )
+
+
+def is_scalar(name: str) -> bool:
+    """Is there a scalar of that name? What stands between brackets in `SCALARS` is any word."""
+    return any(fnmatchcase(name, re.sub("<.*>", "?*", one)) for one in SCALARS)
 
 
 def plain(value: Any) -> Any:

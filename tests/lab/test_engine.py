@@ -14,6 +14,7 @@ from cillab.lab import Lab
 from cillab.lab.engine import Step
 from cillab.lab.slim import slim
 from cillab.runs import Run, request
+from cillab.runs.schema import is_scalar
 from tests.lab.fakes import Line, Tiny, squares
 
 
@@ -69,6 +70,8 @@ def test_snapshot_holds_what_is_promised(straight: Run) -> None:
     assert sorted(set(straight.probe.labels.tolist())) == list(range(6))  # classes still to come included
     assert straight.metrics().at("t01")["drift/cosine"] > 0
     assert "drift/cosine" not in straight.metrics().at("t00")
+    assert not [name for name in straight.metrics() if not is_scalar(name)]
+    assert not is_scalar("nc/train/nc22") and not is_scalar("seconds/learn/")
 
 
 def test_result_has_the_whole_row(straight: Run) -> None:

@@ -59,10 +59,14 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, text, message) -> No
         read_plan(tmp_path / "p.yaml")
 
 
-def test_a_column_that_there_is_not_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text(f"out: {tmp_path}/runs\ngrid: {{seed: [1, 2]}}\nreport: [a_lst]\n")
+@pytest.mark.parametrize(
+    ("which", "wrong", "right"),
+    [("report", "a_lst", "a_last"), ("detail", "withn", "within"), ("report", "nc/train/grm", "nc/train/gram")],
+)
+def test_a_column_that_there_is_not_is_refused_before_anything_runs(tmp_path: Path, which, wrong, right) -> None:
+    (tmp_path / "p.yaml").write_text(f"out: {tmp_path}/runs\ngrid: {{seed: [1, 2]}}\n{which}: [{wrong}]\n")
     ended = CliRunner().invoke(app, ["sweep", str(tmp_path / "p.yaml")])
-    assert isinstance(ended.exception, UnknownNameError) and "Did you mean 'a_last'" in str(ended.exception)
+    assert isinstance(ended.exception, UnknownNameError) and f"Did you mean '{right}'" in str(ended.exception)
     assert not (tmp_path / "runs").exists()
 
 
