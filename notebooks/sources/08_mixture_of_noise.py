@@ -3,7 +3,7 @@
 #
 # **You will** mix perturbations of several tasks, fold them into one matrix, find a generator that is dead, and run the control
 # experiment that decides whether learnt noise helps here at all. On the way you write the gradient that teaches a generator.
-# **Time** two to six minutes on a CPU, 55 minutes for a reader. **Needs** notebook [06](06_analytic_heads.ipynb) (recursive ridge).
+# **Time** up to six minutes on a CPU, 55 minutes for a reader. **Needs** notebook [06](06_analytic_heads.ipynb) (recursive ridge).
 #
 # The method is **MiN**, mixture of noise (Jiang et al., NeurIPS 2025, arXiv:2509.16738). Paper and released code differ in
 # several places; this notebook follows the paper, says where the code does otherwise, and adds one thing at the end.
