@@ -197,13 +197,18 @@ def sweep(
     table: Annotated[
         Path | None, typer.Option(help="Write means and intervals over seeds to FILE.md, and every run to FILE.csv.")
     ] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="CSV of another sweep: its rows stand in the table too, where protocols agree.")
+    ] = None,
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
     from cillab.lab.sweep import read_plan, sweep as sweep_runs  # noqa: PLC0415
     from cillab.lab.sweep_page import check_page, write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
-    check_page(plan, table)
+    if beside is not None and table is None:
+        raise InvalidRequestError("--beside lays rows into the page of --table: name that too.")
+    check_page(plan, table, beside)
     runs = sweep_runs(plan.specs, engine, jobs, threads, address)
     with _interruptible("the same command goes on"), closing(runs) as outcomes:
         for outcome in outcomes:
@@ -212,7 +217,7 @@ def sweep(
                 f"{outcome.state:<10} {outcome.path}  {outcome.note}", highlight=False, soft_wrap=True, markup=False
             )
             if table is not None and outcome.state == "finished":
-                write_sweep_page(plan, table)
+                write_sweep_page(plan, table, beside)
     if failed:
         raise CillabError(f"{failed} run(s) did not finish; the same command tries them again.")
 

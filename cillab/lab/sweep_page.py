@@ -1,144 +1,86 @@
 """The table of a sweep: each row's mean and interval over seeds, its difference from the first row, how to make it.
 
-Beside it stands a CSV with one line per run, so that a reader can pair a method of their own with ours.
+Beside it stands a CSV with one line per run. Another sweep can lay it into its own table: a method that is compared
+with a field need not run the field again.
 """
 
-import csv
-import io
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cillab.core.contract import Capabilities
-from cillab.core.errors import InvalidRequestError
 from cillab.lab.columns import Column, column
+from cillab.lab.lines import HEAD, Line, as_csv, finished_lines, from_csv
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
-from cillab.runs import Run
 from cillab.runs.files import csv_beside, write_page, write_text
 
 
-def check_page(plan: Plan, path: Path | None = None) -> None:
+def check_page(plan: Plan, path: Path | None = None, beside: Path | None = None) -> None:
     """Refuse a plan whose table could not be written once its runs are done.
 
     Raises:
         UnknownNameError: `report:` or `detail:` names a column that there is not.
-        InvalidRequestError: there is no room for the CSV beside `path`.
+        InvalidRequestError: there is no room for the CSV beside `path`, or `beside` is no CSV of a sweep.
     """
     if path is not None:
-        csv_beside(path, _HEAD)
+        csv_beside(path, HEAD[:2])
+    if beside is not None:
+        from_csv(beside)
     for name in plan.columns:
         column(name)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A finished run of a plan: its row, its seed, the table's numbers, accuracies after each task and by class."""
-
-    row: str
-    seed: int
-    made: Mapping[str, str]  # precision, device, commit
-    numbers: Mapping[str, float]  # by column of the table, where the run has one
-    seen: Sequence[float]
-    classes: Mapping[int, float]  # after the last task: the mean over classes is A_last
-
-
-_HEAD = ("row", "seed")  # of the CSV
-
-
-def finished_lines(plan: Plan) -> list[Line]:
-    """The finished runs of `plan`, in its order.
-
-    Raises:
-        InvalidRequestError: not one run of the plan has finished.
-    """
-    found = [
-        _line(plan, row, spec.stream.seed, Run(spec.folder()))
-        for row, spec in plan.rows
-        if (spec.folder() / "result.json").is_file()
-    ]
-    if not found:
-        raise InvalidRequestError(f"No run of {plan.name} has finished: there is nothing to write down yet.")
-    return found
-
-
-def _line(plan: Plan, row: str, seed: int, run: Run) -> Line:
-    info, numbers = run.info, {name: column(name).of(run) for name in plan.columns}
-    made = {"precision": info.precision, "device": info.device, "commit": info.versions.get("commit", "")}
-    there = {name: number for name, number in numbers.items() if number is not None and math.isfinite(number)}
-    return Line(row, seed, made, there, run.result.accuracy_seen if run.result else (), _by_class(run))
-
-
-def _by_class(run: Run) -> dict[int, float]:
-    """What each class gives to A_last: its right answers over a mean class's images. Empty where none were counted."""
-    shot = run.snapshot(run.steps[-1])
-    counts = np.asarray(shot["confusion"], np.float64) if "confusion" in shot else np.zeros((0, 0))
-    if not counts.sum():
-        return {}
-    return dict(zip(shot["seen"].tolist(), (np.diag(counts) * len(counts) / counts.sum()).tolist(), strict=True))
-
-
-def write_sweep_page(plan: Plan, path: Path) -> None:
+def write_sweep_page(plan: Plan, path: Path, beside: Path | None = None) -> None:
     """Put the table into `path`, and one line per run into a CSV of the same name.
 
-    Whatever stands in the page below a line `<!-- remarks -->` is kept.
+    Rows of `beside`, the CSV of another sweep, stand in the table where they have the same protocol. Whatever stands in
+    the page below a line `<!-- remarks -->` is kept.
 
     Raises:
-        InvalidRequestError: there is nothing to write down yet, or no room for the CSV.
+        InvalidRequestError: there is nothing to write down yet, no room for the CSV, or `beside` is none.
     """
-    lines, rows = finished_lines(plan), csv_beside(path, _HEAD)
-    write_page(path, sweep_page(plan, lines))
-    write_text(rows, sweep_csv(plan, lines))
+    lines, rows = finished_lines(plan), csv_beside(path, HEAD[:2])
+    write_page(path, sweep_page(plan, lines, beside))
+    write_text(rows, as_csv(plan, lines))
 
 
-def sweep_csv(plan: Plan, lines: Sequence[Line]) -> str:
-    """One line per run: row, seed, what it was made with, the numbers of the table (accuracies are shares), a curve.
-
-    `seen 1`, `seen 2` ... are the accuracies over all classes seen so far, after each task.
-    """
-    tasks = max(len(line.seen) for line in lines)
-    made = list(lines[0].made)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_HEAD, *made, *plan.columns, *(f"seen {task + 1}" for task in range(tasks))])
-    for line in lines:
-        numbers = [line.numbers.get(name) for name in plan.columns]
-        curve = [*line.seen, *[None] * (tasks - len(line.seen))]
-        cells = ["" if x is None else f"{x:.6g}" for x in (*numbers, *curve)]
-        writer.writerow([line.row, line.seed, *line.made.values(), *cells])
-    return out.getvalue()
-
-
-def sweep_page(plan: Plan, lines: Sequence[Line]) -> str:
+def sweep_page(plan: Plan, lines: Sequence[Line], beside: Path | None = None) -> str:
     """Markdown: title, protocol, rows with their difference from the first, what stands behind them, the command."""
     first, named = plan.rows[0][0], list(dict.fromkeys(row for row, _ in plan.rows))
-    rows = [row for row in named if any(line.row == row for line in lines)]
-    against = [f"{column(plan.report[0]).heading} against “{first}”", "over seeds", "over classes", "seeds"]
+    theirs, said = _laid(plan, lines, beside) if beside is not None else ([], [])
     text = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan, lines), ""]
-    text += _table(plan, lines, rows, plan.report, against, lambda row: _difference(plan, lines, row, first))
-    if left := [row for row in named if row not in rows]:
-        text += ["", f"Not run yet: {', '.join(f'`{row}`' for row in left)}."]
+    left = [row for row in named if not any(line.row == row for line in lines)]
+    lines = [*sorted(lines, key=lambda line: named.index(line.row)), *theirs]
+    against = [f"{column(plan.report[0]).heading} against “{first}”", "over seeds", "over classes", "seeds"]
+    text += _table(lines, plan.report, against, lambda row: _difference(plan.report[0], lines, row, first))
+    text += ["", *said] if said else []
+    text += ["", f"Not run yet: {', '.join(f'`{row}`' for row in left)}."] if left else []
     text += ["", "Mean and 95 % t-interval over seeds: each seed is a class order, and decides every random draw.",
              f"The difference from “{first}” is paired, once by seed and once by class (mean over the seeds). The",
              "interval over classes holds what other classes and images would change, that over seeds an order.",
              ""]  # fmt: skip
     if plan.detail:
-        said = [column(name) for name in plan.detail]
-        text += ["## Behind these numbers", "", "After the last task. " + _words(said), ""]
-        text += [*_table(plan, lines, rows, plan.detail, ["evidence"], lambda row: [_evidence(plan, row)]), ""]
-    return "\n".join([*text, "Made by", "", f"    cillab sweep {plan.name} --table FILE.md", ""])
+        text += ["## Behind these numbers", "", "After the last task. " + _words([*map(column, plan.detail)]), ""]
+        text += [*_table(lines, plan.detail, ["evidence"], lambda row: [_evidence(lines, row)]), ""]
+    more = f" --beside {beside}" if beside is not None else ""
+    return "\n".join([*text, "Made by", "", f"    cillab sweep {plan.name} --table FILE.md{more}", ""])
+
+
+def _laid(plan: Plan, lines: Sequence[Line], beside: Path) -> tuple[list[Line], list[str]]:
+    """Lines of another sweep's CSV that may stand beside these, and a sentence on each kind."""
+    own, protocols = {row for row, _ in plan.rows}, {line.protocol for line in lines}
+    other = [line for line in from_csv(beside) if line.row not in own]
+    laid = [line for line in other if line.protocol in protocols]
+    rows, apart = list(dict.fromkeys(line.row for line in laid)), len(other) - len(laid)
+    said = [f"From `{beside.name}`, without classes: {', '.join(f'`{row}`' for row in rows)}."] if rows else []
+    if apart:
+        said.append(f"{apart} of its runs have other images, another order, split or backbone: they are left out.")
+    return laid, said
 
 
 def _table(
-    plan: Plan,
-    lines: Sequence[Line],
-    rows: Sequence[str],
-    names: Sequence[str],
-    more: Sequence[str],
-    cells: Callable[[str], Sequence[str]],
+    lines: Sequence[Line], names: Sequence[str], more: Sequence[str], cells: Callable[[str], Sequence[str]]
 ) -> list[str]:
     """A line per row: mean and interval of `names`, then what `cells` says under the headings `more`.
 
@@ -146,7 +88,8 @@ def _table(
     """
     heads = [*(column(name).heading for name in names), *more]
     text = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
-    keeps = [row for row in rows if _learner(plan, row).exemplars]
+    rows = dict.fromkeys(line.row for line in lines)
+    keeps = [row for row in rows if _keeps_images(lines, row)]
     for row in [*(row for row in rows if row not in keeps), *keeps]:
         if keeps and row == keeps[0]:
             text.append(f"| *with stored training images* |{' |' * len(heads)}")
@@ -156,12 +99,19 @@ def _table(
     return text
 
 
-def _learner(plan: Plan, row: str) -> Capabilities:
-    return next(learners[spec.learner].capabilities for name, spec in plan.rows if name == row)
+def _of(lines: Sequence[Line], row: str) -> Line:
+    return next(line for line in lines if line.row == row)
 
 
-def _evidence(plan: Plan, row: str) -> str:
-    return _learner(plan, row).evidence
+def _keeps_images(lines: Sequence[Line], row: str) -> bool:
+    line = _of(lines, row)
+    known = line.learner in learners  # a package that is not installed here may have made the CSV
+    return learners[line.learner].capabilities.exemplars if known else line.numbers.get("stored_images", 0) > 0
+
+
+def _evidence(lines: Sequence[Line], row: str) -> str:
+    name = _of(lines, row).learner
+    return learners[name].capabilities.evidence if name in learners else ""
 
 
 def _words(columns: Sequence[Column]) -> str:
@@ -170,9 +120,9 @@ def _words(columns: Sequence[Column]) -> str:
     return "; ".join(said) + "." if said else ""
 
 
-def _difference(plan: Plan, lines: Sequence[Line], row: str, first: str) -> list[str]:
+def _difference(name: str, lines: Sequence[Line], row: str, first: str) -> list[str]:
     """Mean of row - first over the seeds that both have, half its interval over seeds and over classes; its seeds."""
-    name, base = plan.report[0], {line.seed: line for line in lines if line.row == first}
+    base = {line.seed: line for line in lines if line.row == first}
     shown, mine = column(name), [line for line in lines if line.row == row and name in line.numbers]
     pairs = [(line, base[line.seed]) for line in mine if line.seed in base and name in base[line.seed].numbers]
     if row == first or not pairs:

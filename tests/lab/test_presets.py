@@ -92,8 +92,6 @@ def test_an_unknown_preset_names_the_nearest() -> None:
 
 
 def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> None:
-    from cillab.lab import Lab
-
     plan_file = tmp_path / "p.yaml"
     plan_file.write_text(
         yaml.safe_dump(
@@ -153,6 +151,53 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
     out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
     write_sweep_page(plan, out)
     assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1
+
+
+def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path) -> None:
+    def plan_of(name: str, rows: dict, **changed) -> Path:
+        asked = {
+            "data": "digits", "split": "B0-Inc5", "train_per_class": 6, "test_per_class": 8, "probe_points": 10,
+            "keep_checkpoints": "none", "precision": "fp32", "out": str(tmp_path / name), "report": ["a_last"],
+            "detail": ["within"], "rows": rows, "grid": {"seed": [1, 2]}, **changed,
+        }  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(asked, sort_keys=False))
+        return tmp_path / f"{name}.yaml"
+
+    def swept(plan: Path, beside: Path | None = None) -> str:
+        for _, spec in read_plan(plan).rows:
+            list(Lab.from_spec(spec))
+        write_sweep_page(read_plan(plan), plan.with_suffix(".md"), beside)
+        return plan.with_suffix(".md").read_text()
+
+    field = plan_of("field", {"means": {"learner": "simplecil"}, "ridge": {"learner": "acil"}})
+    theirs = swept(field)
+    mine = plan_of("mine", {"mine": {"learner": "lda"}, "means": {"learner": "simplecil"}})
+    text = swept(mine, tmp_path / "field.csv")
+    asked = ["sweep", str(mine), "--table", str(tmp_path / "again.md"), "--beside", str(tmp_path / "field.csv")]
+    assert CliRunner().invoke(app, asked).exit_code == 0  # every run is finished: it writes the page
+    assert (tmp_path / "again.md").read_text() == text
+    ridge = next(line for line in theirs.splitlines() if line.startswith("| ridge"))
+    assert f"{ridge.split('|')[2]}|" in text  # the same mean and interval
+    numbers = {
+        (line["row"], line["seed"]): float(line["a_last"])
+        for name in ("field", "mine")
+        for line in csv.DictReader((tmp_path / f"{name}.csv").open())
+    }
+    gap = t_interval([100 * (numbers["ridge", seed] - numbers["mine", seed]) for seed in "12"])
+    assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} |  | 2 |" in text
+    assert text.count("\n| means |") == 2 and "From `field.csv`, without classes: `ridge`." in text  # own rows win
+    assert "reproduction |" in text.split("## Behind")[1] and "left out" not in text
+
+    fewer = plan_of("fewer", {"mine": {"learner": "lda"}}, test_per_class=7, grid={"seed": [1]})
+    other = swept(fewer, tmp_path / "field.csv")
+    assert "| ridge |" not in other and "4 of its runs have other images" in other
+    refused = CliRunner().invoke(app, ["sweep", str(mine), *asked[-2:]])
+    assert isinstance(refused.exception, InvalidRequestError) and "--table" in str(refused.exception)
+    (tmp_path / "strange.csv").write_text("row,seed,a_last\nx,1,0.5\n")
+    for path in ("strange.csv", "none.csv"):
+        asked = ["sweep", str(mine), "--table", str(tmp_path / "t.md"), "--beside", str(tmp_path / path)]
+        ended = CliRunner().invoke(app, asked)
+        assert isinstance(ended.exception, InvalidRequestError) and "no CSV of a sweep" in str(ended.exception)
 
 
 @pytest.mark.parametrize("which", ["report", "detail"])
