@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cillab.core.errors import InvalidRequestError, one_line, printable
+from cillab.core.errors import InvalidRequestError, nearest, one_line, printable, shown
 from cillab.lab.columns import column
 from cillab.lab.sweep import Plan
 from cillab.protocol import Protocol, protocol_key
@@ -20,6 +20,7 @@ from cillab.runs.schema import plain
 
 HEAD = ("row", "seed", "learner", "protocol")  # of the CSV
 _MADE: tuple[str, ...] = ("precision", "device", "commit")
+_CLASSES = "classes"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Line:
     made: Mapping[str, str]  # precision, device, commit
     numbers: Mapping[str, float]  # by column of the table, where the run has one
     seen: Sequence[float]
-    classes: Mapping[int, float]  # after the last task: the mean over classes is A_last; unknown to a CSV
+    classes: Mapping[int, float]  # by class id, after the last task: their mean is A_last
 
 
 def finished_lines(plan: Plan) -> list[Line]:
@@ -79,48 +80,47 @@ def _by_class(run: Run) -> dict[int, float]:
 def as_csv(plan: Plan, lines: Sequence[Line]) -> str:
     """One line per run: row, seed, what it was made with, the numbers of the table (accuracies are shares), a curve.
 
-    `seen 1`, `seen 2` ... are the accuracies over all classes seen so far, after each task.
+    `seen 1`, `seen 2` ... are the accuracies over all classes seen so far, after each task. `classes` holds those of
+    single classes after the last one, as `ID:SHARE ID:SHARE`.
     """
     tasks = max(len(line.seen) for line in lines)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*HEAD, *_MADE, *plan.columns, *(f"seen {task + 1}" for task in range(tasks))])
+    writer.writerow([*HEAD, *_MADE, *plan.columns, *(f"seen {task + 1}" for task in range(tasks)), _CLASSES])
     for line in lines:
         numbers = [line.numbers.get(name) for name in plan.columns]
         curve = [*line.seen, *[None] * (tasks - len(line.seen))]
         cells = ["" if x is None else f"{x:.6g}" for x in (*numbers, *curve)]
-        writer.writerow([line.row, line.seed, line.learner, line.protocol, *line.made.values(), *cells])
+        classes = " ".join(f"{label}:{share:.6g}" for label, share in sorted(line.classes.items()))
+        writer.writerow([line.row, line.seed, line.learner, line.protocol, *line.made.values(), *cells, classes])
     return out.getvalue()
 
 
 def from_csv(path: Path) -> list[Line]:
-    """The lines that `as_csv` wrote; they know nothing of classes.
+    """The lines that `as_csv` wrote.
 
     Raises:
-        InvalidRequestError: no such file, or no such CSV.
+        InvalidRequestError: no such file, with the nearest one there is, or no such CSV.
     """
+    if not path.is_file():
+        hint = nearest(path.name, [file.name for file in path.parent.glob("*.csv")])
+        meant = f" Did you mean {str(path.parent / hint)!r}?" if hint else ""
+        raise InvalidRequestError(f"There is no file {shown(str(path), 200)}.{meant}")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        if not rows or not {*HEAD, *_MADE} <= {*rows[0]}:
-            raise ValueError(f"its first line must begin with {', '.join(HEAD)}")
+        if not rows or not {*HEAD, *_MADE, _CLASSES} <= {*rows[0]}:
+            raise ValueError(f"its first line must begin with {', '.join(HEAD)} and end with {_CLASSES}")
         return [_read(row) for row in rows]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise InvalidRequestError(f"{path} is no CSV of a sweep: {one_line(error)}.") from error
 
 
 def _read(row: Mapping[str, str]) -> Line:
-    numbers = {name: float(value) for name, value in row.items() if value and name not in (*HEAD, *_MADE)}
+    known = (*HEAD, *_MADE, _CLASSES)
+    numbers = {name: float(value) for name, value in row.items() if value and name not in known}
     numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
     seen = [numbers.pop(name) for name in list(numbers) if name.startswith("seen ")]
-    made = {name: row[name] for name in _MADE}
-    return Line(
-        printable(row["row"]).replace("|", "/"),
-        int(row["seed"]),
-        row["learner"],
-        row["protocol"],
-        made,
-        numbers,
-        seen,
-        {},
-    )
+    classes = {int(label): float(share) for label, share in (pair.split(":") for pair in row[_CLASSES].split())}
+    name, made = printable(row["row"]).replace("|", "/"), {name: row[name] for name in _MADE}  # it stands in a table
+    return Line(name, int(row["seed"]), row["learner"], row["protocol"], made, numbers, seen, classes)

@@ -73,7 +73,7 @@ def _laid(plan: Plan, lines: Sequence[Line], beside: Path) -> tuple[list[Line], 
     other = [line for line in from_csv(beside) if line.row not in own]
     laid = [line for line in other if line.protocol in protocols]
     rows, apart = list(dict.fromkeys(line.row for line in laid)), len(other) - len(laid)
-    said = [f"From `{beside.name}`, without classes: {', '.join(f'`{row}`' for row in rows)}."] if rows else []
+    said = [f"From `{beside.name}`: {', '.join(f'`{row}`' for row in rows)}."] if rows else []
     if apart:
         said.append(f"{apart} of its runs have other images, another order, split or backbone: they are left out.")
     return laid, said

@@ -184,8 +184,19 @@ def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path
         for line in csv.DictReader((tmp_path / f"{name}.csv").open())
     }
     gap = t_interval([100 * (numbers["ridge", seed] - numbers["mine", seed]) for seed in "12"])
-    assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} |  | 2 |" in text
-    assert text.count("\n| means |") == 2 and "From `field.csv`, without classes: `ridge`." in text  # own rows win
+    shots = {
+        (name, row, seed): Run(tmp_path / name / row / f"seed={seed}").snapshot("t01")
+        for name, row, seed in (("field", "ridge", 1), ("field", "ridge", 2), ("mine", "mine", 1), ("mine", "mine", 2))
+    }
+    right = {
+        key: dict(zip(shot["seen"].tolist(), np.diag(shot["confusion"]) / 8, strict=True))
+        for key, shot in shots.items()
+    }
+    by_class = t_interval(
+        [50 * sum(right["field", "ridge", s][c] - right["mine", "mine", s][c] for s in (1, 2)) for c in range(10)]
+    )
+    assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} | ± {by_class.half_width:.1f} | 2 |" in text
+    assert text.count("\n| means |") == 2 and "From `field.csv`: `ridge`." in text  # own rows win
     assert "reproduction |" in text.split("## Behind")[1] and "left out" not in text
 
     fewer = plan_of("fewer", {"mine": {"learner": "lda"}}, test_per_class=7, grid={"seed": [1]})
@@ -194,10 +205,10 @@ def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path
     refused = CliRunner().invoke(app, ["sweep", str(mine), *asked[-2:]])
     assert isinstance(refused.exception, InvalidRequestError) and "--table" in str(refused.exception)
     (tmp_path / "strange.csv").write_text("row,seed,a_last\nx,1,0.5\n")
-    for path in ("strange.csv", "none.csv"):
+    for path, says in (("strange.csv", "is no CSV of a sweep"), ("strnge.csv", "Did you mean")):
         asked = ["sweep", str(mine), "--table", str(tmp_path / "t.md"), "--beside", str(tmp_path / path)]
         ended = CliRunner().invoke(app, asked)
-        assert isinstance(ended.exception, InvalidRequestError) and "no CSV of a sweep" in str(ended.exception)
+        assert isinstance(ended.exception, InvalidRequestError) and says in str(ended.exception)
 
 
 @pytest.mark.parametrize("which", ["report", "detail"])
