@@ -111,6 +111,8 @@ def from_csv(path: Path) -> list[Line]:
             rows = list(csv.DictReader(file))
         if not rows or not {*HEAD, *_MADE, _CLASSES} <= {*rows[0]}:
             raise ValueError(f"its first line must begin with {', '.join(HEAD)} and end with {_CLASSES}")
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("a line has another number of columns than the first")
         return [_read(row) for row in rows]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise InvalidRequestError(f"{path} is no CSV of a sweep: {one_line(error)}.") from error

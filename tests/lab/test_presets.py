@@ -16,6 +16,7 @@ from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNa
 from cillab.core.params import build
 from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab import Lab
+from cillab.lab.lines import from_csv
 from cillab.lab.prepare import check_room, prepare
 from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import presets, read_plan
@@ -209,6 +210,20 @@ def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path
         asked = ["sweep", str(mine), "--table", str(tmp_path / "t.md"), "--beside", str(tmp_path / path)]
         ended = CliRunner().invoke(app, asked)
         assert isinstance(ended.exception, InvalidRequestError) and says in str(ended.exception)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "row,seed\n", "a,b\n1,2\n", "{head}\nx,1\n", "{head}\nx,one,l,p,fp32,cpu,c,0.5,0:1\n", "\x00\x01",
+     "{head}\nx,1,l,p,fp32,cpu,c,high,0:1\n", "{head}\nx,1,l,p,fp32,cpu,c,0.5,0=1\n",
+     "{head}\nx,1,l,p,fp32,cpu,c,0.5,0:1,9,9\n"],
+)  # fmt: skip
+def test_a_damaged_csv_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text(text.format(head="row,seed,learner,protocol,precision,device,commit,a_last,classes"))
+    with pytest.raises(InvalidRequestError, match="no CSV of a sweep") as refused:
+        from_csv(file)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("which", ["report", "detail"])
