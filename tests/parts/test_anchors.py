@@ -94,4 +94,4 @@ def test_a_moving_average_is_the_weighted_sum_of_its_steps(momentum: float) -> N
         average.update()
     average.settle()
     weights = np.array([momentum**5, *((1 - momentum) * momentum ** (5 - s) for s in range(1, 6))])
-    assert float(parameter) == pytest.approx(float(weights @ np.array(values)), rel=1e-6)
+    assert float(parameter.detach()) == pytest.approx(float(weights @ np.array(values)), rel=1e-6)
