@@ -59,7 +59,7 @@ def _line(plan: Plan, row: str, seed: int, run: Run) -> Line:
     made = dict(zip(_MADE, (info.precision, info.device, info.versions.get("commit", "")), strict=True))
     there = {name: number for name, number in numbers.items() if number is not None and math.isfinite(number)}
     protocol = result.protocol
-    return Line(row, seed, protocol.learner, _digest(protocol), made, there, result.accuracy_seen, _by_class(run))
+    return Line(row, seed, protocol.learner, _digest(protocol), made, there, result.accuracy_seen, by_class(run))
 
 
 def _digest(protocol: Protocol) -> str:
@@ -68,7 +68,7 @@ def _digest(protocol: Protocol) -> str:
     return sha256(json.dumps(plain(facts), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _by_class(run: Run) -> dict[int, float]:
+def by_class(run: Run) -> dict[int, float]:
     """What each class gives to A_last: its right answers over a mean class's images. Empty where none were counted."""
     shot = run.snapshot(run.steps[-1])
     counts = np.asarray(shot["confusion"], np.float64) if "confusion" in shot else np.zeros((0, 0))

@@ -52,14 +52,15 @@ def sweep_page(plan: Plan, lines: Sequence[Line], beside: Path | None = None) ->
     text = [f"# {plan.title}", "", *([plan.notes, ""] if plan.notes else []), *_protocol(plan, lines), ""]
     left = [row for row in named if not any(line.row == row for line in lines)]
     lines = [*sorted(lines, key=lambda line: named.index(line.row)), *theirs]
-    against = [f"{column(plan.report[0]).heading} against “{first}”", "over seeds", "over classes", "seeds"]
+    heading, by_class = column(plan.report[0]).heading, plan.report[0] == "a_last"
+    against = [f"{heading} against “{first}”", "over seeds", *(["over classes"] if by_class else []), "seeds"]
     text += _table(lines, plan.report, against, lambda row: _difference(plan.report[0], lines, row, first))
     text += ["", *said] if said else []
     text += ["", f"Not run yet: {', '.join(f'`{row}`' for row in left)}."] if left else []
     text += ["", "Mean and 95 % t-interval over seeds: each seed is a class order, and decides every random draw.",
-             f"The difference from “{first}” is paired, once by seed and once by class (mean over the seeds). The",
-             "interval over classes holds what other classes and images would change, that over seeds an order.",
-             ""]  # fmt: skip
+             f"The difference from “{first}” is paired by seed."]  # fmt: skip
+    other = "Paired by class (mean over seeds), its interval says what other classes and images would change."
+    text += [other, ""] if by_class else [""]
     if plan.detail:
         text += ["## Behind these numbers", "", "After the last task. " + _words([*map(column, plan.detail)]), ""]
         text += [*_table(lines, plan.detail, ["evidence"], lambda row: [_evidence(lines, row)]), ""]
@@ -73,7 +74,8 @@ def _laid(plan: Plan, lines: Sequence[Line], beside: Path) -> tuple[list[Line], 
     other = [line for line in from_csv(beside) if line.row not in own]
     laid = [line for line in other if line.protocol in protocols]
     rows, apart = list(dict.fromkeys(line.row for line in laid)), len(other) - len(laid)
-    said = [f"From `{beside.name}`: {', '.join(f'`{row}`' for row in rows)}."] if rows else []
+    made = ", ".join(sorted({line.made["precision"] for line in laid}))
+    said = [f"From `{beside.name}` ({made}): {', '.join(f'`{row}`' for row in rows)}."] if rows else []
     if apart:
         said.append(f"{apart} of its runs have other images, another order, split or backbone: they are left out.")
     return laid, said
@@ -126,10 +128,12 @@ def _difference(name: str, lines: Sequence[Line], row: str, first: str) -> list[
     shown, mine = column(name), [line for line in lines if line.row == row and name in line.numbers]
     pairs = [(line, base[line.seed]) for line in mine if line.seed in base and name in base[line.seed].numbers]
     if row == first or not pairs:
-        return ["", "", "", str(len(mine))]
+        return [*(["", "", ""] if name == "a_last" else ["", ""]), str(len(mine))]
     seeds = shown.interval([a.numbers[name] - b.numbers[name] for a, b in pairs])
     mean = f"{round(seeds.mean, shown.digits) + 0.0:+.{shown.digits}f}"  # no "-0.0"
-    shared = set.intersection(*(set(a.classes) & set(b.classes) for a, b in pairs)) if name == "a_last" else set()
+    if name != "a_last":
+        return [mean, shown.half(seeds), str(len(mine))]
+    shared = set.intersection(*(set(a.classes) & set(b.classes) for a, b in pairs))
     by_class = [[a.classes[c] - b.classes[c] for a, b in pairs] for c in sorted(shared)]
     classes = shown.half(shown.interval(np.mean(by_class, axis=1))) if by_class else ""
     return [mean, shown.half(seeds), classes, str(len(mine))]

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNa
 from cillab.core.params import build
 from cillab.geometry.seeds import paired_difference, t_interval
 from cillab.lab import Lab
-from cillab.lab.lines import from_csv
+from cillab.lab.lines import Line, by_class, from_csv
 from cillab.lab.prepare import check_room, prepare
 from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import presets, read_plan
-from cillab.lab.sweep_page import check_page, write_sweep_page
+from cillab.lab.sweep_page import check_page, sweep_page, write_sweep_page
 from cillab.learners import check_fit, learners
 from cillab.runs import Run
 
@@ -118,7 +119,7 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
         for row in ("means", "ridge")
     }
 
-    def by_class(row: str) -> np.ndarray:
+    def right_by_class(row: str) -> np.ndarray:
         """Accuracy of each digit after the last task, [seeds, 10], in the order of their names."""
         shots = [Run(s.folder()).snapshot("t01") for r, s in done if r == row]
         counts = [
@@ -131,7 +132,7 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
     interval = t_interval([100 * x for x in number["ridge"]])
     assert f"| ridge | {interval.mean:.1f} ± {interval.half_width:.1f} |" in text
     gap = paired_difference([100 * x for x in number["ridge"]], [100 * x for x in number["means"]]).interval
-    classes = t_interval(100 * (by_class("ridge") - by_class("means")).mean(axis=0))
+    classes = t_interval(100 * (right_by_class("ridge") - right_by_class("means")).mean(axis=0))
     assert classes.mean == pytest.approx(gap.mean) and classes.half_width > 0
     assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} | ± {classes.half_width:.1f} | 3 |" in text
     assert "| third |" not in text and "\nNot run yet: `third`.\n" in text
@@ -197,7 +198,7 @@ def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path
         [50 * sum(right["field", "ridge", s][c] - right["mine", "mine", s][c] for s in (1, 2)) for c in range(10)]
     )
     assert f"| {gap.mean:+.1f} | ± {gap.half_width:.1f} | ± {by_class.half_width:.1f} | 2 |" in text
-    assert text.count("\n| means |") == 2 and "From `field.csv`: `ridge`." in text  # own rows win
+    assert text.count("\n| means |") == 2 and "From `field.csv` (fp32): `ridge`." in text  # own rows win
     assert "reproduction |" in text.split("## Behind")[1] and "left out" not in text
 
     fewer = plan_of("fewer", {"mine": {"learner": "lda"}}, test_per_class=7, grid={"seed": [1]})
@@ -210,6 +211,31 @@ def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path
         asked = ["sweep", str(mine), "--table", str(tmp_path / "t.md"), "--beside", str(tmp_path / path)]
         ended = CliRunner().invoke(app, asked)
         assert isinstance(ended.exception, InvalidRequestError) and says in str(ended.exception)
+
+
+@pytest.mark.parametrize("images", [(8, 8, 8), (1, 5, 30)])
+def test_accuracies_of_single_classes_average_to_that_of_all_images(images: tuple[int, ...]) -> None:
+    counts = np.diag(images) - np.diag([1, 2, 3])
+    counts[:, 0] += [1, 2, 3]  # 1, 2 and 3 images of each class are called class 0
+    shot = {"confusion": counts, "seen": np.array([7, 3, 5])}
+    found = by_class(Mock(spec=Run, steps=("t00",), snapshot=lambda step: shot))
+    assert set(found) == {3, 5, 7}
+    assert np.mean(list(found.values())) == pytest.approx(np.trace(counts) / counts.sum())
+
+
+def test_a_table_of_another_number_says_nothing_of_classes(tmp_path: Path) -> None:
+    numbers = {"harmonic": 0.5}
+    lines = [
+        Line(row, seed, "simplecil", "p", {"precision": "fp32"}, numbers, (), {})
+        for row in ("one", "two")
+        for seed in (1, 2)
+    ]
+    (tmp_path / "p.yaml").write_text(
+        "rows: {one: {learner: simplecil}, two: {learner: acil}}\ngrid: {seed: [1, 2]}\nreport: [harmonic]\n"
+    )
+    text = sweep_page(read_plan(tmp_path / "p.yaml"), lines)
+    assert "class (mean" not in text and "over classes" not in text
+    assert "| two | 50.0 ± 0.0 | +0.0 | ± 0.0 | 2 |" in text
 
 
 @pytest.mark.parametrize(
