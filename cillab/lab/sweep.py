@@ -300,19 +300,30 @@ def _done_elsewhere(spec: RunSpec, folder: str, threads: int | None) -> Outcome:
 
 
 def _another(spec: RunSpec, run: Run) -> str:
-    """Why the run in the folder is not the one that is asked for; empty when it is. Loads torch, for the defaults."""
+    """Why the run in the folder is not the one that is asked for; empty when it is."""
+    differ = differing(spec, RunSpec.of(run.spec, owner=f"{run.path}/run.json"))
+    if not differ:
+        return ""
+    return f"holds a run with another {', '.join(differ)}: remove the folder, or give the sweep another `out`"
+
+
+def differing(asked: RunSpec, made: RunSpec) -> list[str]:
+    """The settings in which two runs differ, among those that decide a number. Loads torch, for the defaults."""
+    if asked.learner != made.learner:
+        return ["learner"]
+    ours, theirs = resolved(asked), resolved(made)
+    if ours.digest() == theirs.digest():
+        return []
+    flat, other = ours.flat(), theirs.flat()
+    return [name for name in flat if name not in NOT_IN_DIGEST and flat[name] != other.get(name)] or ["spec"]
+
+
+def resolved(spec: RunSpec) -> RunSpec:
+    """The spec with every hyper-parameter, defaults included."""
     from cillab.learners import learners  # noqa: PLC0415
 
-    def resolved(one: RunSpec) -> RunSpec:
-        params = build(learners[one.learner].Params, one.params, f"Learner {one.learner!r}")
-        return one.with_(params=params.model_dump(mode="json"))
-
-    asked, made = resolved(spec), resolved(RunSpec.of(run.spec, owner=f"{run.path}/run.json"))
-    if asked.digest() == made.digest():
-        return ""
-    ours, theirs = asked.flat(), made.flat()
-    differ = [name for name in ours if name not in NOT_IN_DIGEST and ours[name] != theirs.get(name)]
-    return f"holds a run with another {', '.join(differ) or 'spec'}: remove the folder, or give the sweep another `out`"
+    params = build(learners[spec.learner].Params, spec.params, f"Learner {spec.learner!r}")
+    return spec.with_(params=params.model_dump(mode="json"))
 
 
 def _merged(values: dict[str, Any], varied: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cillab.lab.columns import Column, column
-from cillab.lab.lines import HEAD, Line, as_csv, finished_lines, from_csv
+from cillab.lab.lines import HEAD, Line, as_csv, finished_lines, from_csv, kept_lines
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
 from cillab.runs.files import csv_beside, write_page, write_text
@@ -24,7 +24,7 @@ def check_page(plan: Plan, path: Path | None = None, beside: Path | None = None)
         InvalidRequestError: there is no room for the CSV beside `path`, or `beside` is no CSV of a sweep.
     """
     if path is not None:
-        csv_beside(path, HEAD[:2])
+        kept_lines(plan, csv_beside(path, HEAD[:2]))
     if beside is not None:
         from_csv(beside)
     for name in plan.columns:
@@ -34,13 +34,15 @@ def check_page(plan: Plan, path: Path | None = None, beside: Path | None = None)
 def write_sweep_page(plan: Plan, path: Path, beside: Path | None = None) -> None:
     """Put the table into `path`, and one line per run into a CSV of the same name.
 
-    Rows of `beside`, the CSV of another sweep, stand in the table where they have the same protocol. Whatever stands in
-    the page below a line `<!-- remarks -->` is kept.
+    Lines that stand there already stay where their run is asked for and its folder is not here. Rows of `beside`, the
+    CSV of another sweep, stand in the table where they have the same protocol. Whatever stands in the page below a line
+    `<!-- remarks -->` is kept.
 
     Raises:
         InvalidRequestError: there is nothing to write down yet, no room for the CSV, or `beside` is none.
     """
-    lines, rows = finished_lines(plan), csv_beside(path, HEAD[:2])
+    rows = csv_beside(path, HEAD[:2])
+    lines = finished_lines(plan, rows)
     write_page(path, sweep_page(plan, lines, beside))
     write_text(rows, as_csv(plan, lines))
 

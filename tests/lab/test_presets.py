@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -20,7 +21,7 @@ from cillab.lab import Lab
 from cillab.lab.lines import Line, by_class, from_csv
 from cillab.lab.prepare import check_room, prepare
 from cillab.lab.spec import RunSpec
-from cillab.lab.sweep import presets, read_plan
+from cillab.lab.sweep import Plan, presets, read_plan
 from cillab.lab.sweep_page import check_page, sweep_page, write_sweep_page
 from cillab.learners import check_fit, learners
 from cillab.runs import Run
@@ -211,6 +212,43 @@ def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path
         asked = ["sweep", str(mine), "--table", str(tmp_path / "t.md"), "--beside", str(tmp_path / path)]
         ended = CliRunner().invoke(app, asked)
         assert isinstance(ended.exception, InvalidRequestError) and says in str(ended.exception)
+
+
+def test_a_run_whose_folder_is_gone_keeps_its_line_while_the_plan_asks_for_it(tmp_path: Path) -> None:
+    ridge, lines_of = {"learner": "acil", "params": {"expansion": 64}}, tmp_path / "t.csv"
+    asked = {
+        "data": "digits", "split": "B0-Inc5", "train_per_class": 6, "test_per_class": 8, "probe_points": 10,
+        "keep_checkpoints": "none", "precision": "fp32", "out": str(tmp_path / "runs"), "report": ["a_last"],
+        "rows": {"means": {"learner": "simplecil"}, "ridge": ridge}, "grid": {"seed": [1, 2]},
+    }  # fmt: skip
+
+    def plan_of(**changed) -> Plan:
+        (tmp_path / "p.yaml").write_text(yaml.safe_dump({**asked, **changed}, sort_keys=False))
+        return read_plan(tmp_path / "p.yaml")
+
+    def written(**changed) -> list[tuple[str, str]]:
+        write_sweep_page(plan_of(**changed), tmp_path / "t.md")
+        return [(line["row"], line["seed"]) for line in csv.DictReader(lines_of.open())]
+
+    for spec in plan_of().specs:
+        list(Lab.from_spec(spec))
+    everything = written()
+    text, before = (tmp_path / "t.md").read_text(), lines_of.read_text()
+    spec = json.loads(next(csv.DictReader(lines_of.open()))["spec"])
+    assert spec["params"] == learners["simplecil"].Params().model_dump(mode="json") and "out" not in spec
+    shutil.rmtree(tmp_path / "runs" / "means")
+    shutil.rmtree(tmp_path / "runs" / "ridge" / "seed=2")
+    assert written() == everything and len(everything) == 4
+    assert (tmp_path / "t.md").read_text() == text and lines_of.read_text() == before
+    other = {**ridge, "params": {"expansion": 32}}  # neither the line nor the folder is what the row asks for now
+    assert written(rows={**asked["rows"], "ridge": other}) == [("means", "1"), ("means", "2")]
+    lines_of.write_text(before)
+    shutil.rmtree(tmp_path / "runs")
+    with pytest.raises(InvalidRequestError, match="No run"):
+        written(train_per_class=7)
+    lines_of.write_text(before.replace('""precision""', '""precisoin""'))
+    with pytest.raises(InvalidRequestError, match=r"row 'means', seed 1, .*Did you mean 'precision'"):
+        check_page(plan_of(), tmp_path / "t.md")  # before anything runs
 
 
 @pytest.mark.parametrize("images", [(8, 8, 8), (1, 5, 30)])
