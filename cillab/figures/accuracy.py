@@ -39,13 +39,15 @@ def read_curve(run: Run, name: str | None = None) -> Curve:
 
 
 def read_published(name: str | Path) -> Curve:
-    """A curve of the ledger, or of a CSV file with the classes seen and the accuracy.
+    """A curve of the ledger, of a CSV file with the classes seen and the accuracy, or of a row of a sweep's CSV.
 
     Raises:
         UnknownNameError, InvalidRequestError: as `cillab.protocol.ledger.curve_of`.
     """
     classes, seen = curve_of(name)
-    label = Path(name).stem if str(name).lower().endswith(".csv") else str(name)
+    file, mark, row = str(name).partition(".csv:")
+    whole = Path(name).stem if str(name).lower().endswith(".csv") else str(name)
+    label = f"{row} ({Path(file).name})" if mark else whole
     return Curve(f"published: {label}", classes, seen, np.full_like(seen, np.nan), np.full_like(seen, np.nan))
 
 
@@ -89,7 +91,8 @@ def accuracy(
     """The accuracy curve of one run, or of several by name; the cursor stands at `step` of the first.
 
     One curve: seen, old and new classes. Several: seen classes only, one line per run. `published` lays curves of the
-    ledger (`cillab reproduce` lists them) or of CSV files behind them, grey and dashed.
+    ledger (`cillab reproduce` lists them), of CSV files or of rows of a sweep (`field.csv:lda`) behind them, grey and
+    dashed.
     """
     names = [published] if isinstance(published, str | Path) else published
     others = [read_published(name) for name in names]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field
 
-from cillab.core.errors import InvalidRequestError, one_line, unknown_name
+from cillab.core.errors import CillabError, InvalidRequestError, one_line, unknown_name
 from cillab.protocol.splits import parse_split
 
 FILE = Path(__file__).with_name("published.json")
@@ -61,22 +61,58 @@ def entry_of(name: str) -> Published:
 
 
 def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:
-    """Classes seen and accuracy (a fraction) of a published curve: an entry's name, or a CSV file.
+    """Classes seen and accuracy (a fraction) of a curve: an entry's name, a CSV file, or `FILE.csv:ROW` of a sweep.
 
     The file has two columns, classes seen and accuracy, under a header or not; accuracies above 1.5 are percent. What
-    spreadsheets write is read as well: semicolons or tabs between the columns, then also commas in the numbers.
+    spreadsheets write is read as well: semicolons or tabs between the columns, then also commas in the numbers. The
+    curve of a sweep's row is the mean over its runs.
 
     Raises:
-        UnknownNameError: neither a file nor an entry. InvalidRequestError: an entry without a curve, or a file that is
-            no such table.
+        UnknownNameError: neither a file nor an entry, or no such row. InvalidRequestError: an entry without a curve, or
+            a file that is no such table.
     """
+    file, mark, row = str(name).partition(".csv:")
+    if mark:
+        return _row(Path(f"{file}.csv"), row)
     path = Path(name)
     if path.suffix.lower() == ".csv":
+        if rows := rows_of(path):
+            raise InvalidRequestError(f"{path} is the CSV of a sweep: name one of its rows, as in {path}:{rows[0]}.")
         return _table(path)
     entry = entry_of(str(name))
     if not entry.curve:
         raise InvalidRequestError(f"{entry.name} has numbers and no curve: {entry.source}.")
     return entry.seen, np.array(entry.curve) / 100
+
+
+def rows_of(path: Path) -> list[str]:
+    """The rows in the CSV of a sweep; none in another table."""
+    return list(dict.fromkeys(line["row"] for line in _lines(path)))
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            return list(table) if {"row", "seed", "seen 1"} <= {*(table.fieldnames or ())} else []
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _row(path: Path, row: str) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:
+    if not (rows := rows_of(path)):
+        raise InvalidRequestError(f"{path} is not there, or is no CSV of a sweep.")
+    if row not in rows:
+        raise unknown_name(f"row of {path}", row, rows)
+    runs = [line for line in _lines(path) if line["row"] == row]
+    try:
+        curves = [
+            [float(line[name]) for name in line if name and name.startswith("seen ") and line[name]] for line in runs
+        ]
+        sizes = parse_split(json.loads(runs[0]["spec"])["split"], len(runs[0]["classes"].split()))
+        return np.cumsum(sizes).astype(np.float64), np.mean(curves, axis=0) + np.zeros(len(sizes))
+    except (ValueError, KeyError, TypeError, AttributeError, CillabError) as error:
+        raise InvalidRequestError(f"{path}: the row {row} has no curve ({one_line(error)}).") from error
 
 
 def _table(path: Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:

@@ -1,6 +1,7 @@
 """Compare in a real browser: a published curve laid over runs, by its name in the ledger and from a file."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,17 @@ def test_a_published_curve_is_chosen_by_name_and_another_is_sent_as_a_file(page,
     assert names.filter(has_text="published: simplecil/cifar100-inc5").count() == 1
     assert panel.locator("g.trace.scatter path.js-line[style*='stroke-dasharray']").count() >= 2
     assert not page.locator("[data-testid=stException]").count()
+
+    sweep = Path(__file__).parents[2] / "docs" / "results" / "field.csv"
+    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(sweep)
+    names.filter(has_text="published: simplecil (field)").wait_for(timeout=_WAIT_MS)
+    page.get_by_role("combobox", name="Rows of field").click()
+    page.keyboard.type("ranpac")
+    page.get_by_role("option", name="ranpac", exact=True).click()
+    names.filter(has_text="published: ranpac (field)").wait_for(timeout=_WAIT_MS)
+    page.keyboard.press("Escape")
+    page.get_by_text("Published: ranpac (field) ends at 76.0 %").first.wait_for(timeout=_WAIT_MS)
+    assert names.filter(has_text="published: simplecil (field)").count() == 1
 
     broken = tmp_path / "notes.csv"
     broken.write_text("a table\nof words\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """The ledger: entries are requests of this package, verdicts are arithmetic, curves lie over runs."""
 
+import csv
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNa
 from cillab.core.params import build
 from cillab.lab.reproduce import Reproduction, compared, found_of, page, reproduce, spec_for
 from cillab.learners import learners
-from cillab.protocol.ledger import curve_of, entry_of, ledger
+from cillab.protocol.ledger import curve_of, entry_of, ledger, rows_of
 from cillab.runs import Run
 
 ENTRIES = list(ledger().values())
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -154,6 +156,36 @@ def test_a_file_that_is_no_curve_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(InvalidRequestError, match=r"c\.csv"):
         curve_of(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize("field", ["field", "field-cifar100", "field-clip"])
+def test_a_row_of_a_sweep_is_the_mean_of_its_runs(field: str) -> None:
+    path = RESULTS / f"{field}.csv"
+    runs = list(csv.DictReader(path.open(encoding="utf-8")))
+    for row in rows_of(path):
+        classes, values = curve_of(f"{path}:{row}")
+        for number, found in (("a_last", values[-1]), ("a_avg", values.mean())):
+            assert found == pytest.approx(np.mean([float(run[number]) for run in runs if run["row"] == row]), abs=1e-5)
+        assert classes.tolist() == list(range(10, 101, 10))
+
+
+def test_a_row_of_a_sweep_lies_over_a_run_and_a_wrong_one_names_the_nearest(small: Reproduction) -> None:
+    path = RESULTS / "field.csv"
+    picture = figures.accuracy(small.runs[0], published=[f"{path}:lda"])
+    assert "published: lda (field)" in [trace.name for trace in picture.figure.data]
+    with pytest.raises(UnknownNameError, match="Did you mean 'ranpac'"):
+        curve_of(f"{path}:ranpca")
+    with pytest.raises(InvalidRequestError, match=r"none\.csv is not there"):
+        curve_of(f"{RESULTS}/none.csv:lda")
+    with pytest.raises(InvalidRequestError, match=r"name one of its rows, as in .*field\.csv:simplecil"):
+        curve_of(path)
+
+
+@pytest.mark.parametrize(("old", "new"), [("B0-Inc10", "B0-Inc20"), ('""split""', '""splt""'), (",0.9", ",high")])
+def test_a_row_without_a_curve_is_refused_in_one_line(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "x.csv").write_text((RESULTS / "field.csv").read_text(encoding="utf-8").replace(old, new))
+    with pytest.raises(InvalidRequestError, match="the row lda has no curve"):
+        curve_of(tmp_path / "x.csv:lda")
 
 
 def test_unknown_names_and_entries_without_a_curve() -> None:

@@ -16,7 +16,7 @@ from app.shell.store import Entry, Opened, entries, opened, runs_folder
 from cillab.core.errors import CillabError, InvalidRequestError, one_line
 from cillab.geometry.pairing import Paired, paired
 from cillab.protocol import protocol_key
-from cillab.protocol.ledger import ledger
+from cillab.protocol.ledger import ledger, rows_of
 from cillab.runs.seeds import Group, compare, difference_sentence, over_seeds, shared, stated
 from cillab.runs.table import RANKED_BY, ranking, table
 
@@ -171,11 +171,12 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
         help="Curves from the authors' logs, grey and dashed; mostly of other weights and transforms than a run here.",
     )  # fmt: skip
     own = None if safety.read_only() else st.file_uploader(
-        "A published curve as a file", "csv", key="compare-csv", max_upload_size=1,
-        help="CSV with two columns: classes seen, accuracy (fractions or percent).",
+        "A curve or a sweep as a file", "csv", key="compare-csv", max_upload_size=1,
+        help="CSV with two columns, classes seen and accuracy (fractions or percent), or the CSV beside the table of "
+        "a sweep, such as docs/results/field.csv.",
     )  # fmt: skip
     with TemporaryDirectory(prefix="cillab-") as folder:
-        laid = [*published, *([written(own.name, own.getvalue(), Path(folder))] if own is not None else [])]
+        laid = [*published, *(_sent(own.name, own.getvalue(), Path(folder)) if own is not None else [])]
         try:
             picture = import_module("cillab.figures").accuracy(named, theme=theme.mode(), published=laid)
         except (CillabError, ValueError, KeyError) as error:
@@ -244,6 +245,19 @@ def _in_words(this: str, that: str, step: int, found: Paired) -> str:
         f"{found.only_first} are right with {this} alone and {found.only_second} with {that} alone "
         f"(exact McNemar test, p = {found.p_value:.2g}). {verdict}; other class orders vary on top of it."
     )
+
+
+def _sent(name: str, content: bytes, folder: Path) -> list[str]:
+    """Curves in a file that was sent: its own, or those of the chosen rows of a sweep."""
+    path = written(name, content, folder)
+    rows = rows_of(path)
+    if not rows:
+        return [str(path)]
+    chosen = st.multiselect(
+        f"Rows of {path.stem}", rows, default=rows[:1], key=f"compare-rows-{path.stem}", max_selections=3,
+        help="Each is the mean over the runs of its row.",
+    )  # fmt: skip
+    return [f"{path}:{row}" for row in chosen]
 
 
 def written(name: str, content: bytes, folder: Path) -> Path:
