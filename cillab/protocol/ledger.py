@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field
 
-from cillab.core.errors import CillabError, InvalidRequestError, one_line, unknown_name
+from cillab.core.errors import CillabError, InvalidRequestError, one_line, printable, unknown_name
+from cillab.protocol.scenario import make_scenario
 from cillab.protocol.splits import parse_split
 
 FILE = Path(__file__).with_name("published.json")
@@ -87,14 +88,17 @@ def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np
 
 def rows_of(path: Path) -> list[str]:
     """The rows in the CSV of a sweep; none in another table."""
-    return list(dict.fromkeys(line["row"] for line in _lines(path)))
+    return list(dict.fromkeys(line["row"] for line in _runs(path)))
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
+def _runs(path: Path) -> list[dict[str, str]]:
+    """The lines of a sweep's CSV; none where the file is another table."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            return list(table) if {"row", "seed", "seen 1"} <= {*(table.fieldnames or ())} else []
+            if not {"row", "seed", "seen 1"} <= {*(table.fieldnames or ())}:
+                return []
+            return [{**line, "row": printable(line["row"])} for line in table if line["row"]]
     except (OSError, ValueError, csv.Error):
         return []
 
@@ -104,15 +108,18 @@ def _row(path: Path, row: str) -> tuple[Float64[np.ndarray, " task"], Float64[np
         raise InvalidRequestError(f"{path} is not there, or is no CSV of a sweep.")
     if row not in rows:
         raise unknown_name(f"row of {path}", row, rows)
-    runs = [line for line in _lines(path) if line["row"] == row]
+    runs = [line for line in _runs(path) if line["row"] == row]
     try:
-        curves = [
-            [float(line[name]) for name in line if name and name.startswith("seen ") and line[name]] for line in runs
-        ]
-        sizes = parse_split(json.loads(runs[0]["spec"])["split"], len(runs[0]["classes"].split()))
-        return np.cumsum(sizes).astype(np.float64), np.mean(curves, axis=0) + np.zeros(len(sizes))
+        spec, count = json.loads(runs[0]["spec"]), len(runs[0]["classes"].split())
+        sizes = parse_split(spec["split"], count)
+        if not make_scenario(spec["scenario"]).takes_split or runs[0].get(f"seen {len(sizes) + 1}"):
+            raise ValueError("classes seen after each task do not follow from the split")
+        values = np.mean([[float(line[f"seen {task + 1}"]) for task in range(len(sizes))] for line in runs], axis=0)
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError("accuracies must be fractions")
     except (ValueError, KeyError, TypeError, AttributeError, CillabError) as error:
         raise InvalidRequestError(f"{path}: the row {row} has no curve ({one_line(error)}).") from error
+    return np.cumsum(sizes).astype(np.float64), values
 
 
 def _table(path: Path) -> tuple[Float64[np.ndarray, " task"], Float64[np.ndarray, " task"]]:

@@ -181,7 +181,17 @@ def test_a_row_of_a_sweep_lies_over_a_run_and_a_wrong_one_names_the_nearest(smal
         curve_of(path)
 
 
-@pytest.mark.parametrize(("old", "new"), [("B0-Inc10", "B0-Inc20"), ('""split""', '""splt""'), (",0.9", ",high")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("B0-Inc10", "B0-Inc5"),
+        ("B0-Inc10", "B0-Inc20"),
+        ("class-incremental", "si-blurry"),
+        ('""split""', '""splt""'),
+        (",0.9", ",high"),
+        (",0.9", ",9"),
+    ],
+)
 def test_a_row_without_a_curve_is_refused_in_one_line(tmp_path: Path, old: str, new: str) -> None:
     (tmp_path / "x.csv").write_text((RESULTS / "field.csv").read_text(encoding="utf-8").replace(old, new))
     with pytest.raises(InvalidRequestError, match="the row lda has no curve"):
