@@ -62,5 +62,5 @@ def _plain(value: Any) -> Any:
 def _tensor(value: Any, like: Tensor) -> Any:
     if not isinstance(value, np.ndarray):
         return value
-    found = torch.from_numpy(value)
+    found = torch.from_numpy(np.asarray(value, order="C"))  # another layout rounds otherwise, and files keep none
     return found.to(doubles_on(like.device) if found.dtype == torch.float64 else like.device)

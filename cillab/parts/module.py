@@ -55,7 +55,8 @@ class ModulePart(nn.Module, Part):
         return {f"{path}.{name}" if path else name: (part, name) for path, part in parts for name in part.plain}
 
     def put(self, name: str, value: Tensor) -> None:
-        """Replace the parameter or buffer called `name` by `value`, whatever its shape."""
+        """Replace the parameter or buffer called `name` by `value`, whatever its shape; contiguous, as from a file."""
+        value = value.contiguous()  # another layout in memory rounds otherwise
         path, _, leaf = name.rpartition(".")
         owner = self.get_submodule(path)
         if leaf in owner._parameters:

@@ -4,7 +4,7 @@ from typing import Literal, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from cillab.core.arrays import through_numpy
@@ -101,7 +101,7 @@ class Simplex(Classifier):
                 kept["simplex"] = drawn_simplex(self.most, self._none.shape[1], draws, self._none.device)
             kept["vertices"] = kept["simplex"][:count]
         elif self.kind == "prefix" and 0 < old < count:
-            self._keep(through_numpy(extend_basis, self._none, kept["basis"], count - old, draws))
+            kept["basis"] = through_numpy(extend_basis, self._none, kept["basis"], count - old, draws)
             self.rebuild()
         else:
             assert means is not None, "the nearest simplex is nearest to means"
@@ -110,14 +110,11 @@ class Simplex(Classifier):
             nearest = through_numpy(nearest_etf, means, means, weights)
             kept["vertices"] = nearest.to(self._none)
             if self.kind == "prefix":
-                self._keep(through_numpy(basis_of, nearest, nearest, draws))
+                kept["basis"] = through_numpy(basis_of, nearest, nearest, draws)
 
     def rebuild(self) -> None:
         """M = etf(U)."""
         self.kept["vertices"] = through_numpy(etf_from_basis, self._none, self.kept["basis"]).to(self._none)
-
-    def _keep(self, basis: Float64[Tensor, "feature cls"]) -> None:
-        self.kept["basis"] = basis.contiguous()  # another layout in memory rounds otherwise
 
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
         """Products with the vertices."""
