@@ -13,7 +13,7 @@ from cillab.figures.panels import grid, line
 from cillab.figures.picture import Picture
 from cillab.figures.registry import figure
 from cillab.figures.words import MINUS, empty, percent, plural
-from cillab.protocol.ledger import curve_of
+from cillab.protocol.ledger import curve_of, parted
 from cillab.runs import Run, parse_step
 
 _line = partial(line, where="%{x:.0f} classes seen", form="%{y:.1%}")
@@ -45,9 +45,9 @@ def read_published(name: str | Path) -> Curve:
         UnknownNameError, InvalidRequestError: as `cillab.protocol.ledger.curve_of`.
     """
     classes, seen = curve_of(name)
-    file, mark, row = str(name).partition(".csv:")
-    whole = Path(name).stem if str(name).lower().endswith(".csv") else str(name)
-    label = f"{row} ({Path(file).name})" if mark else whole
+    path, row = parted(name)
+    whole = path.stem if path.suffix.lower() == ".csv" else str(name)
+    label = f"{row} ({path.stem})" if row else whole
     return Curve(f"published: {label}", classes, seen, np.full_like(seen, np.nan), np.full_like(seen, np.nan))
 
 

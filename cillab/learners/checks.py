@@ -192,9 +192,10 @@ def save_load_continue_equals_straight(bench: Bench) -> None:
     """Saved after a task, loaded into a fresh learner and continued: the straight run, bit for bit."""
     straight = bench.taught()
     half = bench.taught(1)
-    held = {f"{name}/{key}": t for name, part in half.parts().items() for key, t in part.state().tensors.items()}
-    odd = [name for name, tensor in held.items() if not tensor.is_contiguous()]
-    assert not odd, f"{odd[0]} is not contiguous: a file keeps no layout, and another one rounds otherwise"
+    for learner in (half, straight):
+        held = {f"{name}/{key}": t for name, part in learner.parts().items() for key, t in part.state().tensors.items()}
+        odd = [name for name, tensor in held.items() if not tensor.is_contiguous()]
+        assert not odd, f"{odd[0]} is not contiguous: a file keeps no layout, and another one rounds otherwise"
     resumed = saved_and_loaded(half, bench.learner())
     assert resumed.seen == half.seen, f"after loading seen = {resumed.seen}, it was {half.seen}"
     assert torch.equal(logits(half, bench.images), logits(resumed, bench.images)), "loading changed the logits"

@@ -72,10 +72,9 @@ def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np
         UnknownNameError: neither a file nor an entry, or no such row. InvalidRequestError: an entry without a curve, or
             a file that is no such table.
     """
-    file, mark, row = str(name).partition(".csv:")
-    if mark:
-        return _row(Path(f"{file}.csv"), row)
-    path = Path(name)
+    path, row = parted(name)
+    if row:
+        return _row(path, row)
     if path.suffix.lower() == ".csv":
         if rows := rows_of(path):
             raise InvalidRequestError(f"{path} is the CSV of a sweep: name one of its rows, as in {path}:{rows[0]}.")
@@ -84,6 +83,12 @@ def curve_of(name: str | Path) -> tuple[Float64[np.ndarray, " task"], Float64[np
     if not entry.curve:
         raise InvalidRequestError(f"{entry.name} has numbers and no curve: {entry.source}.")
     return entry.seen, np.array(entry.curve) / 100
+
+
+def parted(name: str | Path) -> tuple[Path, str]:
+    """File and row of `FILE.csv:ROW`; anything else is a path without a row."""
+    file, _, row = str(name).partition(".csv:")
+    return (Path(f"{file}.csv"), row) if row else (Path(name), "")
 
 
 def rows_of(path: Path) -> list[str]:

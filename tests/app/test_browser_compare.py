@@ -57,6 +57,13 @@ def test_a_published_curve_is_chosen_by_name_and_another_is_sent_as_a_file(page,
     page.get_by_text("Published: ranpac (field) ends at 76.0 %").first.wait_for(timeout=_WAIT_MS)
     assert names.filter(has_text="published: simplecil (field)").count() == 1
 
+    other = tmp_path / "field.csv"  # the same name, other rows: nothing of the former choice is left
+    other.write_text("\n".join(line for n, line in enumerate(sweep.read_text().splitlines()) if n in (0, 2)) + "\n")
+    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(other)
+    names.filter(has_text="published: lda (field)").wait_for(timeout=_WAIT_MS)
+    assert not names.filter(has_text="published: ranpac (field)").count()
+    assert not page.locator("[data-testid=stException]").count()
+
     broken = tmp_path / "notes.csv"
     broken.write_text("a table\nof words\n", encoding="utf-8")
     page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(broken)

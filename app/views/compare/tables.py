@@ -176,7 +176,7 @@ def curves(kept: Sequence[dict[str, Any]], found: dict[str, Entry]) -> None:
         "a sweep, such as docs/results/field.csv.",
     )  # fmt: skip
     with TemporaryDirectory(prefix="cillab-") as folder:
-        laid = [*published, *(_sent(own.name, own.getvalue(), Path(folder)) if own is not None else [])]
+        laid = [*published, *(_sent(own, Path(folder)) if own is not None else [])]
         try:
             picture = import_module("cillab.figures").accuracy(named, theme=theme.mode(), published=laid)
         except (CillabError, ValueError, KeyError) as error:
@@ -247,14 +247,14 @@ def _in_words(this: str, that: str, step: int, found: Paired) -> str:
     )
 
 
-def _sent(name: str, content: bytes, folder: Path) -> list[str]:
+def _sent(own: Any, folder: Path) -> list[str]:
     """Curves in a file that was sent: its own, or those of the chosen rows of a sweep."""
-    path = written(name, content, folder)
+    path = written(own.name, own.getvalue(), folder)
     rows = rows_of(path)
     if not rows:
         return [str(path)]
     chosen = st.multiselect(
-        f"Rows of {path.stem}", rows, default=rows[:1], key=f"compare-rows-{path.stem}", max_selections=3,
+        f"Rows of {path.stem}", rows, default=rows[:1], key=f"compare-rows-{own.file_id}", max_selections=3,
         help="Each is the mean over the runs of its row.",
     )  # fmt: skip
     return [f"{path}:{row}" for row in chosen]
