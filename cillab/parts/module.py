@@ -24,6 +24,12 @@ class ModulePart(nn.Module, Part):
     learning_only: ClassVar[frozenset[str]] = frozenset()
     """Tensors that classifying can do without."""
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Assign; a buffer becomes contiguous, as from a file: LAPACK's layouts round otherwise."""
+        if isinstance(value, Tensor) and name in self.__dict__.get("_buffers", ()):
+            value = value.contiguous()
+        super().__setattr__(name, value)  # pyright: ignore[reportArgumentType]
+
     def held(self) -> dict[str, Tensor]:
         """Parameters and buffers by dotted name."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
@@ -56,7 +62,7 @@ class ModulePart(nn.Module, Part):
 
     def put(self, name: str, value: Tensor) -> None:
         """Replace the parameter or buffer called `name` by `value`, whatever its shape; contiguous, as from a file."""
-        value = value.contiguous()  # another layout in memory rounds otherwise
+        value = value.contiguous()
         path, _, leaf = name.rpartition(".")
         owner = self.get_submodule(path)
         if leaf in owner._parameters:

@@ -152,3 +152,26 @@ def test_two_heads_answer_by_the_average_of_their_posteriors() -> None:
     expected = (one(x).softmax(1) + 3 * two(x).softmax(1)) / 4
     torch.testing.assert_close(Averaged(one, two, 3.0)(x).exp(), expected)
     torch.testing.assert_close(Averaged(one, two, 0.0)(x), one(x).log_softmax(1))
+
+
+def test_a_buffer_is_contiguous_however_it_was_computed() -> None:
+    """LAPACK answers in columns, a file holds rows: a loaded part would multiply in another order, and round otherwise."""
+
+    class Inner(ModulePart):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("precision", torch.eye(3))
+
+    class Outer(ModulePart):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Inner()
+            self.row = torch.nn.Parameter(torch.ones(3))
+
+    part = Outer()
+    part.inner.precision = torch.linalg.inv(torch.rand(3, 3)).T.contiguous().T
+    row = part.row
+    part.row = row
+    assert part.state().tensors["inner.precision"].is_contiguous() and part.row is row
+    part.put("inner.precision", torch.rand(4, 3).T)
+    assert part.inner.precision.shape == (3, 4) and part.inner.precision.is_contiguous()
