@@ -150,7 +150,10 @@ def columns_follow_seen(bench: Bench) -> None:
 def internals_are_declared(bench: Bench) -> None:
     """Whatever `internals()` returns stands in the capabilities, with as many axes as declared."""
     axes = {one.name: one.axes for one in type(bench.learner()).capabilities.internals}
-    for learner in (bench.learner(), bench.taught(1), bench.taught()):
+    learner = bench.learner()
+    for count in range(len(bench.tasks) + 1):
+        if count:
+            learn(learner, bench.tasks[count - 1])
         for name, value in learner.internals().items():
             assert name in axes, f"internals() returns {name!r}: declare it in @method(internals=...)"
             assert value.ndim == axes[name], f"internals()[{name!r}] has shape {tuple(value.shape)}, not as declared"
@@ -161,11 +164,12 @@ def batch_mates_do_not_matter(bench: Bench) -> None:
     learner = bench.taught()
     images = bench.images
     together, answer = logits(learner, images), predictions(learner, images)
-    alone = torch.cat([logits(learner, image.unsqueeze(0)) for image in images])
+    some = slice(None, None, 3)  # of every class a few: alone they take the time of the whole check
+    alone = torch.cat([logits(learner, image.unsqueeze(0)) for image in images[some]])
     backwards = logits(learner, images.flip(0)).flip(0)
     scale = together.abs().max()
-    for other in (alone, backwards):
-        assert float((together - other).abs().max() / scale) < 1e-3, "logits depend on batch size or order"
+    for one, other in ((together[some], alone), (together, backwards)):
+        assert float((one - other).abs().max() / scale) < 1e-3, "logits depend on batch size or order"
     assert torch.equal(answer, predictions(learner, images)), "a second evaluation gives other predictions"
 
 
@@ -188,19 +192,24 @@ def same_seed_same_result(bench: Bench) -> None:
     assert same_states(bench.taught(2), bench.taught(2)), "two runs with one seed differ"
 
 
+def must_be_contiguous(learner: Learner[Any]) -> None:
+    """Every tensor of every part."""
+    held = {f"{name}/{key}": t for name, part in learner.parts().items() for key, t in part.state().tensors.items()}
+    odd = [name for name, tensor in held.items() if not tensor.is_contiguous()]
+    assert not odd, f"{odd[0]} is not contiguous: a file keeps no layout, and another one rounds otherwise"
+
+
 def save_load_continue_equals_straight(bench: Bench) -> None:
     """Saved after a task, loaded into a fresh learner and continued: the straight run, bit for bit."""
-    straight = bench.taught()
-    half = bench.taught(1)
-    for learner in (half, straight):
-        held = {f"{name}/{key}": t for name, part in learner.parts().items() for key, t in part.state().tensors.items()}
-        odd = [name for name, tensor in held.items() if not tensor.is_contiguous()]
-        assert not odd, f"{odd[0]} is not contiguous: a file keeps no layout, and another one rounds otherwise"
-    resumed = saved_and_loaded(half, bench.learner())
-    assert resumed.seen == half.seen, f"after loading seen = {resumed.seen}, it was {half.seen}"
-    assert torch.equal(logits(half, bench.images), logits(resumed, bench.images)), "loading changed the logits"
+    straight = bench.taught(1)
+    resumed = saved_and_loaded(straight, bench.learner())
+    assert resumed.seen == straight.seen, f"after loading seen = {resumed.seen}, it was {straight.seen}"
+    assert torch.equal(logits(straight, bench.images), logits(resumed, bench.images)), "loading changed the logits"
+    must_be_contiguous(straight)
     for task in bench.tasks[1:]:
+        learn(straight, task)
         learn(resumed, task)
+    must_be_contiguous(straight)
     assert same_states(straight, resumed), "save-load-continue differs from the straight run"
 
 
@@ -215,8 +224,8 @@ def slim_checkpoint_classifies(bench: Bench) -> None:
 
 def closing_early_changes_nothing(bench: Bench) -> None:
     """`observe` closed at the start, in the middle or just before its end leaves no trace."""
-    learner, untouched = bench.taught(1), bench.taught(1)
-    steps = sum(1 for _ in bench.taught(1).observe(bench.tasks[1]))
+    learner, untouched, straight = (bench.taught(1) for _ in range(3))
+    steps = sum(1 for _ in straight.observe(bench.tasks[1]))
     for stop in sorted({1, steps // 2, steps - 1} - {0}):
         running: Any = learner.observe(bench.tasks[1])
         for _ in range(stop):
@@ -224,8 +233,7 @@ def closing_early_changes_nothing(bench: Bench) -> None:
         running.close()
         assert same_states(learner, untouched), f"closing observe after {stop} of {steps} steps left traces"
     learn(learner, bench.tasks[1])
-    learn(untouched, bench.tasks[1])
-    assert same_states(learner, untouched), "after a cancelled attempt the task is learnt differently"
+    assert same_states(learner, straight), "after a cancelled attempt the task is learnt differently"
 
 
 def nothing_is_sized_by_the_future(bench: Bench) -> None:
@@ -255,7 +263,11 @@ def the_backbone_is_never_changed(bench: Bench) -> None:
 
 def learns(bench: Bench) -> None:
     """Beats chance, and is not worse at the end than the model that stopped after the first task."""
-    stopped, final = accuracy(bench.taught(1), bench), accuracy(bench.taught(), bench)
+    learner = bench.taught(1)
+    stopped = accuracy(learner, bench)
+    for task in bench.tasks[1:]:
+        learn(learner, task)
+    final = accuracy(learner, bench)
     chance = 1 / sum(len(task.classes) for task in bench.tasks)
     assert final > 1.5 * chance, f"accuracy {final:.3f} at chance {chance:.3f}"
     assert final >= stopped, f"accuracy fell from {stopped:.3f} after the first task to {final:.3f}"

@@ -155,7 +155,7 @@ def test_two_heads_answer_by_the_average_of_their_posteriors() -> None:
 
 
 def test_a_buffer_is_contiguous_however_it_was_computed() -> None:
-    """LAPACK answers in columns, a file holds rows: a loaded part would multiply in another order, and round otherwise."""
+    """LAPACK answers in columns, a file holds rows: a loaded part would round otherwise."""
 
     class Inner(ModulePart):
         def __init__(self) -> None:
