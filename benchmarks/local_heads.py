@@ -10,6 +10,7 @@ those of the image's task, `task` how often the answer is a class of the right t
 """
 
 import argparse
+from collections.abc import Mapping
 
 import cillab
 from cillab.core.contract import Task
@@ -61,9 +62,8 @@ def train(tasks: list[tuple[Tensor, Tensor]], kind: str, lr: float, steps: int, 
     return head.requires_grad_(False)
 
 
-def said(logits: Tensor, classes: tuple[int, ...], labels: Tensor, tasks: list[tuple[Tensor, Tensor]]) -> str:
+def said(logits: Tensor, classes: tuple[int, ...], labels: Tensor, task_of: Mapping[int, int]) -> str:
     """The three accuracies, in percent."""
-    task_of = {c: t for t, (_, of_task) in enumerate(tasks) for c in of_task.unique().tolist()}
     columns = torch.tensor([task_of[c] for c in classes])
     own = torch.tensor([task_of[c] for c in labels.tolist()])
     ids, best = torch.tensor(classes), logits.argmax(dim=1)
@@ -93,12 +93,13 @@ def main() -> None:
         learn(means, stream[index])
         tasks.append(features_of(means, stream[index]))
     test, labels = features_of(means, stream.test(None))
+    task_of = {c: index for index, classes in enumerate(stream.classes) for c in classes}
     print(f"{'':38}{'all':>8}{'within':>8}{'task':>8}")
-    print(f"{'class means':38}{said(means.scores(test), means.seen, labels, tasks)}", flush=True)
+    print(f"{'class means':38}{said(means.scores(test), means.seen, labels, task_of)}", flush=True)
     for kind, lr, steps, competitors in CASES:
         head = train(tasks, kind, lr, steps, competitors)
         name = f"{kind} {lr:g}, {steps} steps a task, {competitors}"
-        print(f"{name:38}{said(head(test), head.classes, labels, tasks)}", flush=True)
+        print(f"{name:38}{said(head(test), head.classes, labels, task_of)}", flush=True)
 
 
 if __name__ == "__main__":
