@@ -200,16 +200,24 @@ def sweep(
     beside: Annotated[
         Path | None, typer.Option(help="CSV of another sweep: its rows stand in the table too, where protocols agree.")
     ] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Make only the runs that FILE.csv of --table lacks, with their settings.")
+    ] = False,
 ) -> None:
     """Make a grid of runs; finished ones are skipped, interrupted ones go on."""
     from cillab.lab.sweep import read_plan, sweep as sweep_runs  # noqa: PLC0415
-    from cillab.lab.sweep_page import check_page, write_sweep_page  # noqa: PLC0415
+    from cillab.lab.sweep_page import check_page, not_in_page, write_sweep_page  # noqa: PLC0415
 
     plan, failed = read_plan(spec), 0
-    if beside is not None and table is None:
-        raise InvalidRequestError("--beside lays rows into the page of --table: name that too.")
+    if (beside is not None or missing) and table is None:
+        option = "--missing reads the CSV beside" if missing else "--beside lays rows into the page of"
+        raise InvalidRequestError(f"{option} --table: name that too.")
     check_page(plan, table, beside)
-    runs = sweep_runs(plan.specs, engine, jobs, threads, address)
+    asked = not_in_page(plan, table) if missing and table is not None else plan.specs
+    if table is not None and len(asked) < len(plan.specs):
+        typer.echo(f"{len(plan.specs) - len(asked)} of {len(plan.specs)} runs stand in {table.with_suffix('.csv')}.")
+        write_sweep_page(plan, table, beside)
+    runs = sweep_runs(asked, engine, jobs, threads, address)
     with _interruptible("the same command goes on"), closing(runs) as outcomes:
         for outcome in outcomes:
             failed += outcome.state != "finished"

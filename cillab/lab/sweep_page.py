@@ -11,6 +11,7 @@ import numpy as np
 
 from cillab.lab.columns import Column, column
 from cillab.lab.lines import HEAD, Line, as_csv, finished_lines, from_csv, kept_lines
+from cillab.lab.spec import RunSpec
 from cillab.lab.sweep import Plan
 from cillab.learners import learners
 from cillab.runs.files import csv_beside, write_page, write_text
@@ -29,6 +30,12 @@ def check_page(plan: Plan, path: Path | None = None, beside: Path | None = None)
         from_csv(beside)
     for name in plan.columns:
         column(name)
+
+
+def not_in_page(plan: Plan, path: Path) -> list[RunSpec]:
+    """The runs of `plan` that have no line in the CSV beside `path`, as `check_page` allowed it."""
+    kept = kept_lines(plan, csv_beside(path, HEAD[:2]))
+    return [spec for spec, line in zip(plan.specs, kept, strict=True) if line is None]
 
 
 def write_sweep_page(plan: Plan, path: Path, beside: Path | None = None) -> None:

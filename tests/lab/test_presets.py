@@ -246,6 +246,16 @@ def test_a_run_whose_folder_is_gone_keeps_its_line_while_the_plan_asks_for_it(tm
     shutil.rmtree(tmp_path / "runs")
     with pytest.raises(InvalidRequestError, match="No run"):
         written(train_per_class=7)
+    lines_of.write_text(before)
+    (tmp_path / "t.md").unlink()
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({**asked, "grid": {"seed": [1, 2, 3]}}, sort_keys=False))
+    command = ["sweep", str(tmp_path / "p.yaml"), "--missing"]
+    refused = CliRunner().invoke(app, command)
+    assert str(refused.exception) == "--missing reads the CSV beside --table: name that too."
+    done = CliRunner().invoke(app, [*command, "--table", str(tmp_path / "t.md")])
+    assert done.exit_code == 0 and done.output.startswith(f"4 of 6 runs stand in {lines_of}.\n"), done.output
+    assert sorted(path.parent.name for path in (tmp_path / "runs").glob("*/seed=*")) == ["means", "ridge"]
+    assert [line["seed"] for line in csv.DictReader(lines_of.open())] == ["1", "2", "3"] * 2
     lines_of.write_text(before.replace('""precision""', '""precisoin""'))
     with pytest.raises(InvalidRequestError, match=r"row 'means', seed 1, .*Did you mean 'precision'"):
         check_page(plan_of(), tmp_path / "t.md")  # before anything runs
