@@ -255,7 +255,7 @@ def test_a_run_whose_folder_is_gone_keeps_its_line_while_the_plan_asks_for_it(tm
     done = CliRunner().invoke(app, [*command, "--table", str(tmp_path / "t.md")])
     assert done.exit_code == 0 and done.output.startswith(f"4 of 6 runs stand in {lines_of}.\n"), done.output
     assert sorted(path.parent.name for path in (tmp_path / "runs").glob("*/seed=*")) == ["means", "ridge"]
-    assert [line["seed"] for line in csv.DictReader(lines_of.open())] == ["1", "2", "3"] * 2
+    assert [line["seed"] for line in csv.DictReader(lines_of.open())] == ["1", "1", "2", "2", "3", "3"]
     lines_of.write_text(before.replace('""precision""', '""precisoin""'))
     with pytest.raises(InvalidRequestError, match=r"row 'means', seed 1, .*Did you mean 'precision'"):
         check_page(plan_of(), tmp_path / "t.md")  # before anything runs
