@@ -19,7 +19,8 @@ class ACILParams(HyperParams):
     gamma: PositiveFloat = 10.0
     """Ridge."""
     init: Literal["uniform", "normal"] = "uniform"
-    """The law of the random features."""
+    """The law of R: U(-1/sqrt(D), 1/sqrt(D)), or N(0, 1). The released code has U(-1/sqrt(d), 1/sqrt(d)) for d features
+    of the backbone, where the same solution takes a ridge of gamma D / d."""
 
     former = {"batch_size": ""}
     quick = {"expansion": 128, "gamma": 1.0}
@@ -68,6 +69,8 @@ ROW_NORMS = Internal("row_norms", "f32 [K]", "length of each row of the ridge's 
     family="closed form",
     when="Many tasks and little time: the same solution as joint training of the head, in one pass.",
     known="CIFAR-100 B50 Inc2, ResNet-32: A_avg 71.05, A_last 63.38 (authors' README).",
+    ours="a pre-trained backbone in place of one trained on the first task; 2,048 random features of another scale, and"
+    " with it the ridge",
     internals=(ROW_NORMS,),
 )
 @final
@@ -77,7 +80,7 @@ class ACIL(Analytic[ACILParams]):
         phi(x) = relu(f(x) R),    W = (sum phi^T phi + gamma I)^{-1} sum phi^T y,    logits = phi W         (1)
 
     Source: ACIL, Zhuang et al., NeurIPS 2022, arXiv:2205.14922 (recursive least squares; here the sums are kept, which
-    is the same solution). On a frozen backbone; no gradient step, no stored image. Keeps D^2 + D K numbers; one
+    is the same solution). On a frozen backbone; no gradient step, no stored image. Keeps D^2 + 2 D K + d D numbers; one
     pass per image.
     """
 
@@ -89,7 +92,7 @@ class ACIL(Analytic[ACILParams]):
     family="closed form",
     when="Blurry streams: classes come back in later tasks, in any proportion, and nothing may depend on that.",
     known="Si-Blurry, DeiT-S trained without overlap, A_AUC: CIFAR-100 57.99, ImageNet-R 41.68, Tiny-ImageNet 63.14.",
-    ours="2,048 random features",
+    ours="2,048 random features of another scale, and with it the ridge",
     internals=(ROW_NORMS,),
 )
 @final
@@ -100,5 +103,5 @@ class GACIL(Analytic[GACILParams]):
 
     over the images of all tasks. The recursion of the paper corrects the columns of exposed classes by a gain of their
     own; its result is (1), which sums give without it. Source: GACL, Zhuang et al., NeurIPS 2024, arXiv:2403.15706. On
-    a frozen backbone; no gradient step, no stored image. Keeps D^2 + D K numbers; one forward pass per image.
+    a frozen backbone; no gradient step, no stored image. Keeps D^2 + 2 D K + d D numbers; one pass per image.
     """

@@ -2,7 +2,7 @@
 
 from cillab.backbones.text import TEMPLATES
 from cillab.kit import (
-    Competitors, Fit, Iterator, Method, Progress, PromptParams, Task, Tensor, TextHead, cross_entropy, final,
+    Competitors, Iterator, Method, Progress, PromptParams, Task, Tensor, TextHead, cross_entropy, final,
     fit_features, gathered, make_prompt, method, viewed,
 )  # fmt: skip
 
@@ -20,6 +20,7 @@ class CoOpParams(PromptParams):
     evidence="reproduction, task by task",
     family="images and text",
     when="To see a prompt forget: it is cheap, and the newest task rewrites it.",
+    ours="AdamW in place of SGD; features of augmented views are made once",
     needs={"clip", "class-names"},
     internals=("text/prototypes", "text/frozen"),
     learns_names=True,
@@ -32,7 +33,8 @@ class CoOp(Method[CoOpParams]):
         P <- descent on CE(s cos(v, g_c), y),     v = E_v(x)                                                (2)
 
     Source: CoOp, Zhou et al., IJCV 2022, arXiv:2109.01134, on a stream. Both encoders are frozen, so a task's features
-    are computed once and (2) trains on them; augmentation is `views`. Keeps P; one forward pass per image.
+    are computed once and (2) trains on them; augmentation is `views`. Keeps P and 2 K d
+    numbers; one forward pass per image.
     """
 
     former_parts = {"text": "classifier"}
@@ -46,7 +48,7 @@ class CoOp(Method[CoOpParams]):
         """Equation (2) on the features of `task`."""
         p, text = self.params, self.classifier
         clean = yield from gathered(self, task)
-        taken = yield from viewed(self, task, clean, p.views, Fit())
+        taken = yield from viewed(self, task, clean, p.views, p.text)
 
         def loss(v: Tensor, y: Tensor) -> Tensor:
             return cross_entropy(text(v, text.encode()), y, self.seen, task.classes, p.competitors)

@@ -135,8 +135,10 @@ class CPT(Method[CPTParams]):
             return clip + p.etf_weight * etf + p.convergence_weight * near + p.rotation_weight * still
 
         tokens = [*self.text.parameters(), *self.worn.parameters()]
-        yield from fit(self, task, tokens, loss, p.fit, stage="prompts")
+        yield from fit(self, task, tokens, loss, p.fit, stage="prompts", divided=False)  # it keeps its terms
         text.refresh()
+        if not steps:
+            return
         last = torch.stack(steps[-(len(steps) // p.fit.epochs) :]).mean(dim=0)
         kept["terms"] = torch.cat([*([kept["terms"]] if "terms" in kept else []), last[None]])
 

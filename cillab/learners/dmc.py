@@ -194,7 +194,7 @@ class DMC(Decoupled[DMCParams]):
     u_c is the frozen vector of "a photo of a c.", theta one low-rank change of the images' side that goes on from task
     to task, P one prompt for all classes. Source: DMC, Chen et al., arXiv:2511.10974, whose abstract names the stages,
     the frozen side of each and the memory. Old Gaussians stay where they were while theta moves: what `dmc-ot` repairs.
-    Keeps d + d^2 numbers per class for learning, d for classifying; one forward pass per image.
+    Keeps d + d^2 numbers per class for learning, 2 d for classifying; one forward pass per image.
     """
 
 
@@ -220,7 +220,8 @@ class DMCOT(Decoupled[DMCOTParams]):
     Source: DMC-OT, Chen et al., arXiv:2511.10974, whose abstract names calibration of class statistics by optimal
     transport and task-specific prompts. (5) ignores which image went where, so it is blind to rotations that leave the
     task's law unchanged: "paired" is the control. Prototypes of all tasks compete: no task is asked for at test. Keeps
-    d + d^2 numbers per class for learning, d for classifying; one forward pass per image.
+    2 (d + d^2) numbers per class for learning, as they are and as they were, 2 d for classifying; one forward pass per
+    image.
     """
 
     def setup(self) -> None:
@@ -258,6 +259,8 @@ class DMCOT(Decoupled[DMCOTParams]):
         if not p.separation or not len(self.memory_before):
             return 0.0
         old, new = ([i for i, c in enumerate(self.seen) if (c in task.classes) == side] for side in (False, True))
+        if not old or not new:
+            return 0.0
         cosines = rows[sent(old, rows.device)] @ rows[sent(new, rows.device)].T
         return p.separation * F.relu(cosines - p.margin).mean()
 

@@ -35,7 +35,8 @@ class GODParams(HyperParams):
     family="neural collapse",
     when="Anchors that every task shares: one well-spread target per class of a task, at the price of a head per task.",
     known="CIFAR-100, 10 tasks: A_avg 92.87 (paper, refined answer).",
-    ours="the coarse answer alone (one pass); the released code reruns the last blocks for the three best classes",
+    ours="the coarse answer alone (one pass); the released code reruns the last blocks for the three best classes, and "
+    "has a smaller weight decay after the first task",
     needs={"vit"},
     internals=("anchors/rows",),
 )
@@ -50,7 +51,7 @@ class GOD(Method[GODParams]):
 
     (3) trains A_t, b_t and L, of which only the last blocks move after the first task. The angular head has fresh rows
     in every task: old classes have no images, their rows are directions to keep away from. Source: GOD, CVPR 2026, and
-    its code. Keeps L twice and (expansion + 1) D numbers per task; one pass per image.
+    its code. Keeps L twice, R, and (expansion + 1) D numbers per task; one pass per image.
     """
 
     def setup(self) -> None:
@@ -63,14 +64,18 @@ class GOD(Method[GODParams]):
 
     def arrive(self, task: Task) -> None:
         """Anchors for the new classes: the first of a simplex with as many vertices."""
-        fresh, dim = len(self.seen) - len(self.old), self.backbone.feature_dim
-        draws = rng.numpy_stream(self.seed, "anchors")
-        self.classifier.grow(task.classes, drawn_simplex(max(fresh, 2), dim, draws, self.backbone.device))
+        self.classifier.grow(task.classes, self._simplex())
+
+    def _simplex(self) -> Tensor:
+        """(1) for the new classes of this task; beside a single one stands a vertex that no class has."""
+        fresh, draws = len(self.seen) - len(self.old), rng.numpy_stream(self.seed, "anchors")
+        return drawn_simplex(max(fresh, 2), self.backbone.feature_dim, draws, self.backbone.device)
 
     def learn(self, task: Task) -> Iterator[Progress]:
         """(3), and the average of (4) after every epoch."""
         p, own, first = self.params, tuple(c for c in task.classes if c not in self.old), not self.old
         weight, bias, rows = self._drawn(task)
+        anchors = self._simplex()
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
             cosines, columns = F.normalize(h, dim=-1) @ F.normalize(rows, dim=-1).T, columns_of(labels, self.seen)
@@ -78,7 +83,7 @@ class GOD(Method[GODParams]):
             if not own:
                 return value
             place = columns - (len(self.seen) - len(own))  # new classes are the last ones; below 0: one that came back
-            logits = self.classifier.products(h, weight, bias, len(own))
+            logits = self.classifier.products(h, weight, bias, anchors)
             each = F.cross_entropy(logits, place.clamp(min=0), reduction="none")
             return value + (each * (place >= 0)).sum() / (place >= 0).sum().clamp(min=1)
 

@@ -42,7 +42,7 @@ class KLDA(Method[KLDAParams]):
 
     Source: KLDA, Momeni et al., AAAI 2025, arXiv:2412.15571. Deviations: Sigma is the covariance and not the sum of
     squares, which would flatten the softmax of (3), and it is exact where a class comes in several batches. Keeps
-    M^2 + K M numbers per member; one forward pass per image.
+    M^2 + 2 K M + d M numbers per member; one forward pass per image.
     """
 
     def setup(self) -> None:

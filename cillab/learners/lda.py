@@ -35,7 +35,7 @@ class LDA(Method[LDAParams]):
 
     Source: Deep SLDA, Hayes & Kanan, CVPR-W 2020, arXiv:1909.01520, whose update gives an image of a class that was
     never seen nearly the weight of its whole square; (1) is exact here, so order, increments and batches do not
-    matter. a by Chen et al., IEEE TSP 58(10) 2010. Keeps d^2 + K d numbers; one forward pass per image.
+    matter. a by Chen et al., IEEE TSP 58(10) 2010. Keeps d^2 + 2 K d numbers; one forward pass per image.
     """
 
     def setup(self) -> None:

@@ -43,7 +43,7 @@ class LingoCL(Method[LingoCLParams]):
         theta <- descent on CE(logits, y) over the classes of the task; rows never move and never forget   (2)
 
     Source: LingoCL, Ni et al., CVPR 2024, arXiv:2403.16124. What can still be forgotten are features. Keeps theta and
-    K D numbers; one pass per image.
+    2 K D numbers; one pass per image.
     """
 
     def setup(self) -> None:

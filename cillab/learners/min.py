@@ -48,7 +48,7 @@ class MiNParams(HyperParams):
     first_session: bool = False
     """Also train a d x d branch per layer and all LayerNorms in the first task, as in the code (not in the paper)."""
     first_lr: PositiveFloat = 0.01
-    """Learning rate of these branches and norms, the code's rate for everything."""
+    """Learning rate of these branches and norms. The code has 1e-3 for everything, over ten epochs."""
     fit_before: Literal["always", "later"] = "always"
     """Fit the analytic head before noise learning in every task, or (as in the code) not in the first one."""
     recentre: bool = True
@@ -85,8 +85,9 @@ class MiNParams(HyperParams):
             "fit.lr": 0.01,
         },
     }
-    """Where the paper (arXiv:2509.16738 v3) and the released code (commit 292d883) disagree, each says what it does;
-    the third is the paper's word and what made noise pay on held-out training images (docs/results/cifar100.md)."""
+    """Where the paper (arXiv:2509.16738 v3) and the released code (commit 292d883) disagree, each says what it does.
+    Both have a rate of 1e-3 for ten epochs; ten times that, for three epochs, is ours. The third is the paper's word
+    and what made noise pay on held-out training images (docs/results/cifar100.md)."""
 
     @classmethod
     def presets(cls, values):
@@ -123,8 +124,9 @@ class MiN(Method[MiNParams]):
 
     p_i is the mean feature of task i, z the feature of the noisy backbone. Source: MiN, NeurIPS 2025,
     arXiv:2509.16738 v3 (equation numbers) and the authors' code; where they disagree see `MiNParams.VARIANTS`. The code
-    loses W_down when saving, this does not. Keeps 2 (d2^2 + d2) numbers per layer and task, D^2 for learning, D K for
-    classifying. One pass per image; the mixture folds into one d2 x d2 matrix per layer, whatever the number of tasks.
+    loses W_down when saving, this does not. Keeps 2 (d2^2 + d2) numbers per layer and task, 2 d d2 per layer and d D
+    for the fixed maps, D^2 + D K for learning, D K for classifying. One pass per image; the mixture folds into one
+    d2 x d2 matrix per layer, whatever the number of tasks.
     """
 
     former_parts = {"noise": "worn", "random_features": "expand", "ridge": "classifier"}

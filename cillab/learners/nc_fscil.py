@@ -47,8 +47,8 @@ class NCFSCIL(Method[NCFSCILParams]):
         logit_c = <m_c, z>
 
     Source: NC-FSCIL, Yang et al., ICLR 2023, arXiv:2302.03004: (1) to (3), dot regression. In (3) an old class weighs
-    as much as a new one. Keeps the adapters, 2 width D^2 numbers for g and 2 K D for means and vertices; one pass per
-    image.
+    as much as a new one. Keeps the adapters, 2 width D^2 numbers for g, D for every mean and every vertex; one pass
+    per image.
     """
 
     def setup(self) -> None:

@@ -78,7 +78,7 @@ class NCPTM(Method[NCPTMParams]):
     """Features aligned with a simplex ETF that grows with the classes.
 
         z = g(h - mu_G) / ||g(h - mu_G)||,    g(x) = x + W2 phi(W1 x + b1) + b2                  [Alignment]     (1)
-        M = argmax over ETFs of sum_k w_k <m_k, mean of z in class k>,    logit_k = <m_k, z>       [Simplex]     (2)
+        M = argmax over ETFs of sum_k w_k <m_k, z of the mean h of class k>,   logit_k = <m_k, z>  [Simplex]     (2)
         min  pull * 1/2 (<m_y, z> - 1)^2  +  push * 1/(K-1) sum_{k != y} 1/2 max(0, <m_k, z> + 1/(K-1))^2        (3)
 
     First session: adapters and g learn (3) on images and are frozen, g is not. Every session: store a Gaussian of the
@@ -109,7 +109,8 @@ class NCPTM(Method[NCPTMParams]):
             yield from self._adapt(task)
         clean = yield from self._place(task, self.memory)
         yield from self._align(task, clean) if self.params.align else ()
-        self.classifier.kept["epochs"] = self.watch.table().to(self.backbone.device)
+        if len(self.seen) > 1:  # one class has nothing to collapse towards
+            self.classifier.kept["epochs"] = self.watch.table().to(self.backbone.device)
 
     def _adapt(self, task: Task) -> Iterator[Progress]:
         """(3) over adapters and g on augmented images; M is placed before the first epoch and once more after it."""
@@ -137,7 +138,8 @@ class NCPTM(Method[NCPTMParams]):
         if old:
             cosines = (before * double(kept["vertices"][:old])).sum(dim=1)
             kept["turned"] = cosines.clamp(-1, 1).acos().to(h)
-            kept["expected"] = torch.tensor([growth_angle(old, len(means))], device=h.device)
+            if old > 1:
+                kept["expected"] = torch.tensor([growth_angle(old, len(means))], device=h.device)
         return h, labels
 
     def _align(self, task: Task, clean: tuple[Tensor, Tensor]) -> Iterator[Progress]:

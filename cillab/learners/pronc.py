@@ -12,7 +12,7 @@ class ProNCParams(HyperParams):
     """Hyper-parameters of ProNC."""
 
     memory: NonNegativeInt = 500
-    """Random images kept in all; every class seen gets the same share of them."""
+    """Random images kept in all; every class seen gets the same share of them, and one at least unless this is 0."""
     pull: NonNegativeFloat = 18.0
     """Weight of the pull towards the own vertex, from the second task on."""
     distil: NonNegativeFloat = 170.0
@@ -51,8 +51,8 @@ class ProNC(Method[ProNCParams]):
                       on new images and stored ones, z' by the network before this task
         logit_c = <m_c, z>
 
-    Source: ProNC, ICLR 2026, arXiv:2505.24254, and its code. Keeps all weights, D K numbers for U and `memory` images;
-    one pass per image.
+    Source: ProNC, ICLR 2026, arXiv:2505.24254, and its code. Keeps all weights, 3 D K numbers for U, M and W and
+    `memory` images; one pass per image.
     """
 
     def setup(self) -> None:
@@ -113,7 +113,8 @@ class ProNC(Method[ProNCParams]):
         old = torch.isin(labels[order], torch.tensor(task.classes, device=labels.device)).logical_not()
         order = torch.cat([order[old].sort().values, order[~old]])  # older choices stay what they were
         self.images.images, self.images.labels = images[order], labels[order]
-        self.images.cut(self.params.memory // len(self.seen))
+        memory = self.params.memory
+        self.images.cut(max(1, memory // len(self.seen)) if memory else 0)
 
     def internals(self):
         """The vertices, by what angle the old ones turned, how many images of each class are stored."""

@@ -53,7 +53,7 @@ class Proof(Method[ProofParams]):
     mean of both directions, in which images of one class are no negatives of each other. The stored images of a class
     are herded. Source: Zhou et al., TPAMI 2025, arXiv:2305.19270. Deviations: the released code averages w' and p' over
     the test batch, and goes on training the old A_m, b_m of the text's side, which is the newest at a higher rate since
-    only the sum counts. Keeps `memory` images, 6 D^2 + 2 D K numbers and 3 D per task; one pass per image.
+    only the sum counts. Keeps `memory` images, 8 D^2 + 3 D K numbers and 3 D per task; one pass per image.
     """
 
     def setup(self) -> None:

@@ -1,7 +1,7 @@
 """RanPAC: a ridge on many random features, of a backbone that was adapted to the first task alone."""
 
 from cillab.kit import (
-    Affine, Fit, HyperParams, Iterator, Literal, Method, NonNegativeInt, PositiveFloat, PositiveInt, Progress,
+    Affine, Field, Fit, HyperParams, Iterator, Literal, Method, NonNegativeInt, PositiveFloat, PositiveInt, Progress,
     RandomFeatures, Ridge, Task, adapters, final, first_session, gathered, method, torch,
 )  # fmt: skip
 
@@ -21,7 +21,7 @@ class RanPACParams(HyperParams):
     task for the choice of the ridge on two CPU cores)."""
     gamma: PositiveFloat | None = None
     """Ridge; chosen anew in every task where it is not given."""
-    held: PositiveFloat = 0.2
+    held: float = Field(default=0.2, gt=0, lt=1)
     """Share of a task's images on which the ridge is chosen."""
 
     quick = {"bottleneck": 4, "expansion": 128, "first.epochs": 2}
@@ -48,7 +48,7 @@ class RanPAC(Method[RanPACParams]):
         gamma  =   the power of ten, 1e-8 to 1e8, with the least squared error on a fifth of the newest task    (4)
 
     Source: RanPAC, McDonnell et al., NeurIPS 2023, arXiv:2307.02251. Given gamma, the result does not depend on the
-    order of what comes after the first session. Keeps theta, M^2 + M K numbers; one forward pass per image.
+    order of what comes after the first session. Keeps theta, M^2 + 2 M K + d M numbers; one forward pass per image.
     """
 
     def setup(self) -> None:

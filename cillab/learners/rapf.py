@@ -39,7 +39,8 @@ class RAPFParams(HyperParams):
     family="images and text",
     when="CLIP with one matrix to train: fast, no image kept, old classes stand as Gaussians.",
     known="CIFAR-100 B0 Inc10, OpenAI ViT-B/16: A_avg 86.19, A_last 79.04 (paper); 85.97/78.85 (LibContinual).",
-    ours="the map starts as the identity; features of augmented views are made once, not in every epoch",
+    ours="the map starts as the identity; features of augmented views are made once, not in every epoch; Gaussians of "
+    "unit features; a constant rate, which the released code divides by ten after epochs 4 and 10",
     needs={"clip", "class-names"},
 )
 @final
@@ -53,8 +54,8 @@ class RAPF(Method[RAPFParams]):
         m = min(1, |P - Q| / max |P - Q| + mix)                                                                   (3)
 
     n a new class and o an old one. Source: RAPF, Huang et al., ECCV 2024, arXiv:2407.14143. With mix = 1 (3) keeps the
-    new map: a plain adapter. Both encoders are frozen. Keeps D^2 numbers for A and D + D^2 per class for learning; one
-    pass per image.
+    new map: a plain adapter. Both encoders are frozen. Keeps D^2 numbers for A, 2 D per class and
+    D + D^2 more for learning; one pass per image.
     """
 
     def setup(self) -> None:

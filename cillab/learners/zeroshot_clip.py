@@ -27,8 +27,8 @@ class ZeroShotCLIP(Method[ZeroShotCLIPParams]):
 
         u_c = E_t("a photo of a c.") / ||.||,    logit_c(x) = s cos(E_v(x), u_c)                            (1)
 
-    Source: CLIP, Radford et al., ICML 2021, arXiv:2103.00020, section 3.1. No training image is looked at. Keeps one
-    vector per class; one forward pass per image.
+    Source: CLIP, Radford et al., ICML 2021, arXiv:2103.00020, section 3.1. No training image is looked at. Keeps two
+    vectors per class, the learnt one and the frozen one; one forward pass per image.
     """
 
     former_parts = {"text": "classifier"}

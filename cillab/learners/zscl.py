@@ -66,7 +66,7 @@ class ZSCL(Method[ZSCLParams]):
 
     KD over rows compares texts for an image, KD over columns compares the images of a batch for a text. Source: Zheng
     et al., ICCV 2023, arXiv:2303.06628, which trains both sides. The reference images are the task's own, so what is
-    kept is what CLIP says about them: no other image is needed. Keeps theta and K D numbers; two forward passes per
+    kept is what CLIP says about them: no other image is needed. Keeps theta and 2 K D numbers; two forward passes per
     image and step, one at test.
     """
 
@@ -100,12 +100,13 @@ class ZSCL(Method[ZSCLParams]):
 
         average = MovingAverage(self.worn.parameters(), 0.0)
         steps = fit(self, task, self.worn.parameters(), loss, p.fit, stage="images", on_pixels=True)
+        taken = 0
         for taken, progress in enumerate(steps, start=1):
             if p.every and taken % p.every == 0:
                 average.momentum = 1 - 1 / (taken // p.every + 1)  # makes it the plain mean
                 average.update()
             yield progress
-        if p.every:
+        if p.every and taken >= p.every:  # fewer steps leave nothing but the start to average
             average.settle()
 
     def internals(self):

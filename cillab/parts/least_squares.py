@@ -19,6 +19,7 @@ from cillab.parts.heads import columns_of, with_new
 from cillab.parts.module import Classifier, ModulePart, empty
 
 ROWS = 1024  # images whose random features are held at once
+NOTHING = 1e-12  # of the mean square of the features: a variance below it is rounding
 POWERS = tuple(10.0**k for k in range(-8, 9))  # the penalties that RanPAC chooses from
 
 Reads = Callable[[Float[Tensor, "image feature"]], Float[Tensor, "image expansion"]]
@@ -299,6 +300,8 @@ class LDA(Sums):
     def solve(self) -> None:
         """W and b of equation (3).
 
+        Where no class has two different images S says nothing, and Sigma is I: the nearest mean.
+
         Raises:
             DataError: Sigma has no factorisation: the features were not finite, or too few for no shrinkage.
         """
@@ -306,7 +309,10 @@ class LDA(Sums):
         a = oas(s, int(self.counts.sum())) if self.shrinkage is None else self.shrinkage
         counts = self.counts.to(s.device)
         means = self.cross / counts.clamp(min=1)
-        weight = solved(s, means, scale=1 - a, lift=float(a * s.diagonal().mean() + self.ridge))
+        spread = float(s.diagonal().mean())
+        if spread <= NOTHING * float(self.gram.diagonal().mean()):  # one image a class: S is 0 but for rounding
+            a, spread = 1.0, 0.0 if self.ridge else 1.0
+        weight = solved(s, means, scale=1 - a, lift=a * spread + self.ridge)
         bias = -(means * weight).sum(dim=0) / 2
         if self.prior:
             bias = bias + (counts.clamp(min=1) / counts.sum()).log()
@@ -352,6 +358,8 @@ def solved(
     lower, failed = system.mT, torch.zeros((), dtype=torch.int32, device=matrix.device)
     torch.linalg.cholesky_ex(lower, out=(lower, failed))  # in the order of LAPACK: written in place
     if int(failed):
-        raise DataError("The system has no Cholesky factor: features are not finite, or its ridge is too small.")
+        few = bool(right.isfinite().all())
+        why = "too few images for so little ridge or shrinkage" if few else "features are not finite"
+        raise DataError(f"The system has no Cholesky factor: {why}.")
     half = torch.linalg.solve_triangular(lower, right, upper=False)
     return torch.linalg.solve_triangular(lower.mT, half, upper=True).contiguous()

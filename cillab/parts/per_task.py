@@ -179,9 +179,9 @@ class Turned(Classifier):
         """Z of one head."""
         return F.normalize(F.linear(F.relu(h @ self.matrix.T), weight, bias), dim=-1)
 
-    def products(self, h: Tensor, weight: Tensor, bias: Tensor, newest: int) -> Float[Tensor, "image newest"]:
-        """The logits of the `newest` classes by this head."""
-        return self.turned(h, weight, bias) @ self.anchors[-newest:].T / _ETA
+    def products(self, h: Tensor, weight: Tensor, bias: Tensor, anchors: Tensor) -> Float[Tensor, "image anchor"]:
+        """The logits of these anchors by this head."""
+        return self.turned(h, weight, bias) @ anchors.T / _ETA
 
     def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image cls"]:
         """Every class by the head of its task."""

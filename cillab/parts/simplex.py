@@ -73,13 +73,13 @@ class Simplex(Classifier):
         """Only write the classes down: `place` gives them vertices.
 
         Raises:
-            InvalidRequestError: more classes than vertices, or a single one.
+            InvalidRequestError: more classes than vertices, or a single one where the vertices follow the classes.
         """
         classes = with_new(self.classes, arriving)
         if len(classes) > self.most:
             more = ": give a larger capacity" if self.kind == "fixed" else f" on {self._none.shape[1]} features"
             raise InvalidRequestError(f"The simplex has room for {self.most} classes, not {len(classes)}{more}.")
-        if len(classes) < 2:
+        if len(classes) < 2 and self.kind != "fixed":  # a fixed one has all its vertices
             raise InvalidRequestError("The first task needs two classes: one vertex is no simplex.")
         self.classes = classes
 
@@ -100,8 +100,9 @@ class Simplex(Classifier):
                 assert draws is not None, "a fixed simplex is drawn"
                 kept["simplex"] = drawn_simplex(self.most, self._none.shape[1], draws, self._none.device)
             kept["vertices"] = kept["simplex"][:count]
-        elif self.kind == "prefix" and 0 < old < count:
-            kept["basis"] = through_numpy(extend_basis, self._none, kept["basis"], count - old, draws)
+        elif self.kind == "prefix" and old:
+            if old < count:
+                kept["basis"] = through_numpy(extend_basis, self._none, kept["basis"], count - old, draws)
             self.rebuild()
         else:
             assert means is not None, "the nearest simplex is nearest to means"

@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cillab.learners.checks import learn
 from cillab.learners.rapf import fused
 from cillab.learners.zscl import agreement
-from tests.learners import tiny_clip
+from tests.learners import tiny, tiny_clip
 
 IMAGES = tiny_clip.images()
 
@@ -69,6 +70,20 @@ def test_mg_clip_counts_epochs_once_and_stops_when_negatives_have_moved() -> Non
     assert float(moved.internals()["gap/epochs"]) == 1 and len(moved.internals()["gap/negatives"]) == 2
 
 
+def test_rows_of_mg_clip_start_as_class_means_and_old_ones_stay() -> None:
+    untrained, how = tiny_clip.learner("mg-clip", **{"fit.epochs": 0, "head.epochs": 0}), {"fit.epochs": 0}
+    for task in tiny.tasks(2):
+        learn(untrained, task)
+        images, labels = next(iter(task.batches(24)))
+        with torch.no_grad():
+            v = untrained.features(images)
+        rows = untrained.rows.weight[[untrained.seen.index(c) for c in task.classes]]
+        means = torch.stack([v[labels == c].mean(dim=0) for c in task.classes])
+        torch.testing.assert_close(F.normalize(rows, dim=1), F.normalize(means, dim=1), rtol=1e-3, atol=1e-4)
+    one, two = tiny_clip.taught("mg-clip", 1, **how), tiny_clip.taught("mg-clip", 2, **how)
+    assert torch.equal(one.rows.weight, two.rows.weight[:2])
+
+
 def test_the_targets_of_lingocl_never_move() -> None:
     one, two = tiny_clip.taught("lingocl", 1), tiny_clip.taught("lingocl", 2)
     assert torch.equal(one.head().weight, two.head().weight[:2])
@@ -86,6 +101,19 @@ def test_rapf_holds_names_apart_that_are_near() -> None:
         return float((own - cosines[:, 2:]).detach().mean())
 
     assert margin(held) > 0 > margin(free)
+
+
+def test_what_rapf_draws_of_old_classes_trains_its_map() -> None:
+    how = {"mix": 1.0, "apart": 0.0, "fit.lr": 0.01}
+    with_old, without = (tiny_clip.taught("rapf", 2, replayed=n, **how) for n in (2, 0))
+    drawn, labels = with_old.memory.sample(50, torch.Generator().manual_seed(0), (0, 1))
+
+    def lost(learner) -> float:
+        with torch.no_grad():
+            scores = learner.classifier(F.normalize(learner.map(drawn), dim=-1))
+        return float(F.cross_entropy(scores, torch.tensor([learner.seen.index(int(c)) for c in labels])))
+
+    assert lost(with_old) < lost(without)
 
 
 def test_zscl_without_a_step_is_zero_shot_clip() -> None:
@@ -115,6 +143,23 @@ def test_zscl_keeps_the_mean_of_its_weights() -> None:
         return torch.cat([(p - originals[n]).detach().flatten() for n, p in learner.worn.named_parameters()])
 
     torch.testing.assert_close(way(1), way(0) / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_zscl_keeps_what_fewer_steps_than_it_averages_have_learnt() -> None:
+    few = {"fit.lr": 0.001, "fit.batch_size": 64, "fit.epochs": 1}
+    torch.testing.assert_close(
+        logits(tiny_clip.taught("zscl", 1, every=10, **few)), logits(tiny_clip.taught("zscl", 1, every=0, **few))
+    )
+
+
+def test_the_spring_of_zscl_holds_its_weights() -> None:
+    def way(spring: float) -> float:
+        how = {"fit.lr": 0.001, "fit.epochs": 6, "fit.batch_size": 24}
+        learner = tiny_clip.taught("zscl", 1, tie=0.0, spring=spring, every=0, **how)
+        originals = dict(learner.backbone.module.named_parameters())
+        return sum(float((p - originals[n]).square().sum()) for n, p in learner.worn.named_parameters()) ** 0.5
+
+    assert way(100.0) < 0.7 * way(0.0)
 
 
 def test_zscl_is_tied_to_zero_shot_clip_on_names_of_no_task() -> None:

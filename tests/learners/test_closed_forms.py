@@ -8,6 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from cillab.core.contract import Task
+from cillab.core.errors import InvalidRequestError
 from cillab.learners import make_learner
 from cillab.learners.checks import RelabelledTask, accuracy, learn, logits
 from cillab.learners.teen import Calibrated
@@ -152,6 +153,23 @@ def test_all_weights_of_fsa_have_a_rate_of_their_own() -> None:
 
 
 # FeCAM
+
+
+@pytest.mark.parametrize("name", ["lda", "klda"])
+def test_one_image_of_each_class_is_a_first_session_and_the_nearest_one_answers(name: str) -> None:
+    learner, task = make_learner(name, tiny.backbone(), **ORDER_FREE[name]), tiny.TinyTask(0, (0, 1, 2), 1)
+    learn(learner, task)
+    images, labels = next(iter(task.batches(3)))
+    scores = logits(learner, images)
+    assert scores.isfinite().all() and scores.argmax(dim=1).tolist() == labels.tolist()
+    learn(learner, tiny.TinyTask(1, (3, 4), 12))  # and it learns on
+    learn(make_learner(name, tiny.backbone(), **ORDER_FREE[name]), tiny.TinyTask(0, (0,), 1))
+
+
+def test_shares_beyond_one_are_refused() -> None:
+    for name, bad in (("fsa", {"shrinkage": 1.5}), ("ranpac", {"held": 1.5}), ("ranpac", {"held": 1.0})):
+        with pytest.raises(InvalidRequestError):
+            make_learner(name, tiny.backbone(), **bad)
 
 
 def test_recipes_of_fecam_differ_and_a_large_shrinkage_is_nearest_mean() -> None:

@@ -205,3 +205,8 @@ def test_the_preset_of_the_paper_has_its_weights() -> None:
 @pytest.mark.parametrize("check", [c for c in checks.CHECKS if c is not checks.learns], ids=lambda c: c.__name__)
 def test_passes(check) -> None:
     check(tiny_clip.bench("cpt", BACKBONE))
+
+
+def test_prompts_may_be_left_out() -> None:
+    learner = tiny_clip.taught("cpt", 2, **{"fit.epochs": 0})
+    assert "text/terms" not in learner.internals() and learner.logits(tiny_clip.images()).isfinite().all()

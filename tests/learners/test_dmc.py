@@ -204,6 +204,12 @@ def test_separation_pushes_old_and_new_prototypes_apart() -> None:
     assert cosines[1] < cosines[0]
 
 
+def test_separation_says_nothing_where_no_class_is_new() -> None:
+    learner = tiny_clip.taught("dmc-ot", 1, separation=1.0)
+    learn(learner, tiny.tasks(1)[0])
+    assert learner.seen == (0, 1)
+
+
 def test_internals_say_where_gaussians_were() -> None:
     learner = tiny_clip.taught("dmc-ot", 2)
     found = learner.internals()

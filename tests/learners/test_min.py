@@ -193,3 +193,16 @@ def test_counts_of_the_paper() -> None:
         slot.grow(torch.ones(1))
     assert sum(p.numel() for slot in slots for p in slot.generators[0].parameters()) == 889_344
     assert sum(slot.down.numel() + slot.up.numel() for slot in slots) == 3_538_944
+
+
+def test_the_analytic_fit_sees_each_augmented_pass_and_the_clean_one() -> None:
+    """The trace of the sums counts passes: images times 1 + `augmented_passes`, but for what augmentation changes."""
+
+    def trace(passes: int, **how: object) -> float:
+        learner = make_learner("min", tiny.backbone(), **(SMALL | {"augmented_passes": passes, "epochs": 0} | how))
+        learn(learner, tiny.tasks(1)[0])
+        return float(learner.classifier.gram.trace())
+
+    clean = trace(0)
+    assert trace(1) == pytest.approx(2 * clean, rel=0.2) and trace(3) == pytest.approx(4 * clean, rel=0.2)
+    assert trace(1, fit_before="later") == pytest.approx(2 * clean, rel=0.2)

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cillab.core.errors import InvalidRequestError
-from cillab.geometry.etf import gram_error, growth_angle, simplex_etf
+from cillab.geometry.etf import gram_error, growth_angle, nearest_etf, simplex_etf
 from cillab.learners import make_learner
-from cillab.learners.checks import learn
+from cillab.learners.checks import RelabelledTask, learn
 from cillab.learners.ncptm import NCPTM
 from cillab.parts.losses import pull_push
 from tests.learners import tiny
@@ -141,3 +141,28 @@ def test_too_many_classes_are_refused_in_words(changes, message) -> None:
         learner = make(**changes)
         for task in tiny.tasks(3):
             learn(learner, task)
+
+
+def test_the_simplex_stands_on_z_of_the_mean_of_each_class() -> None:
+    """Equation (2), with g as it was when the simplex was placed."""
+    learner = taught(2, align=False)
+    means = learner.memory.only(learner.seen).means
+    with torch.no_grad():
+        z = learner.shape(means)
+    expected = nearest_etf(z.double().numpy(), np.array([learner.params.hold] * 2 + [1.0] * 2))
+    np.testing.assert_allclose(learner.classifier.vertices.numpy(), expected, atol=1e-4)
+
+
+def test_one_class_begins_where_the_simplex_is_fixed() -> None:
+    learner = make(etf="fixed", capacity=8)
+    learn(learner, RelabelledTask(tiny.tasks(1)[0], {0: 0}))
+    learn(learner, tiny.tasks(2)[1])
+    assert learner.seen == (0, 2, 3) and learner.classifier.vertices.isfinite().all()
+
+
+def test_a_basis_does_not_turn_when_old_classes_come_back() -> None:
+    learner = taught(2, etf="prefix")
+    before = learner.classifier.vertices.clone()
+    learn(learner, tiny.tasks(1)[0])
+    assert torch.equal(learner.classifier.vertices, before)
+    assert float(learner.internals()["etf/turned"].max()) < 1e-3

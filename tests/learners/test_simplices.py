@@ -7,9 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cillab.core.errors import InvalidRequestError
-from cillab.geometry.etf import gram_error, growth_angle
+from cillab.core.registry import learners
+from cillab.geometry.etf import gram_error, growth_angle, nearest_etf, simplex_etf
 from cillab.learners import make_learner
 from cillab.learners.checks import RelabelledTask, learn, logits, quick_values
+from cillab.parts.simplex import Simplex
+from cillab.parts.stages import fit_features
 from tests.learners import tiny
 
 IMAGES = torch.cat([tiny.pictures(c, 4, seed=3) for c in range(6)])
@@ -17,8 +20,6 @@ IMAGES = torch.cat([tiny.pictures(c, 4, seed=3) for c in range(6)])
 
 def taught(name: str, count: int, **changes: object):
     backbone = tiny.backbone()
-    from cillab.core.registry import learners
-
     learner = make_learner(name, backbone, **{**quick_values(learners[name].Params), **changes})
     for task in tiny.tasks(count):
         learn(learner, task)
@@ -39,12 +40,16 @@ def test_the_nearest_simplex_does_not_depend_on_the_order_of_tasks() -> None:
 
 
 def test_on_collapsed_features_the_simplex_is_the_means() -> None:
-    """Six classes whose features are the vertices of a simplex: nothing is lost against the nearest mean."""
+    """Features that are a simplex of any size, turned and moved: its vertices are the ones that are found."""
+    planted = torch.from_numpy(simplex_etf(6, 32, np.random.default_rng(3))).float()
+    head = Simplex(32)
+    head.grow(tuple(range(6)))
+    head.place(5 * planted)
+    torch.testing.assert_close(head.vertices, planted, rtol=1e-4, atol=1e-5)
     learner = taught("ncm-etf", 3)
-    features = torch.from_numpy(rows(learner)).float()
-    centre = learner.classifier.kept["centre"]
-    scores = learner.scores(learner.shape(5 * features + centre))
-    torch.testing.assert_close(scores, (features @ features.T), rtol=1e-4, atol=1e-5)
+    means = learner.means.means()[[learner.means.classes.index(c) for c in learner.seen]].double().numpy()
+    nearest = nearest_etf(means - means.mean(axis=0), np.ones(6))
+    np.testing.assert_allclose(rows(learner), nearest, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ncm-etf", "nc-fscil", "pronc"])
@@ -79,6 +84,7 @@ def test_pronc_keeps_its_share_of_random_images_and_only_of_seen_classes() -> No
     learner = taught("pronc", 3, memory=18)
     assert learner.internals()["stored"].tolist() == [3] * 6
     assert len(taught("pronc", 2, memory=0).images) == 0
+    assert taught("pronc", 3, memory=5).internals()["stored"].tolist() == [1] * 6  # never none of a class
 
 
 def test_too_many_classes_are_refused_before_anything_is_learnt() -> None:
@@ -115,13 +121,37 @@ def test_after_the_first_task_only_the_last_blocks_of_god_learn() -> None:
     assert first == [True, False]  # two blocks, later_blocks = 1
 
 
-def test_relabelling_inside_a_task_permutes_only_its_own_logits() -> None:
-    learner = taught("god", 2, average=0.1)
-    before = logits(learner, IMAGES)
-    classifier = learner.classifier
-    classifier.anchors = classifier.anchors[[0, 1, 3, 2]]
-    after = logits(learner, IMAGES)
-    torch.testing.assert_close(after[:, [0, 1, 3, 2]], before)
+def test_a_class_that_comes_alone_trains_a_head_of_god() -> None:
+    """Beside its anchor stands a vertex of no class: cross-entropy over one column would have no gradient."""
+    learner = taught("god", 1)
+    learn(learner, RelabelledTask(tiny.tasks(2)[1], {2: 2}))
+    assert learner.classifier.bias[-1].any()
+    own = logits(learner, tiny.pictures(2, 6, seed=5)).argmax(dim=1)
+    assert (own == learner.seen.index(2)).float().mean() > 0.5
+
+
+def test_a_fixed_simplex_takes_classes_one_by_one() -> None:
+    learner = make_learner("nc-fscil", tiny.backbone(), **quick_values(learners["nc-fscil"].Params))
+    for index, only in enumerate((0, 1)):
+        learn(learner, RelabelledTask(tiny.tasks(1)[0], {only: only}))
+        assert len(learner.seen) == index + 1
+    assert logits(learner, IMAGES).shape == (len(IMAGES), 2)
+
+
+def test_later_sessions_of_nc_fscil_learn_on_new_features_and_old_means(monkeypatch) -> None:
+    """Equation (3): every old class has as many rows as a new one, all of them its mean."""
+    learner, given = taught("nc-fscil", 1), {}
+    means = learner.means.means().float()
+
+    def watch(owner, task, taken, *rest, **options):
+        given["rows"], given["labels"] = taken
+        return fit_features(owner, task, taken, *rest, **options)
+
+    monkeypatch.setattr("cillab.learners.nc_fscil.fit_features", watch)
+    learn(learner, tiny.tasks(2)[1])
+    assert given["labels"].bincount().tolist() == [12, 12, 12, 12]
+    for c in (0, 1):
+        torch.testing.assert_close(given["rows"][given["labels"] == c], means[c].expand(12, -1))
 
 
 def test_dot_regression_draws_features_to_their_vertices() -> None:

@@ -193,9 +193,21 @@ def test_the_shrinkage_that_nobody_chose_is_scikit_learns(n: int) -> None:
 
 def test_too_few_images_for_no_shrinkage_are_refused_and_shrinkage_helps() -> None:
     h, labels = data(n=3)
-    with pytest.raises(DataError, match="Cholesky"):
-        lda([(h, labels)])
-    assert lda([(h, labels)], ridge=1e-2)(h).isfinite().all()
+    twice = torch.cat([h, h + torch.randn(h.shape, generator=rng(5))]), labels.repeat(2)
+    with pytest.raises(DataError, match="too few images"):
+        lda([twice])
+    assert lda([twice], ridge=1e-2)(h).isfinite().all()
+    with pytest.raises(DataError, match="not finite"):
+        lda([(h * torch.nan, labels)])
+
+
+def test_lda_of_one_image_a_class_is_the_nearest_mean() -> None:
+    h, labels = data(n=3)
+    head = lda([(h, labels)], shrinkage=None)
+    x = data(8)[0]
+    order = [head.classes.index(c) for c in labels.tolist()]
+    nearest = -torch.cdist(x, h).square() / 2 + x.square().sum(dim=1, keepdim=True) / 2
+    torch.testing.assert_close(head(x)[:, order], nearest, rtol=1e-4, atol=1e-4)
 
 
 def test_lda_comes_back_from_its_state_and_classifies_from_a_slim_one() -> None:

@@ -44,6 +44,13 @@ def test_the_nearest_one_is_that_of_the_geometry_in_any_order_of_classes() -> No
     torch.testing.assert_close(head.vertices, before[order])
 
 
+def test_a_basis_stays_where_no_class_is_new() -> None:
+    head = placed("prefix", 3)
+    vertices, basis = head.vertices.clone(), head.kept["basis"].clone()
+    head.place(MEANS[2:5], rng.numpy_stream(1, "draws"), old=3)
+    assert torch.equal(head.vertices, vertices) and torch.equal(head.kept["basis"], basis)
+
+
 def test_a_basis_grows_by_columns_and_old_vertices_turn_by_the_known_angle() -> None:
     head = placed("prefix", 3)
     before, basis = head.vertices, head.kept["basis"]
