@@ -77,9 +77,9 @@ class CPT(Method[CPTParams]):
     weights, clusters. What we could not read there and took from IVLP and PromptSRC (Khattak et al., ICCV 2023,
     arXiv:2307.06948): four tokens in each of the first nine blocks of both encoders, SGD.
 
-    The paper has one task. Beyond it: classes that come later form clusters among themselves and older clusters never
-    change; separation and stabilisation hold for all classes seen, by name, convergence for those with images at hand.
-    With all three weights 0 this is the plain prompt. Keeps 2 K D numbers beside the tokens; one pass per image.
+    The paper has one task. Here later classes form clusters among themselves, older clusters never change; separation
+    and stabilisation hold for all names seen, convergence for classes with images at hand. With all weights 0 this is
+    the plain prompt. Keeps 2 K D numbers beside the tokens; one pass per image.
     """
 
     def setup(self) -> None:
@@ -105,13 +105,12 @@ class CPT(Method[CPTParams]):
         """Frozen prototypes of the classes that are new, and clusters among them; older clusters stay."""
         known, kept = len(self.classifier.classes), self.record.tensors
         self.classifier.grow(task.classes, task.class_names)
-        names, frozen = self.classifier.names[known:], self.classifier.frozen[known:]
-        if not names:
+        if not (names := self.classifier.names[known:]):
             return
+        frozen = self.classifier.frozen[known:]
         if not self.params.rotation_normalised:
             with torch.no_grad():
-                sentences = [f"{self.params.context} {name.replace('_', ' ')}." for name in names]
-                frozen = self.clip.encode_text(sentences)
+                frozen = self.clip.encode_text([f"{self.params.context} {n.replace('_', ' ')}." for n in names])
             kept["raw"] = torch.cat([*([kept["raw"]] if known else []), frozen])
         count, draw = clusters_for(len(names), self.params.per_cluster), self.draws("clusters", task.index)
         groups = spherical_kmeans(frozen, count, draw)
@@ -137,10 +136,9 @@ class CPT(Method[CPTParams]):
         tokens = [*self.text.parameters(), *self.worn.parameters()]
         yield from fit(self, task, tokens, loss, p.fit, stage="prompts", divided=False)  # it keeps its terms
         text.refresh()
-        if not steps:
-            return
-        last = torch.stack(steps[-(len(steps) // p.fit.epochs) :]).mean(dim=0)
-        kept["terms"] = torch.cat([*([kept["terms"]] if "terms" in kept else []), last[None]])
+        if steps:
+            last = torch.stack(steps[-(len(steps) // p.fit.epochs) :]).mean(dim=0)
+            kept["terms"] = torch.stack([*kept.get("terms", ()), last])
 
     def internals(self):
         """Learnt and frozen prototypes, cluster of each class, mean terms of (1) over the last epoch of each task."""

@@ -220,8 +220,7 @@ class DMCOT(Decoupled[DMCOTParams]):
     Source: DMC-OT, Chen et al., arXiv:2511.10974, whose abstract names calibration of class statistics by optimal
     transport and task-specific prompts. (5) ignores which image went where, so it is blind to rotations that leave the
     task's law unchanged: "paired" is the control. Prototypes of all tasks compete: no task is asked for at test. Keeps
-    2 (d + d^2) numbers per class for learning, as they are and as they were, 2 d for classifying; one forward pass per
-    image.
+    2 (d + d^2) numbers per class for learning, 2 d for classifying; one forward pass per image.
     """
 
     def setup(self) -> None:
@@ -256,10 +255,8 @@ class DMCOT(Decoupled[DMCOTParams]):
     def separation(self, rows: Tensor, task: Task) -> Tensor | float:
         """Mean over pairs of an old and a new class of max(0, cos(g_c, g_c') - margin), times its weight."""
         p = self.params
-        if not p.separation or not len(self.memory_before):
-            return 0.0
         old, new = ([i for i, c in enumerate(self.seen) if (c in task.classes) == side] for side in (False, True))
-        if not old or not new:
+        if not p.separation or not old or not new:
             return 0.0
         cosines = rows[sent(old, rows.device)] @ rows[sent(new, rows.device)].T
         return p.separation * F.relu(cosines - p.margin).mean()

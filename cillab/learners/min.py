@@ -125,8 +125,7 @@ class MiN(Method[MiNParams]):
     p_i is the mean feature of task i, z the feature of the noisy backbone. Source: MiN, NeurIPS 2025,
     arXiv:2509.16738 v3 (equation numbers) and the authors' code; where they disagree see `MiNParams.VARIANTS`. The code
     loses W_down when saving, this does not. Keeps 2 (d2^2 + d2) numbers per layer and task, 2 d d2 per layer and d D
-    for the fixed maps, D^2 + D K for learning, D K for classifying. One pass per image; the mixture folds into one
-    d2 x d2 matrix per layer, whatever the number of tasks.
+    (fixed maps), D^2 + D K for learning, D K for classifying. One pass per image: the mixture is one matrix per layer.
     """
 
     former_parts = {"noise": "worn", "random_features": "expand", "ridge": "classifier"}

@@ -109,8 +109,7 @@ class NCPTM(Method[NCPTMParams]):
             yield from self._adapt(task)
         clean = yield from self._place(task, self.memory)
         yield from self._align(task, clean) if self.params.align else ()
-        if len(self.seen) > 1:  # one class has nothing to collapse towards
-            self.classifier.kept["epochs"] = self.watch.table().to(self.backbone.device)
+        self.classifier.kept["epochs"] = self.watch.table().to(self.backbone.device)
 
     def _adapt(self, task: Task) -> Iterator[Progress]:
         """(3) over adapters and g on augmented images; M is placed before the first epoch and once more after it."""
@@ -135,11 +134,10 @@ class NCPTM(Method[NCPTMParams]):
             kept["centre"] = means.mean(dim=0) if p.centring != "none" else torch.zeros_like(means[0])
         draws = rng.numpy_stream(self.seed, "simplex", len(means))
         self.classifier.place(self.shape(means).detach(), draws, old, p.hold)
-        if old:
+        if old > 1:
             cosines = (before * double(kept["vertices"][:old])).sum(dim=1)
             kept["turned"] = cosines.clamp(-1, 1).acos().to(h)
-            if old > 1:
-                kept["expected"] = torch.tensor([growth_angle(old, len(means))], device=h.device)
+            kept["expected"] = torch.tensor([growth_angle(old, len(means))], device=h.device)
         return h, labels
 
     def _align(self, task: Task, clean: tuple[Tensor, Tensor]) -> Iterator[Progress]:

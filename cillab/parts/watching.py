@@ -51,7 +51,8 @@ class EpochWatch:
             moments, array(head.float()), head_classes=self.classes, features=features, labels=labels, data="train"
         )
         pull, push = torch.stack([torch.stack(pair) for pair in self._terms]).mean(dim=0).tolist()
-        self.rows.append([found.nc1_quotient, found.nc2, found.nc3, found.nc4, pull, push])
+        if len(self.classes) > 1:  # one class has nothing to collapse towards
+            self.rows.append([found.nc1_quotient, found.nc2, found.nc3, found.nc4, pull, push])
         self._features, self._labels, self._terms = [], [], []
 
     def table(self) -> Float[Tensor, "epoch 6"]:
