@@ -101,7 +101,7 @@ _COLUMNS: dict[str, Column] = {
         "drift/relative",
         1.0,
         2,
-        says="of old class means since they were stored, over the distance between means",
+        says="of old class means since they were stored, over the spread inside classes",
     ),
     "nc1_old": Column("NC1 old", lambda run: _age(run, old=True), 1.0, 2, says=_SPREAD),
     "nc1_new": Column("NC1 new", lambda run: _age(run, old=False), 1.0, 2, says="the same of the newest task"),
