@@ -159,11 +159,11 @@ def low_rank(run: Run, step: str | int | None = None, *, theme: Theme = "light")
     drawn.update_yaxes(title_text="layer", row=1, col=1)
     by_task = np.sqrt((magnitude**2).sum(axis=0))
     most, least = int(by_task.argmax()), int(by_task.argmin())
-    text = f"{after(chosen).capitalize()}, the direction of task {most + 1} is the largest, with a norm of"
-    text += f" {number(float(by_task[most]))} over all layers, that of task {least + 1} the smallest"
-    return Picture(
-        drawn, f"{text} with {number(float(by_task[least]))}.", ("Columns add up to what the weights wear.",)
-    )
+    text = f"{after(chosen).capitalize()}, the direction of task {most + 1} "
+    text += "is the largest, with a norm of" if tasks > 1 else "has a norm of"
+    text += f" {number(float(by_task[most]))} over all layers"
+    text += f", that of task {least + 1} the smallest with {number(float(by_task[least]))}" if tasks > 1 else ""
+    return Picture(drawn, f"{text}.", ("Columns add up to what the weights wear.",))
 
 
 @figure(

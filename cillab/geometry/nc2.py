@@ -85,8 +85,9 @@ def maximal_angle(means: Float[np.ndarray, "cls feature"]) -> float:
 
         mean over pairs of | cos(mu_c - mu_G, mu_k - mu_G) + 1/(K - 1) |
 
-    Source: NC2 in Papyan, Han & Donoho 2020. In [0, 1], lower is closer to a simplex ETF. The target moves
-    with K; it cannot be reached when D < K - 1 (read `generalised_nc2` then). With 2 classes always 0. Small samples:
+    Source: NC2 in Papyan, Han & Donoho 2020. In [0, 15/14], lower is closer to a simplex ETF; means on a line, one
+    against all others, have 1 + (K - 4)/(K^2 - K), which is largest for K = 7 and 8. The target moves with K; it cannot
+    be reached when D < K - 1 (read `generalised_nc2` then). With 2 classes always 0. Small samples:
     centred random directions in many dimensions have cosines near -1/(K-1) too, so noise of the means can look like an
     ETF; NC1 tells the two apart.
 

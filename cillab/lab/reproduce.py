@@ -29,8 +29,10 @@ class Reproduction:
         found = []
         for run in self.runs[:1]:
             p, e = run.protocol, self.entry
-            asked = {"backbone": e.backbone, "transform": e.transform}
+            asked = {"backbone": e.backbone, "transform": e.transform, "order": e.order}
             found += [f"{name} {getattr(p, name)}" for name, value in asked.items() if getattr(p, name) != value]
+            own = {name: _given(run.info.spec.get("params", {}), name) for name in e.params}
+            found += [f"{name} {own[name]}" for name, value in e.params.items() if own[name] != value]
             if e.data not in p.data:
                 found.append(f"data {p.data}")
             if len(run.info.class_names) != e.classes:
@@ -84,10 +86,10 @@ def spec_for(entry: Published, seed: int, out: Path, instead: Mapping[str, Any])
     """The request that runs an entry; `instead` replaces data, backbone, weights and the like.
 
     Raises:
-        IncompatibleError: the method is not here, or its weights are on no hub and none are given instead.
+        IncompatibleError: no learner here can run it, or its weights are on no hub and none are given instead.
     """
     if entry.learner is None:
-        raise IncompatibleError(f"{entry.name}: the method is not in this package; its curve can be laid over a run.")
+        raise IncompatibleError(f"{entry.name} cannot run here: {entry.note}. Its curve can be laid over a run.")
     if not entry.backbone and "backbone" not in instead:
         raise IncompatibleError(f"{entry.name}: its weights are on no hub ({entry.source}); name others: --backbone.")
     asked = {
@@ -141,6 +143,8 @@ def compared(found: Reproduction) -> str:
         lines.append(f"  steps of both curves correlate with {found.trend:.2f}")
     if found.stand_in:
         lines.append(f"  other than published: {', '.join(found.stand_in)}")
+    if entry.note:
+        lines.append(f"  note: {entry.note}")
     return "\n".join([*lines, f"  {found.verdict}"])
 
 
@@ -165,7 +169,7 @@ def page(out: Path) -> str:
     ]  # fmt: skip
     if ran:
         lines += ["## Run here", "", *_table(ran), ""]
-    why = "Weights or data out of reach, or a method that is not in the package (its curve can be laid over a run)."
+    why = "Weights or data out of reach, or no learner here that could run it (its curve can be laid over a run)."
     lines += ["## Not run here", "", why, "", *_table([row for row in rows if not row.runs]), ""]
     return "\n".join(lines)
 
@@ -179,7 +183,7 @@ def _table(rows: Sequence[Reproduction]) -> list[str]:
     for row in rows:
         e = row.entry
         settings = ", ".join(f"{k}={v}" for k, v in e.params.items())
-        verdict = row.verdict if e.learner else "method not here"
+        verdict = row.verdict if e.learner else "cannot run here"
         if row.stand_in:
             orders = "1 order" if len(row.runs) == 1 else f"{len(row.runs)} orders"
             arithmetic = sorted({run.info.precision for run in row.runs} - {"fp32"})
@@ -187,10 +191,17 @@ def _table(rows: Sequence[Reproduction]) -> list[str]:
         cells = (
             e.name, e.data, e.split, f"{e.order}, {e.seed}", e.backbone or "the authors' own", e.transform, settings,
             _number(e.a_avg), _number(e.a_last), f"{e.tolerance:g}", _interval(row.ours("a_avg")),
-            _interval(row.ours("a_last")), _number(row.trend), verdict, e.source,
+            _interval(row.ours("a_last")), _number(row.trend), verdict, f"{e.source}; {e.note}" if e.note else e.source,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} |")
     return lines
+
+
+def _given(params: Any, name: str) -> Any:
+    """The value of a run's `fit.lr`; a run spells out all of them."""
+    for step in name.split("."):
+        params = params.get(step) if isinstance(params, Mapping) else None
+    return params
 
 
 def _interval(values: Sequence[float]) -> str:

@@ -132,7 +132,7 @@ def _words(columns: Sequence[Column]) -> str:
 
 
 def _difference(name: str, lines: Sequence[Line], row: str, first: str) -> list[str]:
-    """Mean of row - first over the seeds that both have, half its interval over seeds and over classes; its seeds."""
+    """Mean of row - first over the seeds that both have, half its interval over seeds and classes; seeds of the row."""
     base = {line.seed: line for line in lines if line.row == first}
     shown, mine = column(name), [line for line in lines if line.row == row and name in line.numbers]
     pairs = [(line, base[line.seed]) for line in mine if line.seed in base and name in base[line.seed].numbers]
@@ -140,12 +140,13 @@ def _difference(name: str, lines: Sequence[Line], row: str, first: str) -> list[
         return [*(["", "", ""] if name == "a_last" else ["", ""]), str(len(mine))]
     seeds = shown.interval([a.numbers[name] - b.numbers[name] for a, b in pairs])
     mean = f"{round(seeds.mean, shown.digits) + 0.0:+.{shown.digits}f}"  # no "-0.0"
+    many = str(len(mine)) if len(pairs) == len(mine) else f"{len(mine)}, {len(pairs)} paired"
     if name != "a_last":
-        return [mean, shown.half(seeds), str(len(mine))]
+        return [mean, shown.half(seeds), many]
     shared = set.intersection(*(set(a.classes) & set(b.classes) for a, b in pairs))
     by_class = [[a.classes[c] - b.classes[c] for a, b in pairs] for c in sorted(shared)]
     classes = shown.half(shown.interval(np.mean(by_class, axis=1))) if by_class else ""
-    return [mean, shown.half(seeds), classes, str(len(mine))]
+    return [mean, shown.half(seeds), classes, many]
 
 
 def _protocol(plan: Plan, lines: Sequence[Line]) -> list[str]:

@@ -11,13 +11,14 @@ class APERParams(HyperParams):
 
     variant: Literal["adapter", "ssf", "vpt-shallow", "vpt-deep", "finetune"] = "adapter"
     """What the first task trains: adapters beside the MLPs, a scale and a shift per channel, prompts at the first
-    block, prompts at every block, or all weights (then 6 epochs, batch 128 and weight decay 0.05 if not given)."""
+    block, prompts at every block, or all weights (then 6 epochs, batch 128 and weight decay 0.05, PILOT's, if not
+    given)."""
     bottleneck: PositiveInt = 64
     """Width of an adapter."""
     scale: PositiveFloat = 0.1
     """Factor on an adapter's output."""
     length: PositiveInt = 5
-    """Tokens of a prompt; the authors have 30 where it is not CIFAR-100."""
+    """Tokens of a prompt; PILOT has 30 where it is not CIFAR-100."""
     fit: Fit = Fit(epochs=20, batch_size=48, lr=0.01)
     """The first session."""
 

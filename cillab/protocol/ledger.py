@@ -23,7 +23,7 @@ class Published(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    learner: str | None  # None: the method is not in this package
+    learner: str | None  # None: no learner here can run it, and `note` says why
     params: dict[str, Any]
     data: str
     classes: int
@@ -37,6 +37,7 @@ class Published(BaseModel):
     tolerance: float  # points within which a result counts as the same; seeds and hardware move it by so much
     curve: list[float] = Field(default_factory=list)  # accuracy on the classes seen after each task, percent
     source: str
+    note: str = ""  # what a run here lacks of the published one; without a learner, why there is no run
 
     @property
     def seen(self) -> Float64[np.ndarray, " task"]:

@@ -76,6 +76,11 @@ def test_low_rank_holds_both_arrays_and_names_the_largest(run) -> None:
     assert f"task {largest} is the largest" in picture.sentence
 
 
+def test_one_direction_is_compared_with_none(run) -> None:
+    sentence = figures.low_rank(run, "t00").sentence
+    assert "the direction of task 1 has a norm of" in sentence and "largest" not in sentence
+
+
 def test_alignment_shows_lengths_and_that_aligned_rows_lie_along_their_means(run) -> None:
     picture = figures.alignment(run)
     traces = picture.figure.data

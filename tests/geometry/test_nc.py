@@ -167,6 +167,18 @@ def test_simplex_etf_is_zero(k: int, d: int) -> None:
     assert energy.mean == pytest.approx(-0.5 * math.log(2 * k / (k - 1)), abs=1e-12)
 
 
+@pytest.mark.parametrize("k", [3, 5, 7, 8, 20])
+def test_the_largest_maximal_angle_is_of_means_on_a_line(k: int) -> None:
+    line = np.zeros((k, 4))
+    line[0, 0] = 1.0  # one on this side of the mean, all others on the other
+    widest = 1 + (k - 4) / (k * k - k)
+    assert nc2.maximal_angle(line) == pytest.approx(widest, abs=1e-12)
+    assert widest <= 15 / 14 + 1e-12
+    draws = np.random.default_rng(k)
+    for dim in (1, 2, 5):
+        assert max(nc2.maximal_angle(draws.standard_normal((k, dim)) ** 3) for _ in range(50)) <= widest + 1e-12
+
+
 def test_square_by_hand() -> None:  # cosines: 0 for four pairs, -1 for two; the target is -1/3; K = D + 2
     square = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     assert nc2.equiangularity(square) == pytest.approx(math.sqrt(2) / 3, abs=1e-12)

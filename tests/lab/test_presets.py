@@ -154,6 +154,10 @@ def test_the_table_is_mean_interval_and_paired_difference(tmp_path: Path) -> Non
     out.write_text(out.read_text() + "\n<!-- remarks -->\nkept")
     write_sweep_page(plan, out)
     assert out.read_text().endswith("<!-- remarks -->\nkept") and out.read_text().count("# p") == 1
+    out.with_suffix(".csv").unlink()
+    shutil.rmtree(next(spec.folder() for row, spec in done if row == "means"))
+    write_sweep_page(plan, out)
+    assert "| 3, 2 paired |" in out.read_text()  # a difference over two orders does not look like three
 
 
 def test_rows_of_another_sweep_stand_beside_where_protocols_agree(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cillab import figures
+from cillab.backbones import describe
 from cillab.cli import app
 from cillab.core.errors import IncompatibleError, InvalidRequestError, UnknownNameError
-from cillab.core.params import build
+from cillab.core.params import build, parameters_of
 from cillab.lab.reproduce import Reproduction, compared, found_of, page, reproduce, spec_for
-from cillab.learners import learners
+from cillab.learners import check_fit, learners
 from cillab.protocol.ledger import curve_of, entry_of, ledger, rows_of
+from cillab.protocol.named import named_sets
 from cillab.runs import Run
 
 ENTRIES = list(ledger().values())
@@ -29,12 +31,54 @@ def test_an_entry_is_a_request_with_a_source(entry) -> None:
     if entry.curve and entry.a_avg is not None:
         assert np.mean(entry.curve) == pytest.approx(entry.a_avg, abs=0.051) and entry.curve[-1] == entry.a_last
     if entry.learner is None:
-        with pytest.raises(IncompatibleError, match="not in this package"):
+        with pytest.raises(IncompatibleError, match=re.escape(entry.note)):
             spec_for(entry, 1993, Path("runs"), {})
     else:
         build(learners[entry.learner].Params, entry.params, entry.name)
         spec = spec_for(entry, 1993, Path("runs"), {} if entry.backbone else {"backbone": "bundled:vit"})
         assert (spec.stream.data, spec.stream.split) == (entry.data, entry.split)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_can_run_on_its_backbone_or_says_why_not(entry) -> None:
+    if entry.learner is None:
+        assert entry.note and not entry.params
+    elif entry.backbone:
+        card = describe(entry.backbone)
+        check_fit(entry.learner, kind=card.kind, clip=card.clip, tag=card.tag)
+
+
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.learner], ids=lambda entry: entry.name)
+def test_an_entry_has_the_settings_of_its_own_data(entry) -> None:
+    """Rules that hold in every configuration of the authors; they say more of a value than that it can be built."""
+    p = build(learners[entry.learner].Params, entry.params, entry.name)
+    assert all(name in {q.name for q in parameters_of(type(p))} for name in entry.params)  # `fit.lr`, never bare `lr`
+    if entry.learner in ("mos", "rsiat", "ease") and entry.data != "cifar100":
+        assert p.fit != type(p)().fit  # those of CIFAR-100 are nobody else's
+    if entry.learner == "mos":
+        assert p.each == 5 * p.fit.batch_size and (p.memory == "diagonal") == (entry.data == "imagenet-a")
+    if entry.learner == "rsiat":
+        assert p.first.lr == 0.01 and p.first.batch_size == p.fit.batch_size
+        assert p.warmup * p.first.epochs == pytest.approx(round(p.warmup * p.first.epochs), abs=2e-3)  # whole epochs
+    if entry.learner == "aper":  # as the logs print them: three of the files of settings have other ones today
+        assert {"fit.epochs", "fit.batch_size", "fit.lr", "fit.weight_decay"} <= entry.params.keys()
+        assert (p.bottleneck, p.length) == (64, 5) and p.fit.epochs in (5, 20)
+        assert p.fit.epochs == 20 or p.variant in ("finetune", "vpt-deep")
+        assert (p.fit.lr == 0.05) == (p.fit.batch_size < 48 and "RevisitingCIL" in entry.source)
+        assert p.variant != "finetune" or (p.fit.weight_decay == 0.05) == (p.fit.batch_size == 48)
+    if entry.learner == "proof":
+        assert p.memory == 20 * (entry.classes - entry.classes % 100)  # 20 images a class at the end
+
+
+def test_orders_and_licences_are_those_of_the_data() -> None:
+    for entry in ENTRIES:
+        assert (entry.order == "natural") >= (entry.data == "vtab"), entry.name  # a task is one of its five sets
+        if entry.data in named_sets() and not named_sets()[entry.data].may_train:
+            assert "no training" in entry.note, entry.name
+    omni = {e.name for e in ENTRIES if e.data == "omnibenchmark" and "CVPR24-Ease" in e.source}
+    assert len(omni) == 2 and {(ledger()[name].learner, name.partition("/")[0]) for name in omni} == {
+        ("aper", "aper-adapter")
+    }
 
 
 def test_no_method_that_is_here_is_called_missing() -> None:
@@ -72,6 +116,9 @@ def test_verdicts(small: Reproduction) -> None:
     assert Reproduction(near, ()).verdict == "not run here"
     other = near.model_copy(update={"backbone": "timm:vit_base_patch16_224.augreg_in21k"})
     assert Reproduction(other, small.runs).verdict == "same protocol, other backbone: trend only"
+    small.runs[0].info.spec["params"] = {"fit": {"lr": 0.2}}  # of a run before the entry was corrected
+    changed = Reproduction(near.model_copy(update={"params": {"fit.lr": 0.1}, "order": "natural"}), small.runs)
+    assert changed.stand_in == ("order pilot", "fit.lr 0.2") and changed.verdict.startswith("stand-in")
     small.runs[0].info.spec["image_size"] = 32
     assert "image_size 32" in Reproduction(other, small.runs).stand_in
     assert Reproduction(other, small.runs).verdict.startswith("stand-in")
@@ -100,6 +147,8 @@ def test_what_is_printed_and_written(small: Reproduction, tmp_path: Path) -> Non
     assert f"{100 * result.accuracy_seen[1] - 80:+6.2f}" in text
     written = page(tmp_path)
     assert all(f"| {name} |" in written for name in ledger())
+    assert entry_of("aper-bn/cifar100-inc5-resnet18").note in written
+    assert "  note: no dice\n" in compared(Reproduction(small.entry.model_copy(update={"note": "no dice"}), ()))
     first = written.partition("## Not run here")[0]
     assert "| simplecil/cifar100-inc5 |" in first and "stand-in" in first
 
