@@ -80,8 +80,10 @@ def page(
         " Intervals (95 %) come from a bootstrap over methods: tasks and orders of one method are no independent"
         " witnesses."
         f" With {count} methods an interval of width 1 is common. *Between methods* compares means of methods, *within"
-        " methods* compares tasks and orders of the same method. The partial correlation holds the accuracy on the task"
-        " when just learnt fixed: a measure that only says how well a task was learnt loses its correlation there."
+        " methods* compares tasks and orders of the same method: one in which measure or outcome is constant has no say"
+        " there, and a cell without all methods ends in how many it has. The partial correlation holds the accuracy on"
+        " the task when just learnt fixed: a measure that only says how well a task was learnt loses its correlation"
+        " there."
         " A correlation is no cause: a head that drifts moves NC3, NC4 and accuracy at once.",
         "",
     ]
@@ -89,7 +91,7 @@ def page(
         lines += [f"## {name}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
         if outcome == "forgetting" and "forest" in pictures:
             lines += [pictures["forest"], ""]
-        lines += [*_table(found[outcome]), ""]
+        lines += [*_table(found[outcome], count), ""]
     if "scatter" in pictures:
         lines += ["## Every method", "", pictures["scatter"], ""]
     lines += [
@@ -170,18 +172,20 @@ def scatter(data: Observations) -> go.Figure:
     return style(finished(figure, "light", "scatter", 2, height=640), "light", name="scatter", height=640, width=1100)
 
 
-def _table(found: Sequence[Association]) -> list[str]:
+def _table(found: Sequence[Association], methods: int) -> list[str]:
     lines = [f"| | {' | '.join(shown for _, shown in _KINDS)} |", "| --- |" + " --- |" * len(_KINDS)]
     for a in found:
-        cells = " | ".join(_number(getattr(a, kind)) for kind, _ in _KINDS)
+        fewer = f" ({a.within.groups})" if 0 < a.within.groups < methods else ""
+        cells = " | ".join(_number(getattr(a, kind)) + fewer * (kind == "within") for kind, _ in _KINDS)
         lines.append(f"| {MEASURES[a.measure][0]} | {cells} |")
     return lines
 
 
 def _families(found: Sequence[Association]) -> list[str]:
     lines = [
-        "Means of families, methods inside their families, and all methods on the first task alone. A study of small"
-        " networks trained from scratch (2026) reports for the first task of CIFAR-100 +0.86 (NC3), -0.92 (NC4) and"
+        "Means of families, methods inside their families (of three methods or more, not all with the same mean), and"
+        " all methods on the first task alone. A study of small networks trained from scratch (2026) reports for the"
+        " first task of CIFAR-100 +0.86 (NC3), -0.92 (NC4) and"
         " +0.82 (drift of angles).",
         "",
         "| | between families | within families | first task |",

@@ -8,10 +8,14 @@ into a folder that is thrown away.
 """
 
 import atexit
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor, distributed
 
 from cillab.core.arrays import double
@@ -90,24 +94,39 @@ def mean(value: Tensor, share: float) -> Tensor:
     return value
 
 
-def must_agree(tensors: Iterable[Tensor], what: str) -> None:
+def must_agree(tensors: Iterable[Tensor], facts: Any, what: str) -> None:
     """Refuse to go on where the processes hold different states: their next gathering would mix them.
 
+    `facts` is what states hold as JSON: counts and names must be the same, real numbers may differ by rounding.
+
     Raises:
-        RunError: a sum or a sum of squares differs beyond rounding.
+        RunError: a fact, or a sum or a sum of squares beyond rounding, differs.
     """
     if count() == 1:
         return
-    sums = [(t.sum(), t.square().sum()) for t in (double(t.detach()) for t in tensors if t.is_floating_point())]
-    if not sums:
-        return
+    sums = [one for t in map(double, (t.detach() for t in tensors if t.is_floating_point()))
+            for one in (t.sum(), t.square().sum())]  # fmt: skip
     on = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else "cpu"
-    own = torch.stack([one.to(on) for pair in sums for one in pair])
+    own = torch.stack([one.to(on) for one in (*sums, *_digits(facts))])
     found = [torch.empty_like(own) for _ in range(count())]
     distributed.all_gather(found, own)
     scale = torch.stack(found).abs().amax(dim=0).clamp(min=1e-6)
     if bool(((torch.stack(found) - found[0]).abs() > _APART * scale).any()):
         raise RunError(f"The processes disagree about {what}: this method cannot be run on several. Start one process.")
+
+
+def _digits(facts: Any) -> Float64[Tensor, " word"]:
+    """SHA-256 of `facts` without their real numbers, as words from 1 to 2; those of other facts differ by a lot."""
+
+    def exact(fact: Any) -> Any:
+        if isinstance(fact, Mapping):
+            return {str(name): exact(value) for name, value in fact.items()}
+        if isinstance(fact, list | tuple):
+            return [exact(value) for value in fact]
+        return None if isinstance(fact, float) else fact
+
+    digest = sha256(json.dumps(exact(facts), sort_keys=True, default=str).encode()).digest()
+    return torch.tensor([1 + byte / 255 for byte in digest], dtype=torch.float64)
 
 
 def wait() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Values = Float[np.ndarray, " observation"]
 Groups = Int[np.ndarray, " observation"]
@@ -17,7 +17,10 @@ Groups = Int[np.ndarray, " observation"]
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation with its bootstrap interval; `count` observations of `groups` groups had both values."""
+    """A rank correlation with its bootstrap interval, from `count` observations of `groups` groups.
+
+    Those with both values; of `within` only those in groups that have a say.
+    """
 
     value: float
     low: float
@@ -66,12 +69,18 @@ def within(x: Values, y: Values, groups: Groups) -> float:
     """Correlation of ranks taken inside each group: does x go with y where the group is the same?
 
     Ranks are spread over [-1, 1] in every group, so that large groups have no larger ranks. Groups with fewer than 3
-    observations say nothing and are left out.
+    observations, or with a constant x or y, say nothing and are left out: middle ranks would only dilute it.
     """
     x, y, groups = _both(x, y, groups)
-    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    kept = counts[inverse] > 2
-    return _pearson(_spread(x, inverse)[kept], _spread(y, inverse)[kept]) if kept.any() else np.nan
+    kept, a, b = _inside(x, y, groups)
+    return _pearson(a[kept], b[kept]) if kept.any() else np.nan
+
+
+def has_say(x: Values, y: Values, groups: Groups) -> Bool[np.ndarray, " observation"]:
+    """Whether each observation counts for `within`: both values are there, and its group is not left out."""
+    found = np.isfinite(np.asarray(x, np.float64)) & np.isfinite(np.asarray(y, np.float64))
+    found[found] = _inside(*_both(x, y, groups))[0]
+    return found
 
 
 def bootstrapped(
@@ -108,9 +117,14 @@ def bootstrapped(
 def correlation(
     kind: Callable[..., float], x: Values, y: Values, groups: Groups, *given: Values, draws: int = 2000
 ) -> Correlation:
-    """One of the correlations above with its interval: `kind` gets x, y and `given`, and groups if it asks for them."""
+    """One of the correlations above with its interval: `kind` gets x, y and `given`, and groups if it asks for them.
+
+    Groups that `within` leaves out are neither counted nor drawn: a draw would only be smaller for them.
+    """
     arrays = [np.asarray(values, np.float64) for values in (x, y, *given)]
     kept = np.all([np.isfinite(values) for values in arrays], axis=0)
+    if kind is within:
+        kept &= has_say(x, y, groups)
     arrays, groups = [values[kept] for values in arrays], np.asarray(groups)[kept]
     grouped = kind in (between, within)
 
@@ -134,6 +148,14 @@ def _ranks(values):
     """Ranks from 1, ties sharing their mean."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (counts.cumsum() - (counts - 1) / 2)[inverse]
+
+
+def _inside(x, y, groups):
+    """Which observations are in a group of 3 or more in which x and y vary; both as ranks inside their groups."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    a, b = _spread(x, inverse), _spread(y, inverse)
+    varies = [np.bincount(inverse, ranks != 0, len(counts)) > 0 for ranks in (a, b)]  # a constant has middle ranks, 0
+    return ((counts > 2) & varies[0] & varies[1])[inverse], a, b
 
 
 def _spread(values, groups):

@@ -265,10 +265,10 @@ class Lab:
                 yield progress
         finally:
             observing.close()
-        states = (part.state() for part in self.learner.parts().values())
-        processes.must_agree(
-            (t for state in states for t in state.tensors.values()), f"the state after task {index + 1}"
-        )
+        states = {name: part.state() for name, part in self.learner.parts().items()}
+        tensors = (t for state in states.values() for t in state.tensors.values())
+        facts = {name: state.meta for name, state in states.items()}
+        processes.must_agree(tensors, facts, f"the state after task {index + 1}")
         costs["cost/images"] = sum(images.values())
         costs["cost/trainable_parameters"] = self._trainable.largest
         self._costs, self._learnt = costs, index + 1

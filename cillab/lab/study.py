@@ -1,7 +1,8 @@
 """Does collapse predict forgetting? One row per run and old task, from run folders alone, and its rank correlations."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -13,7 +14,16 @@ from jaxtyping import Float, Int
 from cillab.core.errors import CillabError, InvalidRequestError
 from cillab.core.params import build
 from cillab.geometry import nc2
-from cillab.geometry.association import Correlation, between, correlation, partial_spearman, spearman, within
+from cillab.geometry.association import (
+    Correlation,
+    between,
+    bootstrapped,
+    correlation,
+    has_say,
+    partial_spearman,
+    spearman,
+    within,
+)
 from cillab.geometry.nc1 import nc1_quotient
 from cillab.geometry.rows import centre, cosine
 from cillab.runs import Run, Snapshot
@@ -38,12 +48,10 @@ MEASURES: dict[str, tuple[str, str]] = {
 }
 OUTCOMES: dict[str, tuple[str, str]] = {
     "forgetting": ("Forgetting", "accuracy on the task when just learnt minus accuracy after the last task"),
-    "deep": (
-        "Deep forgetting",
-        "what a fresh ridge loses too, among the classes known then: lost by the features",
-    ),
+    "deep": ("Deep forgetting", "what a fresh ridge loses too, among the classes known then: lost by the features"),
     "shallow": ("Shallow forgetting", "the rest: lost by the head, and to the crowd of new classes"),
 }
+_DIGITS, _DECIMALS = 8, 9  # of a number, from a run as from a table: rounding would put equal accuracies in an order
 _STILL = 4  # decimals of drift, degrees or spreads: frozen features move by rounding alone, and ranks would see it
 CONTROL = "accuracy_then"  # accuracy on the task when just learnt: held fixed in the partial correlation
 NAMES = (*MEASURES, *OUTCOMES, CONTROL)
@@ -110,14 +118,16 @@ class Association:
 def observations(paths: Sequence[str | Path]) -> Observations:
     """Read every run under the paths: run folders, folders that hold some, tables that `table` wrote.
 
-    Where a run is there, it counts, and not the rows of its method and order in a table.
+    What is given twice counts once, copies too. Where a run is there, it counts, and not its rows in a table: those of
+    its method and seed, and those of its numbers, since the table may name settings that set nothing apart here.
 
     Raises:
-        InvalidRequestError: no usable run, a file that is no such table, or runs of more than one protocol.
+        InvalidRequestError: no usable run, a file that is no such table, runs of more than one protocol, or two of one
+            method, its settings and seed whose numbers differ: nothing in a row would tell them apart.
     """
-    kept = [row for path in map(Path, paths) if path.suffix == ".csv" for row in _read(path)]
+    places = list({Path(path).resolve(): Path(path) for path in paths}.values())
     runs, left_out = list[Run](), list[str]()
-    for path in _folders([path for path in paths if Path(path).suffix != ".csv"]):
+    for path in _folders([path for path in places if path.suffix != ".csv"]):
         try:
             run = Run(path)
             reason = _unfit(run)
@@ -128,11 +138,14 @@ def observations(paths: Sequence[str | Path]) -> Observations:
             left_out.append(f"{path}: {reason}")
         else:
             runs.append(run)
-    there = [row for run, label in zip(runs, _labels(runs), strict=True) for row in _rows(run, label)]
-    if not there and not kept:
+    named = zip(runs, _labels(runs), strict=True)
+    there = _once(((run.path, row) for run, label in named for row in _rows(run, label)), left_out)
+    again = {(row.method, row.seed) for row in there} | {_numbers(row) for row in there}
+    kept = [(path, row) for path in places if path.suffix == ".csv" for row in _read(path)]
+    new = ((path, row) for path, row in kept if again.isdisjoint(((row.method, row.seed), _numbers(row))))
+    rows = [*there, *_once(new, left_out)]
+    if not rows:
         raise InvalidRequestError(f"No finished run of two tasks or more under {', '.join(map(str, paths))}.")
-    again = {(row.method, row.seed) for row in there}
-    rows = [*there, *(row for row in kept if (row.method, row.seed) not in again)]
     one = {row.method: row for row in rows}
     methods = tuple(one)
     return Observations(
@@ -155,7 +168,7 @@ def table(data: Observations) -> str:
     writer.writerow([*HEAD, *NAMES])
     for row, method in enumerate(data.method):
         about = (data.methods[method], data.families[method], data.simplex[method], data.seed[row], data.task[row])
-        writer.writerow([data.protocol, *about, *(f"{data.columns[name][row]:.8g}" for name in NAMES)])
+        writer.writerow([data.protocol, *about, *(f"{data.columns[name][row]:.{_DIGITS}g}" for name in NAMES)])
     return out.getvalue()
 
 
@@ -167,12 +180,36 @@ def _read(path: Path) -> list[Row]:
             return [
                 Row(
                     line["protocol"], line["method"], line["family"], line["simplex"] == "True",
-                    int(line["seed"]), int(line["task"]), {name: float(line[name]) for name in NAMES},
+                    int(line["seed"]), int(line["task"]), _held(line),
                 )
                 for line in csv.DictReader(file)
             ]  # fmt: skip
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise InvalidRequestError(f"{path} is no table of a study: {error}.") from None
+
+
+def _held(values: Mapping[str, float | str]) -> dict[str, float]:
+    """By NAMES, as a table holds them, so that a run and its rows have the same ties."""
+    return {name: round(float(f"{float(values[name]):.{_DIGITS}g}"), _DECIMALS) + 0.0 for name in NAMES}  # no -0
+
+
+def _numbers(row: Row) -> tuple:
+    """A row without the settings in its method's name; numbers as words, since NaN is not NaN."""
+    return row.protocol, row.method.split()[0], row.seed, row.task, str(row.values)
+
+
+def _once(found: Iterable[tuple[Path, Row]], left_out: list[str]) -> list[Row]:
+    """Every row once; what stands in a second place with the same numbers is added to what was left out."""
+    first: dict[tuple, tuple[Path, Row]] = {}
+    copies = Counter[tuple[Path, Path]]()
+    for path, row in found:
+        place, other = first.setdefault((row.protocol, row.method, row.seed, row.task), (path, row))
+        if _numbers(other) != _numbers(row):
+            both = " and ".join(dict.fromkeys(map(str, (place, path))))
+            raise InvalidRequestError(f"{both}: two runs of {row.method} with seed {row.seed} differ. Give one.")
+        copies[path, place] += other is not row
+    left_out += [f"{path}: {n} rows with the same numbers in {place}" for (path, place), n in copies.items() if n]
+    return [row for _, row in first.values()]
 
 
 def associations(data: Observations, outcome: str = "forgetting", draws: int = 2000) -> list[Association]:
@@ -181,7 +218,6 @@ def associations(data: Observations, outcome: str = "forgetting", draws: int = 2
     names = sorted(set(data.families))
     family = np.array([names.index(one) for one in data.families], dtype=np.int64)
     first = data.task == 0
-    methods = np.arange(len(data.methods))
     for name in MEASURES:
         x = data.columns[name]
         mean_x, mean_y = data.of_methods(name), data.of_methods(outcome)
@@ -194,28 +230,22 @@ def associations(data: Observations, outcome: str = "forgetting", draws: int = 2
                 correlation(within, x, y, data.method, draws=draws),
                 correlation(partial_spearman, x, y, data.method, data.columns[CONTROL], draws=draws),
                 correlation(between, mean_x, mean_y, family, draws=draws),
-                _in_groups(mean_x, mean_y, family, methods, draws),
+                _in_groups(mean_x, mean_y, family, draws),
                 correlation(spearman, x[first], y[first], data.method[first], draws=draws),
             )
         )
     return found
 
 
-def _in_groups(x: np.ndarray, y: np.ndarray, family: np.ndarray, methods: np.ndarray, draws: int) -> Correlation:
-    """`within` families over the means of methods; methods are drawn, families stay as they are."""
-    kept = np.isfinite(x) & np.isfinite(y)
-    x, y, family, methods = x[kept], y[kept], family[kept], methods[kept]
-    value = within(x, y, family) if len(x) else np.nan
-    if not np.isfinite(value):
-        return Correlation(np.nan, np.nan, np.nan, len(x), len(np.unique(family)))
-    generator, drawn = np.random.default_rng(0), []
-    for _ in range(draws):
-        index = generator.integers(0, len(x), len(x))
-        drawn.append(within(x[index], y[index], family[index]))
-    values = np.array(drawn)
-    values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [0.025, 0.975]) if len(values) >= draws / 2 else (np.nan, np.nan)
-    return Correlation(value, float(low), float(high), len(x), len(np.unique(family)))
+def _in_groups(x: np.ndarray, y: np.ndarray, family: np.ndarray, draws: int) -> Correlation:
+    """`within` families over the means of methods; methods are drawn, families stay as they are.
+
+    Only methods of families that have a say are counted and drawn: others would only make a draw smaller.
+    """
+    kept = has_say(x, y, family)
+    x, y, family = x[kept], y[kept], family[kept]
+    interval = bootstrapped(lambda index, _: within(x[index], y[index], family[index]), np.arange(len(x)), draws)
+    return Correlation(within(x, y, family), *interval, len(x), len(np.unique(family)))
 
 
 def _folders(paths: Sequence[str | Path]) -> list[Path]:
@@ -225,7 +255,7 @@ def _folders(paths: Sequence[str | Path]) -> list[Path]:
         if not inside:
             raise InvalidRequestError(f"{path} holds no run." if path.is_dir() else no_folder(path))
         found += inside
-    return list(dict.fromkeys(found))
+    return list({path.resolve(): path for path in found}.values())
 
 
 def _unfit(run: Run) -> str:
@@ -309,7 +339,7 @@ def _rows(run: Run, label: str) -> list[Row]:
             "shallow": total - deep,
             CONTROL: float(matrix[task, task]),
         }
-        found.append(Row(protocol, label, family, simplex, int(run.protocol.seed or 0), task, values))
+        found.append(Row(protocol, label, family, simplex, int(run.protocol.seed or 0), task, _held(values)))
     return found
 
 

@@ -31,7 +31,8 @@ class CODAParams(HyperParams):
     family="prompts and adapters",
     when="A pool without a hard choice: the weights of all prompts are trained end to end.",
     known="CIFAR-100 Inc10, ViT-B/16 in1k: A_last 86.25 (paper). Inc5, in21k: A_avg 89.11, A_last 81.96 (MOS' table).",
-    ours="the pool grows by `components` a task, where the code shares out 100 over the known number of tasks",
+    ours="the pool grows by `components` a task, where the code shares out 100 over the known number of tasks; a "
+    "plain cosine; the last, smaller batch counts",
     needs={"vit"},
     internals=("prompts/keys",),
 )

@@ -3,6 +3,7 @@
 from cillab.kit import (
     Adam, Directions, Field, Fit, HyperParams, Internal, InvalidRequestError, Iterator, Linear, Method, Overlay,
     PositiveFloat, PositiveInt, Progress, SubspaceSteps, Task, Tensor, cross_entropy, final, fit, method, torch,
+    undecayed,
 )  # fmt: skip
 
 _MATRICES = ("*attn.qkv.weight", "*attn.in_proj_weight")
@@ -50,7 +51,7 @@ class CoSO(Method[CoSOParams]):
     for every matrix W that makes q, k and v; CE over the classes of the task. A change of W stays in the span of the
     gradients' columns, so that M^T (change of W) = 0. Source: Cheng et al., NeurIPS 2025, arXiv:2505.11816. P and the
     rows for S come from r2 columns of an orthogonal iteration instead of a whole SVD a step. Keeps a copy of the
-    matrices, and up to (3 d)^2 numbers per block for learning; one pass per image.
+    matrices, the head, and up to (3 d)^2 numbers per block for learning; one pass per image.
     """
 
     def setup(self) -> None:
@@ -82,7 +83,7 @@ class CoSO(Method[CoSOParams]):
                 assert parameter.grad is not None
                 parameter.grad = adam.step(parameter.grad)
 
-        groups = [{"params": matrices}, {"params": head, "lr": p.head_lr}]
+        groups = [{"params": matrices, "weight_decay": 0.0}, {**undecayed(self.classifier), "lr": p.head_lr}]
         yield from fit(self, task, groups, loss, p.fit, stage="matrices", before_step=project)
         for layer, own in enumerate(steps):
             self.kept.extend(layer, own.sketch.sketch.T, p.share)

@@ -39,8 +39,8 @@ class DualPrompt(Method[DualPromptParams]):
         min CE over the classes of the task - pull * cos(q(x), k_t)  over general, prompt t, k_t and the head   (3)
 
     A task's prefix starts as that of the task before. Source: Wang et al., ECCV 2022, arXiv:2204.04799. A known port
-    mixes keys and values of different images by a reshape; here a prefix of one image never reaches another. Keeps d
-    numbers and 2 L D per block and task; two passes per image.
+    mixes keys and values of different images by a reshape; here a prefix of one image never reaches another. Keeps the
+    head, 2 L D numbers per block, and d and 2 L D per block for every task; two passes per image.
     """
 
     def setup(self) -> None:

@@ -2,7 +2,7 @@
 
 from cillab.kit import (
     Branches, Directions, Field, Fit, Generator, HyperParams, Iterator, Linear, Method, PositiveInt, Progress, Task,
-    Tensor, Wardrobe, cross_entropy, final, fit, leading_left, low_rank, measured, method, sweep, torch,
+    Tensor, Wardrobe, cross_entropy, final, fit, leading_left, low_rank, measured, method, sweep, torch, undecayed,
 )  # fmt: skip
 
 BATCH = 64
@@ -30,7 +30,8 @@ class InfLoRAParams(HyperParams):
     family="low rank and subspaces",
     when="Low rank with a guarantee: to first order, a new branch leaves what old tasks put in unchanged.",
     known="CIFAR-100 Inc10, ViT-B/16 in21k, seed 1993: A_avg 92.07, A_last 86.95 (authors' log).",
-    ours="the rule by which the share grows; clean images for second moments; batch size 48 for 128",
+    ours="the rule by which the share grows; clean images for second moments; batch size 48 for 128; M takes the "
+    "direction that reaches the share, in the first task too; new rows of the head start at zero",
     needs={"vit"},
     internals=("lowrank/magnitude", "lowrank/rank"),
 )
@@ -46,7 +47,7 @@ class InfLoRA(Method[InfLoRAParams]):
 
     U_t is zero at the start and only U_t is trained. Source: Liang and Li, CVPR 2024, arXiv:2404.00228; M by DualGPM
     (CVPR 2023). (5) is ours: the published rule, eps + (1 - eps) t / T, needs the number of tasks. Keeps 4 r d numbers
-    per block and task, up to d^2 per block for learning; one pass per image.
+    per block and task, up to d^2 per block for learning, and the head; one pass per image.
     """
 
     def setup(self) -> None:
@@ -64,13 +65,14 @@ class InfLoRA(Method[InfLoRAParams]):
         newest = self.branches.grow()
         free = leading_left([self.kept.without(layer, c) for layer, c in enumerate(moments)], p.rank)
         with torch.no_grad():
-            for down, directions in zip(newest.down, free, strict=True):
-                down.copy_(directions.T.expand(2, -1, -1) / 3**0.5)
+            for layer, (down, directions) in enumerate(zip(newest.down, free, strict=True)):
+                outside = self.kept.without(layer, directions)  # vectors of no weight are any, and may lie in M
+                down.copy_(outside.T.expand(2, -1, -1) / 3**0.5)
 
         def loss(h: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(self.classifier(h), labels, self.seen, task.classes, "local")
 
-        trained = [*newest.up.parameters(), *self.classifier.parameters()]
+        trained = [{"params": newest.up.parameters()}, undecayed(self.classifier)]
         yield from fit(self, task, trained, loss, p.fit, stage="low rank")
         t = len(self.branches) - 1
         for layer, c in enumerate((yield from self._moments(task, "inputs again"))):

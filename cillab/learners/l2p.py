@@ -55,7 +55,7 @@ class L2P(Method[L2PParams]):
 
     Source: Wang et al., CVPR 2022, arXiv:2112.08654. Deviation: the released code lets a batch vote for its prompts, so
     that its answers depend on batch mates, whose classes are the same in a test set sorted by class; `vote` does that.
-    Keeps M (d + L D) numbers; two passes per image.
+    Keeps M (d + L D) numbers and the head; two passes per image.
     """
 
     def setup(self) -> None:

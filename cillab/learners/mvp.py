@@ -23,7 +23,7 @@ class MVPParams(PrefixParams):
     focus: float = Field(default=0.5, ge=0, le=1)
     """Share of the loss that counts more where an image pulls against its batch; 0 is plain cross-entropy."""
     gamma: NonNegativeFloat = 1.0
-    """Exponent of that weight."""
+    """Exponent of that weight; public copies of the code have 2."""
     contrast: NonNegativeFloat = 1.0
     """Weight of the loss of the keys."""
     fit: Fit = Fit(epochs=1, batch_size=64, lr=0.005, optimiser="adam", weight_decay=0.0, schedule="constant")
@@ -71,7 +71,7 @@ class MVP(Method[MVPParams]):
         self.classifier = Masked(self.worn, p.pool, backbone.feature_dim, backbone.device)
 
     def learn(self, task: Task) -> Iterator[Progress]:
-        """Equation (4), `repeats` steps on every batch; the order within a task, which a stream has mixed, is drawn."""
+        """Equation (4), `repeats` steps on every whole batch, whose choices it counts; the order in a task is drawn."""
         p, how, head, draws = self.params, self.params.fit, self.classifier, self.draws("views", task.index)
 
         def batches(_epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -93,7 +93,7 @@ class MVP(Method[MVPParams]):
         trained = [*self.general.parameters(), *self.worn.newest(), *head.parameters()]
         yield from descend(
             batches, p.repeats * -(-len(task) // how.batch_size), trained, loss, how, stage="online",
-            total=how.epochs * p.repeats * len(task), under=lambda: attention_for(self.backbone),
+            total=how.epochs * p.repeats * len(task), under=lambda: attention_for(self.backbone), divided=False,
         )  # fmt: skip
 
     def _keys(self) -> Float[Tensor, ""]:

@@ -44,7 +44,8 @@ class RSIATParams(DriftingParams):
     family="prompts and adapters",
     when="SSIAT with a first task that leaves room for later ones, and a learnt map from old features to new ones.",
     known="CIFAR-100 Inc10, ViT-B/16 in21k, one seed: A_avg 95.15, A_last 92.20 (authors; one search per data set).",
-    ours="P starts at the identity, and the size of the cosine counts, as in the paper; lambda rises by steps",
+    ours="P starts at the identity, and the size of the cosine counts, as in the paper; lambda rises by steps; epochs "
+    "and rates are SSIAT's, where the code has its own for every data set; A has the weight decay of the adapter",
     needs={"vit"},
     internals=(
         "align/before",

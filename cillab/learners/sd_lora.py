@@ -2,7 +2,7 @@
 
 from cillab.kit import (
     Branches, Fit, HyperParams, Iterator, Linear, Method, ModulePart, PositiveFloat, PositiveInt, Progress, Task,
-    Tensor, Wardrobe, cross_entropy, empty, final, fit, low_rank, measured, method, nn, torch,
+    Tensor, Wardrobe, cross_entropy, empty, final, fit, low_rank, measured, method, nn, torch, undecayed,
 )  # fmt: skip
 
 
@@ -41,7 +41,8 @@ class SDLoRA(Method[SDLoRAParams]):
 
     a_i is one number for all blocks and both maps, and begins every task at `start`. A direction is divided by its
     norms when the next task begins, so that the function makes a jump there, as in the released code. Source: Wu et
-    al., ICLR 2025, arXiv:2501.13198. Keeps 4 r d numbers per block and task, and one more; one pass per image.
+    al., ICLR 2025, arXiv:2501.13198. Keeps 4 r d numbers per block and task, and one more, and the head; one
+    pass per image.
     """
 
     def setup(self) -> None:
@@ -64,7 +65,7 @@ class SDLoRA(Method[SDLoRAParams]):
             return cross_entropy(self.classifier(h), labels, self.seen, task.classes, "local")
 
         scales = self.magnitudes.parameters() if p.learn_magnitudes else ()
-        trained = [*newest.parameters(), *self.classifier.parameters(), *scales]
+        trained = [{"params": [*newest.parameters(), *scales]}, undecayed(self.classifier)]
         yield from fit(self, task, trained, loss, p.fit, stage="low rank")
 
     def _normalise(self) -> None:

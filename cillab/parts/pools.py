@@ -296,12 +296,13 @@ class ComponentPool(_Pool):
         return product / length.clamp(min=torch.finfo(query.dtype).tiny)
 
     def overlap(self) -> Float[Tensor, ""]:
-        """How far the rows of K, A and P are from orthonormal: the mean of (B B^T - 1)^2, older rows held still."""
+        """How far rows are from orthonormal: mean (B B^T - 1)^2, summed over layers, K, A and P; older rows held."""
         terms = []
         for values in (self.keys, self.attention, self.prompts):
             rows = torch.cat([*(v.detach() for v in [*values][:-1]), values[-1]], dim=1).flatten(2)
-            terms.append((rows @ rows.mT - torch.eye(rows.shape[1], device=rows.device)).square().mean())
-        return torch.stack(terms).mean()
+            gram = rows @ rows.mT - torch.eye(rows.shape[1], device=rows.device)
+            terms.append(gram.square().mean(dim=(1, 2)).sum())
+        return torch.stack(terms).sum()
 
     def _prompts_for(self, query: Query) -> Given:
         return torch.einsum("lnm,lmhtd->lhntd", self.weights(query), torch.cat([*self.prompts], dim=1))

@@ -71,6 +71,23 @@ def test_within_is_the_correlation_of_ranks_taken_group_by_group() -> None:
     assert a.within(x, y, groups) == pytest.approx(wanted, abs=1e-12)
 
 
+def test_groups_in_which_something_is_constant_have_no_say() -> None:
+    """Four groups agree wholly; in two x does not move, in one y once NaN is out, and one has two observations."""
+    groups = np.repeat(np.arange(8), [5] * 7 + [2])
+    x, y = np.random.default_rng(4).normal(size=(2, len(groups)))
+    agree = groups < 4
+    y[agree] = np.exp(x[agree])
+    x[(groups == 4) | (groups == 5)] = 0
+    y[groups == 6] = [1, 1, 1, 1, np.nan]
+    assert a.within(x, y, groups) == pytest.approx(1)
+    found = a.correlation(a.within, x, y, groups, draws=50)
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+    assert (found.count, found.groups) == (20, 4)
+    assert a.has_say(x, y, groups).tolist() == agree.tolist()
+    rest = a.correlation(a.within, x[~agree], y[~agree], groups[~agree])
+    assert np.isnan([rest.value, rest.low, rest.high]).all() and (rest.count, rest.groups) == (0, 0)
+
+
 def test_groups_of_different_size_weigh_by_their_observations_and_names_do_not_matter() -> None:
     rng = np.random.default_rng(1)
     groups = np.repeat([3, 9, 4], [5, 30, 8])

@@ -41,14 +41,21 @@ def test_states_that_differ_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> Non
     other = 1.0
 
     def all_gather(found: list[torch.Tensor], own: torch.Tensor) -> None:
-        found[0].copy_(own)
+        gathered.append(own)
+        found[0].copy_(gathered[0])
         found[1].copy_(own * other)
 
+    gathered = list[torch.Tensor]()
     monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
-    processes.must_agree([torch.ones(3)], "it")
+    facts = {"classes": (3, 1), "chosen": [150, 7], "gamma": 0.1}
+    processes.must_agree([torch.ones(3)], facts, "it")
+    processes.must_agree([torch.ones(3)], {**facts, "gamma": 0.1 + 1e-12}, "it")  # a real number by rounding
+    for apart in ({**facts, "chosen": [75, 7]}, {**facts, "classes": (3,)}, {**facts, "chosen": [151, 7]}):
+        with pytest.raises(RunError, match="disagree about it"):
+            processes.must_agree([torch.ones(3)], apart, "it")
     other = 1.01
     with pytest.raises(RunError, match="disagree about it"):
-        processes.must_agree([torch.ones(3)], "it")
+        processes.must_agree([torch.ones(3)], facts, "it")
 
 
 def test_without_a_launcher_there_is_one_process() -> None:

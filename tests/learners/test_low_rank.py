@@ -135,3 +135,14 @@ def test_cosos_first_step_is_adam_inside_the_leading_directions() -> None:
     torch.testing.assert_close(own.directions @ own.directions.T, p @ p.T, atol=1e-3, rtol=0)
     inner = own.directions.T @ gradient
     torch.testing.assert_close(moved, own.directions @ inner.sign(), atol=1e-3, rtol=0)  # Adam's first step is a sign
+
+
+@pytest.mark.parametrize(("rank", "count"), [(8, 12), (20, 1)])
+def test_branches_of_inflora_stay_outside_of_what_is_kept_when_little_room_is_left(rank: int, count: int) -> None:
+    """Singular vectors of no weight are any vectors: they fell into M."""
+    bench = tiny.bench("inflora", rank=rank, share=0.9999 if rank == 8 else 0.95, **{"fit.epochs": 0})
+    learner = bench.taught(2)
+    kept = [learner.kept.basis(layer).double() for layer in range(learner.kept.layers)]
+    learn(learner, tiny.TinyTask(2, (4, 5), count))
+    for down, basis in zip(learner.branches[2].down, kept, strict=True):
+        assert basis.shape[1] and float((down.double() @ basis).abs().max()) < 1e-4

@@ -79,6 +79,20 @@ def test_the_alignment_layer_starts_as_the_identity() -> None:
     assert torch.equal(learner.align(x), x)
 
 
+@pytest.mark.parametrize(("centring", "count"), [("first", 2), ("running", 4), ("none", 0)])
+def test_features_are_centred_at_the_mean_of_class_means(centring, count) -> None:
+    """Equation (1) without g: mu_G of the first classes, of all, or 0; a class of 3 images weighs as one of 12."""
+    learner, means = make(centring=centring, adapt=False, align=False), []
+    for task in tiny.tasks(2):
+        learn(learner, RelabelledTask(task, {c: c for c in task.classes}, limit=15))
+        images, labels = next(task.batches(24))
+        h = learner.backbone(images[:15])
+        means += [h[labels[:15] == c].mean(dim=0) for c in task.classes]
+    centre = torch.stack(means[:count]).mean(dim=0) if count else torch.zeros(32)
+    z = F.normalize(learner.backbone(IMAGES) - centre, dim=1)
+    torch.testing.assert_close(learner.features(IMAGES), z, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["nearest", "prefix", "fixed"])
 def test_vertices_are_an_etf_of_the_classes_seen(kind) -> None:
     learner = taught(3, etf=kind, capacity=6)

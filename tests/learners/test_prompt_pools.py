@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from cillab.kit import fit
 from cillab.learners.checks import learn, logits
 from tests.learners import tiny
 
@@ -53,6 +55,60 @@ def test_dualprompts_tasks_begin_where_the_last_one_ended() -> None:
     assert float((fresh - old).abs().max()) < 0.1 < float((keys[1] - keys[0]).abs().max())
     running.close()
     assert learner.worn.grown == (1,)
+
+
+def test_dualprompt_trains_the_prompt_of_the_task_whatever_the_keys_say(monkeypatch) -> None:
+    """The first key is set amid the images and the own key opposite: afterwards they find the first, and not before."""
+    bench = tiny.bench("dualprompt", **{"fit.lr": 1e-3})
+    learner, task, rows = bench.taught(1), bench.tasks[1], []
+    images, _ = next(task.batches(24))
+
+    def watch(owner, task, trained, loss, how, **options):
+        middle = owner.backbone(images).mean(dim=0, keepdim=True)
+        owner.worn.keys[0].data, owner.worn.keys[1].data = middle, -middle
+
+        def noted(h, labels):
+            rows.append(owner.worn.rows.flatten())
+            return loss(h, labels)
+
+        return fit(owner, task, trained, noted, how, **options)
+
+    monkeypatch.setattr("cillab.learners.dualprompt.fit", watch)
+    learn(learner, task)
+    assert rows and (torch.cat(rows) == 1).all()
+    with torch.no_grad():
+        learner.features(images)
+    assert (learner.worn.rows == 0).all()
+
+
+@pytest.mark.parametrize("name", ["l2p", "dualprompt"])
+def test_keys_are_pulled_to_the_images_that_wear_their_prompts(name, monkeypatch) -> None:
+    """Equation (3) by hand: minus `pull` times the cosines of the chosen keys (L2P, two) or of the task's (DualPrompt).
+
+    Cosines of one image are added up, those of several images averaged.
+    """
+    bench, found = tiny.bench(name, pull=0.3), {}
+    learner = bench.taught(1)
+
+    def spied(owner, task, trained, loss, how, **_):
+        images, labels = next(task.batches(5, torch.Generator().manual_seed(0)))
+        head = owner.classifier
+        head.weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            q, h = owner.backbone(images), owner.embed(owner.on_pixels(owner.backbone.pixels(images)))
+            found["loss"] = float(loss(h, labels))
+        terms = []
+        for x, own, y in zip(q, h, labels.tolist(), strict=True):
+            cosines = [float(F.cosine_similarity(x, key, dim=0)) for key in torch.cat([*owner.worn.keys])]
+            chosen = sorted(cosines)[-2:] if name == "l2p" else cosines[1:]
+            surprise = -(head.weight[2:] @ own + head.bias[2:]).log_softmax(dim=0)[y - 2]
+            terms.append(float(surprise) - 0.3 * sum(chosen))
+        found["by hand"] = sum(terms) / 5
+        return iter(())
+
+    monkeypatch.setattr(f"cillab.learners.{name}.fit", spied)
+    learn(learner, bench.tasks[1])
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-5)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])

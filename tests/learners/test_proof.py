@@ -81,3 +81,40 @@ def test_contrast_with_one_image_a_name_is_clips_loss_and_counts_no_image_of_the
     perfect[:2, 0] = perfect[2:, 2] = 50.0
     other = torch.tensor(2.0).log()  # two images share a name: half of it each is the best there is
     torch.testing.assert_close(contrast(perfect, columns), other / 2)
+
+
+def test_the_loss_of_proof_by_hand(monkeypatch) -> None:
+    """Equations (1), (2) and (4), image by image, with projections, attention and an image's class being anything."""
+    learner, draws, found = tiny_clip.taught("proof", 1, **UNTRAINED), torch.Generator().manual_seed(0), {}
+    h, columns = torch.randn(5, 24, generator=draws), [2, 0, 2, 3, 1]
+
+    def spied(owner, task, taken, trained, loss, how, **_):
+        a = owner.attention
+        for values in (owner.of_images.newest, owner.of_names.newest, a.out, a.gain, a.shift):
+            values.data.add_(0.3 * torch.randn(values.shape, generator=draws))
+        unit = []
+        for own in tiny.tasks(2):
+            images, labels = next(own.batches(24))
+            unit += [F.normalize(owner.backbone(images[labels == c]), dim=1).mean(dim=0) for c in own.classes]
+        t = owner.text.prototypes
+        names, means = F.normalize(owner.of_names(t), dim=1), F.normalize(owner.of_images(torch.stack(unit)), dim=1)
+        logits = torch.zeros(3, 5, 4)
+        for i, x in enumerate(h):
+            z = F.normalize(owner.of_images(x[None] / x.norm()), dim=1)
+            some = torch.cat([z, names, means, a.context])
+            shares = (some @ a.query.T @ (some @ a.key.T).T / 24**0.5).softmax(dim=1)
+            y = F.layer_norm(some + shares @ some @ a.value.T @ a.out.T, (24,), a.gain, a.shift)
+            cosines = F.normalize(y, dim=1) @ F.normalize(y[0], dim=0)
+            logits[:, i] = owner.text.scale * torch.stack([(names @ z.T)[:, 0], cosines[1:5], cosines[5:9]])
+        plain, *attended = logits.detach().unbind()
+        own = [-sum(float(terms[i].log_softmax(0)[c]) for i, c in enumerate(columns)) / 5 for terms in attended]
+        of_names = -sum(float(plain[i].log_softmax(0)[c]) for i, c in enumerate(columns)) / 5
+        over = plain.log_softmax(dim=0)  # over images; class 2 has two of them
+        of_images = -float((over[0, 2] + over[2, 2]) / 2 + over[1, 0] + over[3, 3] + over[4, 1]) / 4
+        found["by hand"] = sum(own) + (of_names + of_images) / 2
+        found["loss"] = float(loss(h, torch.tensor(columns)))
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.proof.fit_features", spied)
+    learn(learner, tiny.tasks(2)[1])
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-4)

@@ -130,7 +130,10 @@ def test_a_network_without_attention_says_so() -> None:
         make_learner("l2-anchor", backbone, moves="attention")
 
 
-@pytest.mark.parametrize("name", ["finetune", "l2-anchor", "ewc", "feature-kd", "slca", "mos"])
+_LOCAL = ["finetune", "l2-anchor", "ewc", "feature-kd", "slca", "mos", "lora", "inflora", "sd-lora", "coso"]
+
+
+@pytest.mark.parametrize("name", _LOCAL)
 def test_rows_of_old_classes_stay_where_only_new_ones_compete(name: str) -> None:
     """Weight decay shrank them in every task: the older a class, the smaller its logits."""
     own = {"align.epochs": 0} if name == "mos" else {}

@@ -1,5 +1,7 @@
 """Fixed, growing, nearest and shared anchors: each method against its own geometry."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,41 @@ def test_pronc_keeps_its_share_of_random_images_and_only_of_seen_classes() -> No
     assert taught("pronc", 3, memory=5).internals()["stored"].tolist() == [1] * 6  # never none of a class
 
 
+def surprise(scores: Tensor, own: int) -> float:
+    """Cross-entropy of one image."""
+    return -float(scores.log_softmax(dim=0)[own])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_loss_of_pronc_by_hand(number: int, monkeypatch) -> None:
+    """Equations (1) and (3): the first task has cross-entropy alone, later ones a pull and a tie to what z was."""
+    learner, draws, found = taught("pronc", number, pull=3.0, distil=5.0), torch.Generator().manual_seed(0), {}
+
+    def spied(owner, task, groups, loss, how, **_):
+        before = deepcopy(owner.worn)
+        for p in owner.worn.parameters():
+            p.data.add_(0.05 * torch.randn(p.shape, generator=draws))
+        owner.linear.weight.data.normal_(std=0.2, generator=draws)
+        images, labels = next(task.batches(5, draws))
+        pixels, terms = owner.backbone.pixels(images), []
+        with torch.no_grad():
+            h, earlier = (owner.on_pixels(pixels)(worn) for worn in (owner.worn, before))
+            found["loss"] = float(loss(pixels, labels))
+        for x, was, y in zip(h, earlier, labels.tolist(), strict=True):
+            terms.append(surprise(owner.linear.weight @ x + owner.linear.bias, y))  # over all classes seen
+            if number:
+                pulled = float(F.cosine_similarity(x, owner.classifier.vertices[y], dim=0))
+                stayed = float(F.cosine_similarity(x, was, dim=0))
+                assert stayed < 0.99
+                terms[-1] += 3 / 2 * (pulled - 1) ** 2 + 5 / 2 * (stayed - 1) ** 2
+        found["by hand"] = sum(terms) / 5
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.pronc.fit", spied)
+    learn(learner, tiny.tasks(2)[number])
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-4)
+
+
 def test_too_many_classes_are_refused_before_anything_is_learnt() -> None:
     learner = taught("nc-fscil", 1, capacity=3)
     with pytest.raises(InvalidRequestError, match="give a larger capacity"):
@@ -105,6 +142,32 @@ def test_anchors_of_god_are_a_simplex_and_the_same_in_every_task() -> None:
     for start in (0, 2, 4):
         np.testing.assert_allclose(v[start] @ v[start + 1], -1, atol=1e-5)  # two vertices: antipodes
         np.testing.assert_array_equal(v[start : start + 2], v[:2])
+
+
+@pytest.mark.parametrize("classes", [(2, 3), (1, 2)])
+def test_the_loss_of_god_by_hand(classes: tuple[int, int], monkeypatch) -> None:
+    """Equation (3); an image of a class that came back has no anchor in this task, only a row of the angular head."""
+    learner, draws, found = taught("god", 1), torch.Generator().manual_seed(0), {}
+    h, labels = torch.randn(5, 32, generator=draws), [classes[i] for i in (0, 1, 1, 0, 1)]
+
+    def spied(owner, task, trained, loss, how, **_):
+        weight, bias, rows = trained[:3]
+        bias.data.normal_(generator=draws)
+        found["loss"] = float(loss(h, torch.tensor(labels)).detach())
+        anchor, angular, turned = owner.classifier.anchors[2], [], []
+        for x, y in zip(h, labels, strict=True):
+            cosines = torch.stack([F.cosine_similarity(x, row, dim=0) for row in rows.detach()])
+            cosines[y] = (cosines[y].acos() + 0.4).cos()
+            angular.append(surprise(30 * cosines, y))
+            if y >= 2:
+                z = F.normalize(weight.detach() @ F.relu(owner.classifier.matrix @ x) + bias.detach(), dim=0)
+                turned.append(surprise(torch.stack([z @ anchor, -(z @ anchor)]) / 0.1, y - 2))
+        found["by hand"] = sum(angular) / len(angular) + sum(turned) / len(turned)
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.god.fit", spied)
+    learn(learner, tiny.TinyTask(1, classes))
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-4)
 
 
 def test_god_answers_with_the_newest_change_where_the_average_is_all_new() -> None:

@@ -56,3 +56,24 @@ def test_the_memory_holds_the_features_of_the_moment() -> None:
 def test_smaller_memories_align_as_well(kind: str) -> None:
     bench = tiny.bench("slca", **QUICK, covariance=kind)
     assert logits(bench.taught(2), bench.images).isfinite().all()
+
+
+def test_means_of_older_tasks_are_drawn_shorter(monkeypatch) -> None:
+    """s_c of equation (3) by hand; a task that brings no new class counts as well."""
+    given = []
+
+    def align(head, classes, memory, *_):
+        given.append(memory)
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.slca.align", align)
+    bench = tiny.bench("slca", **QUICK | {"fit.epochs": 0})
+    learner = bench.taught(2)
+    shares = {1: (0.95, 1), 2: (0.9 + 0.1 / 3, 0.9 + 0.2 / 3, 1), 3: (0.925, 0.95, 0.975)}
+    for index, share in shares.items():
+        if index > 1:
+            learn(learner, bench.tasks[2] if index == 2 else tiny.TinyTask(3, (0, 1)))
+        by = torch.tensor(share).repeat_interleave(2)[:, None]
+        torch.testing.assert_close(given[-1].means, learner.memory.means * by)
+        assert torch.equal(given[-1].covariances, learner.memory.covariances)
+    assert len(given) == 3

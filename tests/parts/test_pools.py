@@ -171,6 +171,17 @@ def test_new_components_are_orthogonal_to_older_ones_that_were_trained() -> None
     assert float(worn.overlap()) > 0.1
 
 
+def test_overlap_is_summed_over_layers_and_kinds_of_rows() -> None:
+    worn = components(vit(), 3)
+    worn.keys[0].data.add_(torch.randn(worn.keys[0].shape, generator=rng.stream(1)))
+    worn.prompts[0].data.mul_(2)
+    by_hand = 0.0
+    for rows in (worn.keys[0], worn.attention[0], worn.prompts[0]):
+        for layer in rows.flatten(2):
+            by_hand += float((layer @ layer.T - torch.eye(3)).square().mean())
+    assert float(worn.overlap()) == pytest.approx(by_hand, rel=1e-5)
+
+
 def test_rows_without_room_are_unit_rows() -> None:
     draws = rng.stream(0, "room")
     old, fresh = torch.randn(1, 5, 6, generator=draws), torch.randn(1, 3, 6, generator=draws)
