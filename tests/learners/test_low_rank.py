@@ -7,7 +7,7 @@ import torch
 from cillab.kit import cross_entropy, fit
 from cillab.learners import make_learner
 from cillab.learners.checks import learn
-from cillab.parts.subspaces import SubspaceSteps
+from cillab.parts.subspaces import Directions, SubspaceSteps
 from tests.learners import tiny
 
 FIT = {"rank": 2, "epochs": 2, "batch_size": 16, "lr": 0.01}
@@ -146,3 +146,25 @@ def test_branches_of_inflora_stay_outside_of_what_is_kept_when_little_room_is_le
     learn(learner, tiny.TinyTask(2, (4, 5), count))
     for down, basis in zip(learner.branches[2].down, kept, strict=True):
         assert basis.shape[1] and float((down.double() @ basis).abs().max()) < 1e-4
+
+
+def test_infloras_share_grows_with_the_tasks(monkeypatch) -> None:
+    """Equation (5) with eps = 0.9 and half = 2."""
+    asked = list[float]()
+
+    def extend(kept: Directions, layer: int, content: torch.Tensor, share: float) -> int:
+        asked.extend([share] * (layer == 0))
+        return 0
+
+    monkeypatch.setattr(Directions, "extend", extend)
+    tiny.bench("inflora", share=0.9, half=2, **{"fit.epochs": 0}).taught(3)
+    assert asked == pytest.approx([0.9, 0.9 + 0.1 / 3, 0.95])
+
+
+def test_magnitudes_of_sd_lora_begin_every_task_anew() -> None:
+    bench = tiny.bench("sd-lora", start=0.8)
+    learner = bench.taught(2)
+    assert float((learner.magnitudes.a - 0.8).abs().max()) > 1e-4
+    learner.params = learner.params.model_copy(update={"fit": learner.params.fit.model_copy(update={"epochs": 0})})
+    learn(learner, bench.tasks[2])
+    assert learner.magnitudes.a.tolist() == pytest.approx([0.8] * 3)

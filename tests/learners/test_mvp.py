@@ -1,5 +1,7 @@
 """MVP against its equations, and on the stream that it is made for."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,6 +51,54 @@ def test_the_direction_of_each_image_against_its_batch_is_that_of_autograd() -> 
         (own,) = torch.autograd.grad(each[i], weight, retain_graph=True)
         expected = 1 - F.cosine_similarity(own[y[i]], whole[y[i]], dim=0)
         torch.testing.assert_close(opposed(logits, y, h, factors)[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_by_hand(monkeypatch) -> None:
+    """Equations (3) and (4): directions against the batch by autograd, the loss of the keys in a loop."""
+    options = {"margin": 0.4, "focus": 0.3, "gamma": 2.0, "contrast": 0.6}
+    learner, draws, found = tiny.bench("mvp", **options).taught(1), torch.Generator().manual_seed(0), {}
+
+    def spied(batches, steps, trained, loss, how, **_):
+        head, worn = learner.classifier, learner.worn
+        for values in (head.linear.weight, head.linear.bias, head.masks):
+            values.data.normal_(generator=draws)
+        images, labels = next(tiny.tasks(2)[1].batches(5, draws))
+        pixels, y = learner.backbone.pixels(images), labels.tolist()  # classes 2 and 3 have columns 2 and 3
+        with torch.no_grad():
+            h, q = learner.embed(learner.on_pixels(pixels)).split(32, dim=1)
+        j, counts = worn.rows[:, 0].tolist(), [n + 1 for n in worn.chosen]
+        weight = head.linear.weight.detach().clone().requires_grad_()
+        factors = 2 * head.masks.detach()[j].sigmoid()
+        each = F.cross_entropy(factors * (h @ weight.T + head.linear.bias), labels, reduction="none")
+        whole = torch.autograd.grad(each.mean(), weight, retain_graph=True)[0]
+        terms = []
+        for i in range(5):
+            own = torch.autograd.grad(each[i], weight, retain_graph=True)[0]
+            against = 1 - float(F.cosine_similarity(own[y[i]], whole[y[i]], dim=0))
+            distance = 1 - float(F.cosine_similarity(weight[y[i]].detach(), h[i], dim=0)) + 0.4
+            logits = factors[i] * (weight @ (h[i] / distance) + head.linear.bias)
+            terms.append((0.7 + 0.3 * against**2) * -float(logits.log_softmax(dim=0)[y[i]]))
+        keys = torch.cat([*worn.keys]).detach()
+        far = [[1 - float(F.cosine_similarity(x, key, dim=0)) for key in keys] for x in (*q, *keys)]
+        near = [math.exp(far[i][m] / counts[m]) for i, m in enumerate(j)]
+        apart = [math.exp(one / counts[m]) for m in j for one in far[5 + m]]
+        d, r = sum(near) / len(near), sum(apart) / len(apart)
+        found["by hand"] = sum(terms) / 5 - 0.6 * math.log(r / (r + d))
+        found["loss"] = float(loss(pixels, labels).detach())
+        assert sum(worn.chosen) == sum(counts) - len(counts) + 5
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.mvp.descend", spied)
+    learn(learner, tiny.tasks(2)[1])
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-4)
+
+
+def test_every_process_sees_whole_batches(monkeypatch) -> None:
+    """It counts what images choose: shares of a batch would be counted by one process alone."""
+    asked = {}
+    monkeypatch.setattr("cillab.learners.mvp.descend", lambda *_, **how: asked.update(how) or iter(()))
+    learn(tiny.bench("mvp").learner(), tiny.tasks(1)[0])
+    assert asked["divided"] is False
 
 
 def test_the_pool_does_not_know_how_many_tasks_there_will_be(taught) -> None:

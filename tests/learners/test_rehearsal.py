@@ -1,5 +1,7 @@
 """iCaRL and DER++ against their equations, and the stores of images against what they promise."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -162,3 +164,81 @@ def test_evaluation_leaves_the_reservoir_alone() -> None:
     one, two = taught("der", 1), taught("der", 1)
     logits(one, IMAGES)
     assert same_states(one, two)
+
+
+def changed(owner, head, draws: torch.Generator) -> None:
+    """Weights somewhere else than they were before the task."""
+    for values in owner.worn.parameters():
+        values.data.add_(0.05 * torch.randn(values.shape, generator=draws))
+    for values in head.parameters():
+        values.data.normal_(std=0.3, generator=draws)
+
+
+def surprise(scores: Tensor, own: int) -> float:
+    """Cross-entropy of one image."""
+    return -float(scores.log_softmax(dim=0)[own])
+
+
+def test_the_loss_of_icarl_by_hand(monkeypatch) -> None:
+    """Equation (1): the network before the task is the teacher, on the same images, for old classes alone."""
+    learner, draws, found = taught("icarl", 1, distil=0.7, temperature=3.0), torch.Generator().manual_seed(0), {}
+
+    def spied(owner, task, groups, loss, how, **_):
+        before, head = deepcopy(owner.worn), deepcopy(owner.linear)
+        changed(owner, owner.linear, draws)
+        images, labels = next(task.batches(9, draws))
+        found["classes"] = {int(y) for _, own in task.batches(64) for y in own}
+        pixels, terms = owner.backbone.pixels(images), []
+        with torch.no_grad():
+            found["loss"] = float(loss(pixels, labels))
+            h, earlier = (owner.on_pixels(pixels)(worn) for worn in (owner.worn, before))
+        for x, was, y in zip(h, earlier, labels.tolist(), strict=True):
+            logits, taught_by = owner.linear.weight @ x + owner.linear.bias, head.weight @ was + head.bias
+            shares = (taught_by[:2] / 3).softmax(dim=0)
+            held = -float(shares @ (logits[:2] / 3).log_softmax(dim=0))
+            terms.append(surprise(logits, y) + 0.7 * held)
+        found["by hand"] = sum(terms) / 9
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.icarl.fit", spied)
+    learn(learner, tiny.tasks(2)[1])
+    assert found["classes"] == {0, 1, 2, 3}  # exemplars are trained on beside the task
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-4)
+
+
+def test_the_loss_of_der_by_hand(monkeypatch) -> None:
+    """Equation (1): two draws; stored logits over the classes known then, stored labels over all classes."""
+    options = {"drawn": 10, "alpha": 0.3, "beta": 0.7, "augment": "none"}
+    learner, draws, found = taught("der", 2, **options), torch.Generator().manual_seed(0), {}
+    store = learner.images
+    shown = {image.numpy().tobytes(): int(y) for task in tiny.tasks(2) for x, own in task.batches(64)
+             for image, y in zip(x, own, strict=True)}  # fmt: skip
+    assert [shown[image.numpy().tobytes()] for image in store.images] == store.labels.tolist()
+
+    def spied(owner, task, groups, loss, how, **_):
+        changed(owner, owner.classifier, draws)
+        images, labels = next(task.batches(5, draws))
+        kept = [store.images.clone(), store.labels.clone(), store.logits.clone(), store.widths.clone()]
+        fresh = owner.draws("reservoir", task.index)
+        first, second = (torch.randperm(len(store), generator=fresh)[:10].tolist() for _ in range(2))
+        pixels = owner.backbone.pixels(images)
+        with torch.no_grad():
+            found["loss"] = float(loss(pixels, labels))
+            z, again = (
+                owner.classifier(owner.embed(owner.on_pixels(owner.backbone.pixels(x)))) for x in (images, kept[0])
+            )
+        gaps = [float(again[i, c] - kept[2][i, c]) ** 2 for i in first for c in range(int(kept[3][i]))]
+        found["widths"] = {int(kept[3][i]) for i in first}
+        new = sum(surprise(row, y) for row, y in zip(z, labels.tolist(), strict=True)) / 5
+        old = sum(surprise(again[i], int(kept[1][i])) for i in second) / 10
+        found["by hand"] = new + 0.3 * sum(gaps) / len(gaps) + 0.7 * old
+        return iter(())
+
+    monkeypatch.setattr("cillab.learners.der.fit", spied)
+    learn(learner, tiny.tasks(3)[2])
+    assert found["widths"] == {2, 4}
+    assert found["loss"] == pytest.approx(found["by hand"], rel=1e-4)
+
+
+def test_icarl_keeps_an_image_of_each_class_however_small_its_memory_is() -> None:
+    assert taught("icarl", 3, memory=3).images.counts((0, 1, 2, 3, 4, 5)).tolist() == [1] * 6
