@@ -77,7 +77,7 @@ def test_the_loss_by_hand(monkeypatch) -> None:
             against = 1 - float(F.cosine_similarity(own[y[i]], whole[y[i]], dim=0))
             distance = 1 - float(F.cosine_similarity(weight[y[i]].detach(), h[i], dim=0)) + 0.4
             logits = factors[i] * (weight @ (h[i] / distance) + head.linear.bias)
-            terms.append((0.7 + 0.3 * against**2) * -float(logits.log_softmax(dim=0)[y[i]]))
+            terms.append((0.7 + 0.3 * against**2) * -float(logits.detach().log_softmax(dim=0)[y[i]]))
         keys = torch.cat([*worn.keys]).detach()
         far = [[1 - float(F.cosine_similarity(x, key, dim=0)) for key in keys] for x in (*q, *keys)]
         near = [math.exp(far[i][m] / counts[m]) for i, m in enumerate(j)]
