@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from cillab.core import processes
+from cillab.core import heap, processes
 from cillab.core.contract import Learner, Progress
 from cillab.core.errors import CancelledError, CillabError, InvalidRequestError, one_line
 from cillab.geometry.collapse import Collapse
@@ -75,6 +75,7 @@ class Lab:
         self._prepare(given.with_(**options, out=str(out)), stream, learner)
 
     def _prepare(self, spec: RunSpec, stream: Stream, learner: Learner[Any]) -> None:
+        heap.keep()
         self.path, self.spec, self.learner = spec.folder(), spec, learner
         self.backbone = backbone_of(learner)
         self.stream = stream.on(self.backbone)

@@ -1,0 +1,27 @@
+"""Freed memory that stays with the process while a run goes on.
+
+glibc gives a large block back to the system as soon as it is freed. A training step frees all of its activations and
+asks for as much again in the next: the system then finds, clears and maps each page anew (`benchmarks/heap.py`).
+"""
+
+import ctypes
+import os
+import platform
+from functools import cache
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
+KEPT = 1 << 30  # bytes at the end of the heap that may lie idle
+AHEAD = 64 << 20  # bytes that the heap grows by, at least
+USERS = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+
+
+@cache
+def keep() -> bool:
+    """Let this process keep up to a GiB of what it frees.
+
+    False, and nothing changes, without glibc or where the user has set one of its variables.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in USERS):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, KEPT), mallopt(_TOP_PAD, AHEAD)])
