@@ -49,32 +49,35 @@ class FeTrIL(Method[FeTrILParams]):
         return F.normalize(h, dim=-1)
 
     def learn(self, task: Task) -> Iterator[Progress]:
-        """Equations (1) to (4)."""
+        """Equations (1) to (4). A pseudo-feature is a row of h and a class, moved in the step that asks for it."""
         h, labels = yield from gathered(self, task, stage="means")
         self.means.add(h, labels)
-        h, labels = self.with_pseudo(h, labels)
-        h, columns = self.shape(h), columns_of(labels, self.seen)
+        own, mu = columns_of(labels, self.seen), self.mu(h)
         self.classifier.load(Linear(h.shape[1], device=h.device).state())
         self.classifier.grow(self.seen)
 
-        def loss(x: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(self.classifier(x), y)
+        def loss(rows: Tensor, y: Tensor) -> Tensor:
+            x = translated(h[rows], mu[own[rows]], mu[y], y != own[rows])
+            return F.cross_entropy(self.classifier(self.shape(x)), y)
 
         trained, how = self.classifier.parameters(), self.params.fit
-        yield from fit_features(self, task, (h, columns), trained, loss, how, stage="head", order="head")
+        yield from fit_features(self, task, self.pairs(own, mu), trained, loss, how, stage="head", order="head")
 
-    def with_pseudo(self, h: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Equations (2) and (3): the task's features and labels, followed by those of every class that is not in it."""
-        new = tuple(dict.fromkeys(labels.tolist()))
-        old = [c for c in self.means.classes if c not in set(new)]
-        if not old:
-            return h, labels
-        mu = dict(zip(self.means.classes, self.means.means(like=h), strict=True))
-        new_means = torch.stack([mu[c] for c in new])
-        near = F.cosine_similarity(torch.stack([mu[c] for c in old])[:, None], new_means[None], dim=2).argmax(dim=1)
-        moved, owners = [h], [labels]
-        for p, n in zip(old, near.tolist(), strict=True):
-            mine = h[labels == new[n]]
-            moved.append(mine - mu[new[n]] + mu[p])
-            owners.append(labels.new_full((len(mine),), p))
-        return torch.cat(moved), torch.cat(owners)
+    def mu(self, like: Tensor) -> Tensor:
+        """Class means (1) in the order of the columns."""
+        found = dict(zip(self.means.classes, self.means.means(like=like), strict=True))
+        return torch.stack([found[c] for c in self.seen])
+
+    def pairs(self, own: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """Row of the task and column that it stands for: its own, then by (2) that of every class not in the task."""
+        new = list(dict.fromkeys(own.tolist()))
+        old = [p for p in range(len(mu)) if p not in set(new)]
+        near = F.cosine_similarity(mu[old][:, None], mu[new][None], dim=2).argmax(dim=1).tolist()
+        rows = [(own == new[n]).nonzero()[:, 0] for n in near]
+        owners = [own.new_full((len(some),), p) for p, some in zip(old, rows, strict=True)]
+        return torch.cat([torch.arange(len(own), device=own.device), *rows]), torch.cat([own, *owners])
+
+
+def translated(h: Tensor, source: Tensor, target: Tensor, pseudo: Tensor) -> Tensor:
+    """Equation (3) where `pseudo`; elsewhere h."""
+    return torch.where(pseudo[:, None], h - source + target, h)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -197,9 +197,10 @@ def descend(
 
 
 Labelled = tuple[Float[Tensor, "image feature"], Int64[Tensor, " image"]]
+Listed = tuple[Shaped[Tensor, "image ..."], Int64[Tensor, " image"]]  # features, or what a loss looks them up by
 
 
-def shuffled(taken: Labelled, batch: int, draws: torch.Generator) -> Iterator[Labelled]:
+def shuffled(taken: Listed, batch: int, draws: torch.Generator) -> Iterator[Listed]:
     """Features in batches, each once, in an order drawn from `draws`."""
     features, labels = taken
     for chosen in torch.randperm(len(labels), generator=draws).to(features.device, non_blocking=True).split(batch):

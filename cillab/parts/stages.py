@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cillab.core.contract import Delta, Progress, Task
 from cillab.parts.exemplars import Exemplars, herded
-from cillab.parts.fitting import Fit, Labelled, attention_for, descend, shuffled
+from cillab.parts.fitting import Fit, Listed, attention_for, descend, shuffled
 from cillab.parts.gaussian_memory import GaussianMemory
 from cillab.parts.heads import Cosine, Linear, columns_of
 from cillab.parts.losses import cross_entropy
@@ -49,7 +49,7 @@ def first_session(
 def fit_features(
     learner: Method[Any],
     task: Task,
-    taken: Labelled,
+    taken: Listed,
     trained: Iterable[nn.Parameter],
     loss: Loss,
     how: Fit,
@@ -59,7 +59,7 @@ def fit_features(
     replay: tuple[GaussianMemory, int, tuple[int, ...]] | None = None,
     divided: bool = True,
 ) -> Iterator[Progress]:
-    """Minimise `loss(h, labels)` over features that were made before, shuffled anew in every epoch.
+    """Minimise `loss(h, labels)` over features that were made before, or rows of them, shuffled anew in every epoch.
 
     `order` names the draws of the learner for an epoch. With `replay`, so many features of each of these classes are
     drawn first, anew in every epoch, and shuffled in among the others. `divided` as for `fitting.descend`.
@@ -67,7 +67,7 @@ def fit_features(
     memory, each, old = replay or (None, 0, ())
     total = len(taken[1]) + each * len(old)
 
-    def batches(epoch: int) -> Iterator[Labelled]:
+    def batches(epoch: int) -> Iterator[Listed]:
         draws = learner.draws(order, task.index, epoch)
         sides = [taken, *([memory.sample(each, draws, old)] if memory is not None and old else [])]
         h, labels = (torch.cat(some) for some in zip(*sides, strict=True))

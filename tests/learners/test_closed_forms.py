@@ -11,7 +11,9 @@ from cillab.core.contract import Task
 from cillab.core.errors import InvalidRequestError
 from cillab.learners import make_learner
 from cillab.learners.checks import RelabelledTask, accuracy, learn, logits
+from cillab.learners.fetril import FeTrIL, translated
 from cillab.learners.teen import Calibrated
+from cillab.parts.heads import columns_of
 from cillab.parts.least_squares import POWERS
 from tests.learners import tiny
 
@@ -223,6 +225,13 @@ def test_the_width_of_the_kernel_is_chosen_once() -> None:
 # FeTrIL
 
 
+def pseudo(learner: FeTrIL, h: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """All features that stand for the classes of a task and before it, and these classes."""
+    own, mu = columns_of(labels, learner.seen), learner.mu(h)
+    rows, y = learner.pairs(own, mu)
+    return translated(h[rows], mu[own[rows]], mu[y], y != own[rows]), torch.tensor(learner.seen)[y]
+
+
 def test_pseudo_features_of_fetril_by_hand() -> None:
     learner = make_learner("fetril", tiny.backbone())
     draws = torch.Generator().manual_seed(0)
@@ -230,7 +239,8 @@ def test_pseudo_features_of_fetril_by_hand() -> None:
     old_labels, labels = torch.tensor([4] * 5 + [9] * 3), torch.tensor([2] * 4 + [7] * 5)
     learner.means.add(old, old_labels)
     learner.means.add(new, labels)
-    h, owners = learner.with_pseudo(new, labels)
+    learner.roster.classes = (4, 9, 2, 7)
+    h, owners = pseudo(learner, new, labels)
     assert torch.equal(h[:9], new) and torch.equal(owners[:9], labels)
     at = 9
     for p in (4, 9):
@@ -249,9 +259,21 @@ def test_every_pseudo_feature_of_a_class_has_its_mean() -> None:
     learner = bench.taught()
     h = torch.cat([learner.backbone(images) for images, _ in bench.tasks[2].batches(100)])
     labels = torch.cat([labels for _, labels in bench.tasks[2].batches(100)])
-    moved, owners = learner.with_pseudo(h, labels)
+    moved, owners = pseudo(learner, h, labels)
     for c, mean in zip(learner.means.classes, learner.means.means(like=h), strict=True):
         torch.testing.assert_close(moved[owners == c].mean(dim=0), mean, rtol=1e-3, atol=1e-4)
+
+
+def test_pseudo_features_are_made_by_the_step_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FeTrIL kept all of them at once: 1,000 classes of 500 images and 768 numbers were 1.5 GB."""
+    rows: list[int] = []
+    bench = tiny.bench("fetril")
+    learner = bench.learner()
+    shape = learner.shape
+    monkeypatch.setattr(learner, "shape", lambda h: rows.append(len(h)) or shape(h))
+    for task in bench.tasks:
+        learn(learner, task)
+    assert max(rows) <= learner.params.fit.batch_size
 
 
 # TEEN
