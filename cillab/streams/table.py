@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cillab.core.errors import DataError, one_line, shown
+from cillab.core.memory import gigabytes, machine_memory
 from cillab.core.registry import sources
 from cillab.streams.columns import Columns, columns_of, must_have
 from cillab.streams.labels import Classes, classes_of, is_hidden
@@ -23,20 +24,22 @@ log = logging.getLogger(__name__)
 
 HELD_OUT = ("test", "validation", "val", "valid")  # in this order; the first whose labels are known
 
-_KEPT_BYTES = 2**30  # encoded: CIFAR-100 is a tenth of that
+_SHARE = 4  # a quarter of the machine's memory may hold encoded images
 
 T = TypeVar("T")
 
 
 @final
 class ParquetShelf(Shelf):
-    """Rows of parquet files. Row groups are read when asked for, images only, and kept while they fit `_KEPT_BYTES`."""
+    """Rows of parquet files. Row groups are read when asked for, images only, and kept while they fit `room` bytes."""
 
     def __init__(self, split: Split, files: Sequence[Path], column: str, label_column: str, home: Path) -> None:
         from pyarrow import parquet  # noqa: PLC0415  (a heavy import that most sources do without)
 
         self._split, self._column, self._home = split, column, home
         self._groups: dict[int, Any] = {}  # least recently used first
+        self._dropped, self._told = set[int](), False
+        self.room = (machine_memory() or 2**32) // _SHARE
         self._pieces, self._starts, labels = list[tuple[Any, Path, int, int]](), [0], list[Any]()
         for path in files:
             file = parquet.ParquetFile(path)
@@ -66,9 +69,20 @@ class ParquetShelf(Shelf):
             column = file.read_row_group(group, columns=[self._column]).column(0)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: row group {group} cannot be read ({one_line(error)}).") from error
-        while self._groups and column.nbytes + sum(kept.nbytes for kept in self._groups.values()) > _KEPT_BYTES:
-            self._groups.pop(next(iter(self._groups)))
+        self._say_if_again(piece)
+        while self._groups and column.nbytes + sum(kept.nbytes for kept in self._groups.values()) > self.room:
+            self._dropped.add(oldest := next(iter(self._groups)))
+            self._groups.pop(oldest)
         return column
+
+    def _say_if_again(self, piece: int) -> None:
+        """Once: a shuffled pass over more images than there is room for reads a row group for every image."""
+        if piece in self._dropped and not self._told:
+            self._told = True
+            log.warning(
+                "%s: images are read again and again, for more than %s of them do not stay in memory. A folder of "
+                "images has no such limit.", self._home, gigabytes(self.room),
+            )  # fmt: skip
 
     def where(self, row: int) -> str:
         """File and row."""

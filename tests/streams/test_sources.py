@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from cillab.core.errors import DataError, HubError, InvalidRequestError, UnknownNameError
+from cillab.core.memory import machine_memory
 from cillab.core.pixels import Preprocessing
 from cillab.streams.cifar import Archive, open_cifar
 from cillab.streams.opening import open_source
 from cillab.streams.sources import Options, hold_out
 from cillab.streams.stream import make_stream
+from cillab.streams.table import ParquetShelf
 
 from .worlds import array_source, encoded, folder, picture, table
 
@@ -268,6 +270,24 @@ def test_parquet_gives_back_rows_across_row_groups_and_shards(tmp_path: Path, pi
     assert source.ids("train", np.array([9])) == ("train/9",)
     assert source.digest("train", np.array([0, 1])) == source.digest("test", np.array([0, 1]))  # the same bytes
     assert source.digest("train", np.array([0, 1])) != source.digest("train", np.array([1, 0]))
+
+
+@pytest.mark.parametrize(("room", "loads", "said"), [(None, 3, 0), (1, 9, 1)])
+def test_row_groups_stay_while_there_is_memory_and_a_lack_is_said_once(
+    tmp_path: Path, pictures: list[bytes], caplog, monkeypatch, room: int | None, loads: int, said: int
+) -> None:
+    """A GiB was the limit on every machine, and beyond it a shuffled pass read a row group for every image, unsaid."""
+    table(tmp_path / "train.parquet", pictures, [0, 1] * 5, ["ant", "bee"])
+    shelf = ParquetShelf("train", [tmp_path / "train.parquet"], "image", "label", tmp_path)
+    assert shelf.room == machine_memory() // 4
+    if room is not None:
+        shelf.room = room
+    load, asked = shelf._load, list[int]()
+    monkeypatch.setattr(shelf, "_load", lambda piece: asked.append(piece) or load(piece))
+    with caplog.at_level(logging.WARNING):
+        assert [shelf.read(row) for row in (0, 4, 8) * 3] == [pictures[row] for row in (0, 4, 8) * 3]
+    assert (len(asked), len(caplog.records)) == (loads, said)
+    assert not said or "read again and again" in caplog.text
 
 
 def test_parquet_without_test_names_or_usual_label_column(tmp_path: Path, pictures: list[bytes]) -> None:
