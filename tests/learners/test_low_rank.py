@@ -6,7 +6,7 @@ import torch
 
 from cillab.kit import cross_entropy, fit
 from cillab.learners import make_learner
-from cillab.learners.checks import learn
+from cillab.learners.checks import learn, logits
 from cillab.parts.subspaces import Directions, SubspaceSteps
 from tests.learners import tiny
 
@@ -135,6 +135,24 @@ def test_cosos_first_step_is_adam_inside_the_leading_directions() -> None:
     torch.testing.assert_close(own.directions @ own.directions.T, p @ p.T, atol=1e-3, rtol=0)
     inner = own.directions.T @ gradient
     torch.testing.assert_close(moved, own.directions @ inner.sign(), atol=1e-3, rtol=0)  # Adam's first step is a sign
+
+
+def test_cosos_head_takes_adams_steps_at_a_rate_of_its_own() -> None:
+    how = {"fit.epochs": 3, "fit.batch_size": 1000, "fit.lr": 1e-9, "fit.schedule": "constant", "fit.augment": "none"}
+    bench, task = tiny.bench("coso", head_lr=0.05, **how), tiny.TinyTask(0, (0, 1))
+    task._images, task._labels = task._images[:18], task._labels[:18]  # as many of both, and the bias has no gradient
+    learner = bench.learner()
+    learn(learner, task)
+    (images, labels), head = next(task.batches(1000)), torch.nn.Linear(32, 2)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    optimiser, columns = torch.optim.Adam(head.parameters(), lr=0.05), torch.tensor(learner.seen)
+    for _ in range(3):
+        optimiser.zero_grad()
+        y = (labels[:, None] == columns).int().argmax(dim=1)
+        torch.nn.functional.cross_entropy(head(bench.backbone(images)), y).backward()
+        optimiser.step()
+    torch.testing.assert_close(logits(learner, images), head(bench.backbone(images)).detach(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("rank", "count"), [(8, 12), (20, 1)])

@@ -93,6 +93,21 @@ def test_importance_of_ewc_adds_up_over_tasks() -> None:
     assert any(bool((learner.importance.values[n] > f).any()) for n, f in first.items())
 
 
+def test_importance_of_ewc_is_equation_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F_i <- keep F_i + F_i of the newest task, each from so many images."""
+    asked = list[int]()
+
+    def measured(learner, task, named, loss, images):
+        asked.append(images)
+        yield from ()
+        return {name: torch.full_like(p, 10.0**task.index) for name, p in named.items()}
+
+    monkeypatch.setattr("cillab.learners.ewc.fisher", measured)
+    learner = tiny.bench("ewc", **QUICK, images=5, keep=0.5).taught(3)
+    assert asked == [5, 5, 5]
+    assert all(bool((f == 0.25 + 5 + 100).all()) for f in learner.importance.values.values())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_attention_alone_moves_when_asked(name: str) -> None:
     bench = tiny.bench(name, **QUICK, moves="attention")

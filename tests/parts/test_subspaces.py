@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cillab.core.state import pack, restore, snapshot, unpack
-from cillab.parts.subspaces import Directions, FrequentDirections, leading_left
+from cillab.parts.subspaces import Adam, Directions, FrequentDirections, SubspaceSteps, leading_left
 
 
 def content(seed: int, decay: float = 0.6, dim: int = 12) -> torch.Tensor:
@@ -84,3 +84,37 @@ def test_leading_vectors_are_those_of_an_svd() -> None:
     (found,) = leading_left([c], 3)
     u, _, _ = np.linalg.svd(c.double().numpy())
     np.testing.assert_allclose((found @ found.T).numpy(), u[:, :3] @ u[:, :3].T, atol=1e-6)
+
+
+def test_adam_is_torchs() -> None:
+    draws = torch.Generator().manual_seed(0)
+    theirs = torch.nn.Parameter(torch.zeros(4, 3))
+    ours, adam, optimiser = torch.zeros(4, 3), Adam(), torch.optim.Adam([theirs], lr=0.1)
+    for _ in range(5):
+        theirs.grad = torch.randn(4, 3, generator=draws)
+        ours = ours - 0.1 * adam.step(theirs.grad)
+        optimiser.step()
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-7)
+
+
+def low_rank(seed: int) -> torch.Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(20, 2, generator=draws) @ torch.randn(2, 8, generator=draws)
+
+
+def test_directions_are_looked_for_again_every_k_steps() -> None:
+    own = SubspaceSteps(low_rank(0), 2, 6, 3, torch.Generator().manual_seed(0))
+    for seed in range(7):
+        own.step(low_rank(seed))
+        u, _, _ = torch.linalg.svd(low_rank(seed - seed % 3), full_matrices=False)  # of the steps 0, 3 and 6
+        torch.testing.assert_close(own.directions @ own.directions.T, u[:, :2] @ u[:, :2].T, atol=1e-4, rtol=0)
+
+
+def test_the_sketch_of_the_steps_is_that_of_all_gradients() -> None:
+    """Three gradients of rank 2 fit into six rows: nothing is lost."""
+    own = SubspaceSteps(low_rank(0), 1, 7, 2, torch.Generator().manual_seed(0))
+    whole = torch.zeros(20, 20)
+    for seed in range(3):
+        own.step(low_rank(seed))
+        whole += low_rank(seed) @ low_rank(seed).T
+    torch.testing.assert_close((own.sketch.sketch.T @ own.sketch.sketch).float(), whole, rtol=1e-4, atol=1e-3)
