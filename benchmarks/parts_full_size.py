@@ -24,7 +24,7 @@ from cillab.core.arrays import through_numpy
 from cillab.core.contract import Backbone
 from cillab.core.pixels import Preprocessing
 from cillab.geometry.etf import nearest_etf
-from cillab.learners.dmc import DMCOTParams
+from cillab.learners.dmc_ot import DMCOTParams
 from cillab.learners.min import MiNParams
 from cillab.learners.ncptm import NCPTMParams
 from cillab.parts.calibration import Pairs, gaussian

@@ -17,6 +17,7 @@ ALLOWED = {
     ("app/views/train/form.py", "simplecil"): "the learner that the form begins with",
     ("app/views/start/overview.py", "min"): "minutes",
     ("app/views/head_lab/heads.py", "lda"): "a kind of head, not the learner",
+    ("cillab/parts/decoupled.py", "lora"): "low-rank factors, not the learner",
     ("cillab/geometry/heads.py", "lda"): "a kind of head, not the learner",
     ("cillab/plane/__init__.py", "lda"): "a plane, not the learner",
     ("cillab/streams/lists.py", "coop"): "the division of data sets that its authors publish",
