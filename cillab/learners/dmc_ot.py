@@ -65,8 +65,9 @@ class DMCOT(Decoupled[DMCOTParams]):
         return self.params.task_tokens
 
     def arrive(self, task: Task) -> None:
-        """Tokens of the task, and prototypes of its names."""
-        self.prompt.grow(self.draws("task tokens", task.index))
+        """Tokens of the task, if it brings a class to write them for, and prototypes of its names."""
+        if self.seen != self.old:
+            self.prompt.grow(self.draws("task tokens", task.index))
         self.classifier.grow(task.classes, task.class_names, row=len(self.prompt.tasks) - 1)
 
     def adapt(self, task: Task) -> Generator[Progress, None, Labelled]:
@@ -84,9 +85,10 @@ class DMCOT(Decoupled[DMCOTParams]):
         return h, labels
 
     def trained(self) -> list[nn.Parameter]:
-        """Q_t, and P unless it is kept from the first task."""
+        """Q_t of new classes, and P unless it is kept from the first task."""
         shared = self.params.shared_after_first or not len(self.memory_before)
-        return [*(super().trained() if shared else []), self.prompt.tasks[-1]]
+        own = self.prompt.tasks[-1:] if self.seen != self.old else []
+        return [*(super().trained() if shared else []), *own]
 
     def separation(self, rows: Tensor, task: Task) -> Tensor | float:
         """Mean over pairs of an old and a new class of max(0, cos(g_c, g_c') - margin), times its weight."""

@@ -138,8 +138,10 @@ class Decoupled(Method[D]):
             rows = text.encode()
             return balanced_cross_entropy(text(features, rows), labels, self.seen) + self.separation(rows, task)
 
+        if not (trained := self.trained()):
+            return
         yield from descend(
-            batches, steps, self.trained(), loss, how, stage="text", under=lambda: attention_for(self.backbone),
+            batches, steps, trained, loss, how, stage="text", under=lambda: attention_for(self.backbone),
             total=how.epochs * (count + steps * p.replay * len(old)),
         )  # fmt: skip
         text.refresh()

@@ -186,6 +186,20 @@ def test_task_tokens_of_older_tasks_are_frozen() -> None:
     assert learner.classifier.task_of == (0, 0, 1, 1)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_task_without_a_new_class_gets_no_tokens(shared: bool) -> None:
+    """It got some, no name was written with them, and they were stored for ever."""
+    learner = tiny_clip.taught("dmc-ot", 2, shared_after_first=shared)
+    before = [q.detach().clone() for q in learner.prompt.tasks]
+    old = learner.prompt.context.detach().clone()
+    learn(learner, tiny.tasks(1)[0])
+    assert len(learner.prompt.tasks) == 2
+    assert all(torch.equal(q, b) for q, b in zip(learner.prompt.tasks, before, strict=True))
+    assert torch.equal(learner.prompt.context, old) is not shared
+    learn(learner, tiny.TinyTask(3, (4, 5)))
+    assert learner.classifier.task_of == (0, 0, 1, 1, 2, 2)
+
+
 def test_the_shared_tokens_can_be_kept_from_the_first_task() -> None:
     learner = tiny_clip.taught("dmc-ot", 1, shared_after_first=False)
     prompt, old = learner.prompt.context.detach().clone(), learner.classifier.prototypes.clone()
